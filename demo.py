@@ -1,0 +1,569 @@
+"""Demo of Interactive Brokers' (IBKR) Client Portal API with first-party OAuth 1.0a.
+
+Checks a config, logs in, calls a handful of read-only endpoints, prints what they answer, and
+logs out. How the signing works is in oauth.py.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+if __name__ == "__main__":  # for a Ctrl-C while the imports below run
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+import argparse
+import base64
+import contextlib
+import difflib
+import hashlib
+import json
+import logging
+import re
+import time
+from email.utils import parsedate_to_datetime
+from typing import Any, Callable
+from urllib.parse import quote, urlsplit
+
+import requests
+from Crypto.PublicKey import RSA
+
+import oauth
+from oauth import AnswerError
+from oauth import CredentialsError as Wrong
+
+Sleep = Callable[[float], None]
+
+CONFIG = "test-config.json"  # path to your app config, seen from the folder of this file
+PAUSE = 0.11  # seconds before each call: IBKR bars an address for more than ten in a second
+POLL = 1.0  # seconds before asking again for what is not ready yet
+
+FIELDS = {  # what a config must have, and where it comes from
+    "realm": "limited_poa, or test_realm for the consumer TESTCONS",
+    "consumer_key": "copy the nine characters saved in the self-service portal",
+    "signature_key_fp": "give the path of private_signature.pem",
+    "encryption_key_fp": "give the path of private_encryption.pem",
+    "access_token": "copy it from the page that generated it",
+    "access_token_secret": "copy all of it from the page that generated it",
+    "dh_prime": "copy the long number that this prints: openssl asn1parse -in dhparam.pem",
+}
+OPTIONAL = {"base_url": "https://api.ibkr.com/v1/api", "dh_generator": 2}
+HELP = {  # what helps with "STATUS PATH TEXT" of an answer, or with a failure; the first match
+    "^401 /oauth/.*invalid consumer": "compare the nine characters and their case; a new key"
+    " works after a day or a weekend; paper and live have keys of their own",
+    "^401 /oauth/.*LST failed": "generate the token again and copy token and secret:"
+    " each new secret ends the one before",
+    "^401 /oauth/": "the realm, the signature key or this computer's clock may be the reason",
+    "^401 /iserver/": "another session took over: close TWS and IBKR Mobile, or use --compete",
+    "^401 /portfolio/.*/": "this session does not know the account; nothing is wrong with the keys",
+    "^401 ": "the live session token is not accepted any more: run the demo again",
+    "no bridge": "the brokerage session is not ready: run the demo again in a minute",
+    "query /accounts first": "the brokerage session was renewed on the way: run the demo again",
+    "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
+    "^403 ": "this address is blocked: try without a VPN, or from another network",
+    "^404 |^30. ": "check base_url in the config",
+    "^410 ": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
+    "^429 ": "too many requests: wait 15 minutes, each try before prolongs the ban",
+    "^503 ": "IBKR is slow or in maintenance (midnight, Saturday evening, New York): try later",
+    "^SSLError": "if your own proxy reads along, put its certificate into REQUESTS_CA_BUNDLE",
+    "^ProxyError": "check HTTPS_PROXY and NO_PROXY",
+    "^Connect": "check the network, and base_url in the config",
+    "": "try later; with -v the demo shows every answer whole",
+}
+SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
+SUMMARY += ["excessliquidity", "buyingpower", "initmarginreq", "maintmarginreq"]
+LEDGER = ("currency", "cashbalance", "settledcash", "stockmarketvalue", "netliquidationvalue")
+POSITION = ("contractDesc", "position", "mktPrice", "mktValue", "unrealizedPnl", "currency")
+QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
+QUALITY.update(N="not subscribed", O="market-data agreement incomplete")
+PERSONAL = re.compile(  # in answers: signatures, the machine, the holder's name
+    r'((?:oauth_signature=|"(?:live_session_token_signature|MAC|hardware_info|accountTitle|'
+    r'displayName|accountAlias)"\s*:\s*)")(?:[^"\\]|\\.)*'
+)
+
+
+class Console(logging.Handler):
+    """Prints plain ASCII, and `***` in place of all that it was told to hide."""
+
+    hidden: tuple[str, ...] = ()
+    gone = False
+
+    def hide(self, *secrets: str | bytes) -> None:
+        for secret in secrets:
+            if isinstance(secret, bytes):
+                self.hide(secret.hex(), base64.b64encode(secret).decode("ascii"))
+            else:
+                self.hidden += (secret, quote(secret, safe=""))
+
+    def clean(self, text: str) -> str:
+        for secret in self.hidden:
+            text = text.replace(secret, "***")
+        return re.sub("[^ -~]", lambda m: ascii(m[0])[1:-1], PERSONAL.sub(r"\1***", text))
+
+    def say(self, text: str = "", error: bool = False) -> None:
+        stream = sys.stderr if error else sys.stdout
+        try:
+            print(self.clean(text), file=stream, flush=True)
+        except OSError:  # the reader has gone: nothing more is written, at exit neither
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            self.gone = True
+
+    def complain(self, kind: str, message: str, hint: str) -> None:
+        self.say(f"{kind}: {message}", error=True)
+        self.say(f"hint: {hint}", error=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.say(f"    > {record.getMessage()}")
+
+    def row(self, first: object, *others: object) -> None:
+        self.say(f"    {cell(first):<20}" + "".join(f" {cell(other):>19}" for other in others))
+
+    def table(self, keys: tuple[str, ...], items: list[dict[str, Any]]) -> None:
+        """Print the values that stand under the keys, a row for each of the first ten items."""
+        self.row(f"{len(items[:10])} of {len(items)}", *keys[1:])
+        for item in items[:10]:
+            self.row(*map(item.get, keys))
+
+
+def cell(value: object) -> str:
+    """Return a JSON text or number for people, "-" for all else that a server may send instead."""
+    if isinstance(value, (int, float)) and abs(value) < 1e15:
+        return f"{value:,.2f}" if round(value, 2) == value else f"{value:,.4f}"
+    return value[:40] if isinstance(value, str) and value else "-"
+
+
+def read_file(path: str) -> str:
+    """Return a text file's content, without the byte-order mark that Windows puts in front."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(1_000_000).decode("utf-8-sig", "replace")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise Wrong(f"{path}: {reason}", "check the path and its rights") from None
+
+
+def plain_text(text: str) -> tuple[str, str]:
+    if re.search("[^!-~]", text):
+        raise Wrong("has a space or a character beyond ASCII", "copy it again")
+    return text, f"{len(text)} characters"
+
+
+def private_key(text: str, folder: str) -> tuple[RSA.RsaKey, str]:
+    """Read a PEM file; a relative path begins at the config's folder."""
+    path = os.path.join(folder, os.path.expanduser(text))
+    pem = read_file(path)
+    if "ENCRYPTED" in pem:
+        raise Wrong(f"{path} has a passphrase", f"remove it: openssl rsa -in {path} -out NEW.pem")
+    try:
+        key = RSA.import_key(pem[pem.find("-----BEGIN ") :].strip())
+    except (ValueError, IndexError, TypeError):
+        raise Wrong(f"{path} is not an RSA key in PEM form", "give openssl's own file") from None
+    if not key.has_private():
+        raise Wrong(f"{path} is a public key", "give the private one; upload the public one")
+    if key.size_in_bits() < 2048:
+        raise Wrong(f"{path} has {key.size_in_bits()} bits, not 2048", "run keys/generate.sh")
+    return key, f"RSA private key, {key.size_in_bits()} bits"
+
+
+def decrypted_secret(text: str, keys: list[RSA.RsaKey | None]) -> tuple[bytes, str]:
+    """Decrypt with the first key, the encryption key; the second one tells whether they swapped."""
+    if not re.fullmatch("[A-Za-z0-9+/]+={0,2}", text):
+        raise Wrong("not base64", FIELDS["access_token_secret"])
+    if keys[0] is None:
+        return b"", f"{len(text)} characters, not tried for want of its key"
+    try:
+        secret = oauth.decrypt_access_token_secret(text, keys[0])
+    except Wrong as error:
+        problem = error
+        with contextlib.suppress(Wrong):
+            oauth.decrypt_access_token_secret(text, keys[1] or keys[0])
+            problem = Wrong("decrypts with signature_key_fp", "swap the two keys' paths")
+        raise problem from None
+    return secret, f"{len(text)} characters, decrypts to {len(secret)} bytes"
+
+
+def prime_number(text: str) -> tuple[int, str]:
+    """Read hex as openssl prints it: with colons, spaces, line breaks, 0x, leading zeros."""
+    digits = re.sub(r"^0[xX]|[\s:]", "", text)
+    if not re.fullmatch("[0-9a-fA-F]+", digits):
+        raise Wrong("not a number in hex", FIELDS["dh_prime"])
+    prime = int(digits, 16)
+    bits = prime.bit_length()
+    if not 2040 <= bits <= 8192:
+        raise Wrong(f"has {bits} bits, about 2048 are right", FIELDS["dh_prime"])
+    if pow(2, prime - 1, prime) != 1:  # Fermat's test catches every slip of the pen
+        raise Wrong("not a prime: a digit is wrong or missing", FIELDS["dh_prime"])
+    fingerprint = hashlib.sha256(f"{prime:X}".encode("ascii")).hexdigest()[:8]
+    return prime, f"prime of {bits} bits, SHA-256 {fingerprint}..."
+
+
+def generator_number(value: str) -> tuple[int, str]:
+    if not re.fullmatch(r"[2-9]|[1-9]\d+", value):
+        raise Wrong("not a whole number from 2 on", "leave it out: openssl's is 2")
+    return int(value), f"{len(value)} digits"
+
+
+def server_url(text: str) -> tuple[str, str]:
+    """Accept https everywhere, http on this computer only."""
+    host = r"https://[\w.-]+|http://(localhost|127(\.\d+){3}|\[::1\])"
+    if not re.fullmatch(rf"({host})(:\d{{1,5}})?(/[\w.~-]+)*/?", text, re.ASCII):
+        raise Wrong("not a URL like https://host/path", f"leave it out: {OPTIONAL['base_url']}")
+    return text.rstrip("/"), text
+
+
+class Config:
+    """A config, read forgivingly and judged strictly: all that is wrong with it in one go."""
+
+    def __init__(self, path: str, console: Console, show: bool) -> None:
+        self.path, self.console, self.show, self.ok = path, console, show, True
+        self.values: dict[str, Any] = {}
+
+    def complain(self, kind: str, name: str, message: str, hint: str) -> None:
+        self.console.complain(kind, f"{self.path}: {name}: {message}", hint)
+        self.ok = self.ok and kind == "warning"
+
+    def text(self, name: str) -> str:
+        value, kind = self.values.get(name), type(OPTIONAL.get(name, ""))
+        if type(value) is not kind or re.match(r"(your|path-to|generated)-|\s*$", str(value)):
+            raise Wrong("not filled in", FIELDS.get(name, "leave it out"))
+        return str(value).strip()
+
+    def take(self, name: str, check: Callable[..., tuple[Any, str]], *others: Any) -> Any:
+        """Return what `check` makes of a field, None after a complaint."""
+        result = None
+        try:
+            result, remark = check(self.text(name), *others)
+            if self.show:
+                self.console.say(f"  ok  {name:<20} {remark}")
+        except Wrong as problem:
+            self.complain("error", name, str(problem), problem.hint)
+        return result
+
+    def load(self) -> oauth.Credentials | None:
+        """Return the credentials, None after a complaint."""
+        try:
+            self.values = {**OPTIONAL, **json.loads(read_file(self.path))}
+        except Wrong as problem:
+            self.complain("error", "file", str(problem), problem.hint)
+            return None
+        except (ValueError, TypeError, RecursionError) as error:
+            hint = "compare it with config.json; in a path, write a backslash twice"
+            self.complain("error", "file", f"not a JSON object: {error}", hint)
+            return None
+        folder = os.path.dirname(self.path)
+        self.base_url = self.take("base_url", server_url)
+        realm = self.take("realm", plain_text)
+        consumer = self.take("consumer_key", plain_text)
+        signature_key = self.take("signature_key_fp", private_key, folder)
+        encryption_key = self.take("encryption_key_fp", private_key, folder)
+        token = self.take("access_token", plain_text)
+        keys = [encryption_key, signature_key]
+        secret = self.take("access_token_secret", decrypted_secret, keys)
+        prime = self.take("dh_prime", prime_number)
+        generator = self.take("dh_generator", generator_number)
+        self.warn(folder, same_key=keys[0] is not None and keys[0] == keys[1])
+        if not self.ok:
+            return None
+        self.console.hide(secret, token, self.text("access_token_secret"))
+        return oauth.Credentials(realm, consumer, token, secret, signature_key, prime, generator)
+
+    def warn(self, folder: str, same_key: bool) -> None:
+        """Point out what can be right, but seldom is."""
+        realm, consumer = (str(self.values.get(name)) for name in ("realm", "consumer_key"))
+        if (realm == "test_realm") != (consumer == "TESTCONS"):
+            self.complain("warning", "realm", "does not fit the consumer key", FIELDS["realm"])
+        if not re.fullmatch("[A-Z0-9]{9}|TESTCONS", consumer):
+            hint = "the portal stores it in capitals; its case matters"
+            self.complain("warning", "consumer_key", "not nine capitals or digits", hint)
+        if same_key:
+            self.complain("warning", "signature_key_fp", "also the encryption key", "make two keys")
+        for name in ("signature_key_fp", "encryption_key_fp"):
+            path = os.path.join(folder, os.path.expanduser(str(self.values.get(name))))
+            if os.name == "posix" and os.path.isfile(path) and os.stat(path).st_mode & 0o077:
+                self.complain("warning", name, "others may read the file", f"chmod 600 {path}")
+        for name in self.values.keys() - FIELDS.keys() - OPTIONAL.keys():
+            close = difflib.get_close_matches(name, [*FIELDS, *OPTIONAL], 1)
+            hint = f"did you mean {close[0]}?" if close else "it is ignored"
+            self.complain("warning", name, "unknown field", hint)
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of what should be a list of them."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def body(response: requests.Response) -> str:
+    return response.content.decode("utf-8", "replace")
+
+
+def words(response: requests.Response) -> str:
+    """Return what the server says is wrong: its `error` field, or the beginning of its text."""
+    try:
+        said = str(oauth.read_json(response)["error"])
+    except (AnswerError, LookupError, TypeError):
+        said = re.sub("<[^<>]*>", " ", body(response)[:2000])
+    return " ".join(said.split())[:200]
+
+
+def clock_offset(response: requests.Response) -> float:
+    """Return the seconds by which the server's clock is ahead of this one, 0 if it shows none."""
+    try:
+        return parsedate_to_datetime(response.headers["Date"]).timestamp() - time.time()
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return 0
+
+
+def help_for(failure: str) -> str:
+    return next(hint for pattern, hint in HELP.items() if re.search(pattern, failure))
+
+
+def ready(session: dict[str, Any]) -> bool:
+    """Tell whether an answer about the brokerage session says that it can be used."""
+    up = session.get("authenticated") is True and session.get("connected") is True
+    return up and session.get("established") is not False
+
+
+class Demo:
+    """The steps: each prints what it got, and one that fails does not stop the others."""
+
+    failed = stopped = initialized = refused = False
+    doing = ""
+
+    def __init__(
+        self, base_url: str, options: argparse.Namespace, console: Console, sleep: Sleep
+    ) -> None:
+        self.base_url, self.options, self.console, self.sleep = base_url, options, console, sleep
+        self.session = requests.Session()
+        self.session.headers["User-Agent"] = "ibkr-oauth-demo"  # without one, IBKR answers 403
+        self.session.hooks["response"].append(self.show)
+
+    def show(self, response: requests.Response, **_: object) -> None:
+        """Print a line about an answer, all of it with --verbose, and a clock that is off."""
+        path = urlsplit(response.url).path.replace(urlsplit(self.base_url).path, "", 1)
+        line, milliseconds = f"{response.request.method} {path}", response.elapsed.total_seconds()
+        self.console.say(f"  {line:<50} {response.status_code} {milliseconds * 1000:>7,.0f} ms")
+        if self.options.verbose:
+            for line in body(response).splitlines():
+                self.console.say(f"    < {line}")
+        offset = clock_offset(response)
+        if abs(offset) > 30 and self.session.auth is None:
+            side = "behind" if offset > 0 else "ahead of"
+            message = f"this computer's clock is {abs(offset):,.0f} s {side} the server's"
+            self.console.complain("warning", message, "set the clock: signatures carry the time")
+
+    def send(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        self.sleep(PAUSE)
+        self.doing = f"{method} {path}"
+        url = self.base_url + path
+        response = self.session.request(method, url, timeout=oauth.TIMEOUT, **arguments)
+        if not response.ok:
+            raise AnswerError(f"HTTP {response.status_code}", "", response)
+        return response
+
+    def call(self, method: str, path: str, kind: type, **arguments: Any) -> Any:
+        """Return the JSON answer: a dict or a list, as `kind` says."""
+        response = self.send(method, path, **arguments)
+        answer = oauth.read_json(response)
+        if not isinstance(answer, kind) or (isinstance(answer, dict) and answer.get("error")):
+            raise AnswerError("an answer of another form than expected", "", response)
+        return answer
+
+    def step(self, title: str, action: Callable[..., Any], *arguments: Any) -> Any:
+        """Run one step and return its result; None if it failed, or if all has to stop."""
+        if self.stopped or self.console.gone:
+            return None
+        self.console.say()
+        self.console.say(title)
+        try:
+            return action(*arguments)
+        except oauth.OAuthError as error:
+            message, hint = str(error), error.hint
+            response = getattr(error, "response", None)
+            if response is not None:
+                said = words(response)
+                message += f": {said}" if said else ""
+                hint = help_for(f"{response.status_code} {self.doing.split()[1]} {said}")
+                self.stopped = response.status_code == requests.codes.too_many_requests
+        except requests.RequestException as error:
+            cause: BaseException = error
+            while cause.__context__ is not None:
+                cause = cause.__context__
+            message, hint = f"no answer: {cause}", help_for(type(error).__name__)
+        self.console.complain("error", f"{self.doing}: {message}", hint)
+        self.failed = True
+        return None
+
+    def log_in(self, credentials: oauth.Credentials) -> None:
+        self.doing = "POST /oauth/live_session_token"
+        token = oauth.request_live_session_token(self.session, self.base_url, credentials)
+        self.console.hide(token.token)
+        self.session.auth = oauth.OAuth1(credentials, token.token)
+        self.console.row("valid until", f"{token.expires:%Y-%m-%d %H:%M:%S} UTC")
+
+    def open_brokerage_session(self) -> None:
+        wish = {"publish": True, "compete": self.options.compete}
+        answer = self.call("POST", "/iserver/auth/ssodh/init", dict, json=wish)
+        self.initialized, self.refused = True, answer.get("passed") is False
+        self.console.row("state", "ready" if ready(answer) else "not ready yet")
+
+    def accounts(self) -> str:
+        """Return the id of the first account."""
+        accounts = objects(self.call("GET", "/portfolio/accounts", list))
+        self.console.table(("accountId", "type", "currency"), accounts)
+        for name in (account.get("accountId") for account in accounts):
+            if isinstance(name, str) and name.strip("."):  # ".." leads elsewhere, however encoded
+                return name
+        raise AnswerError("no account in the answer", "ask IBKR for access to one")
+
+    def summary(self, path: str) -> None:
+        answer = self.call("GET", f"{path}/summary", dict)
+        for key in SUMMARY:
+            item = answer.get(key)
+            item = item if isinstance(item, dict) and not item.get("isNull") else {}
+            self.console.row(key, item.get("amount"), item.get("currency"))
+
+    def ledger(self, path: str) -> None:
+        answer = self.call("GET", f"{path}/ledger", dict)
+        self.console.table(LEDGER, objects(list(answer.values())))
+
+    def positions(self, path: str) -> None:
+        answer = self.call("GET", f"{path}/positions/0", list)
+        self.console.table(POSITION, objects(answer))
+
+    def stock(self) -> int:
+        """Return the contract id of the symbol's first listing, in the US if there is one."""
+        symbol = self.options.symbol
+        answer = self.call("GET", "/trsrv/stocks", dict, params={"symbols": symbol})
+        listings = [
+            (contract.get("isUS") is not True, company.get("name"), contract.get("exchange"), conid)
+            for company in objects(answer.get(symbol))
+            for contract in objects(company.get("contracts"))
+            for conid in [contract.get("conid")]
+            if type(conid) is int
+        ]
+        if not listings:
+            raise AnswerError(f"no stock has the symbol {symbol}", "try another --symbol")
+        _, name, exchange, conid = min(listings, key=lambda listing: listing[0])
+        self.console.row(name, exchange, f"conid {conid}")
+        return conid
+
+    def brokerage_ready(self) -> bool:
+        """Wait for the brokerage session; False if another one is in its place."""
+        for attempt in range(10):
+            self.sleep(POLL if attempt else 0)
+            status = self.call("POST", "/iserver/auth/status", dict)
+            if ready(status) or status.get("fail"):
+                return ready(status)
+        if self.refused or status.get("competing"):
+            return False
+        raise AnswerError("the brokerage session is not ready", "run the demo again in a minute")
+
+    def quote(self, conid: int) -> None:
+        if not self.initialized:
+            self.console.say("    left out: it needs the brokerage session")
+        elif self.brokerage_ready() and self.call("GET", "/iserver/accounts", dict):
+            quote = self.snapshot(conid)
+            last = quote.get("31", "-")
+            remark = {"C": "previous close", "H": "halted"}.get(last[0], "")
+            self.console.row("last", last.lstrip("CH"), remark)
+            self.console.row("bid, size", quote.get("84"), quote.get("88"))
+            self.console.row("ask, size", quote.get("86"), quote.get("85"))
+            self.console.row("data", QUALITY.get(quote.get("6509", "-")[0]))
+        elif self.options.compete:
+            raise AnswerError("the brokerage session is refused", "log out elsewhere, then wait")
+        else:
+            self.console.say("    left out: another session of this username has the market data;")
+            self.console.say("    --compete takes it over, and logs out its TWS or IBKR Mobile")
+
+    def snapshot(self, conid: int) -> dict[str, str]:
+        """Poll for a quote: the first answer only subscribes."""
+        params = {"conids": str(conid), "fields": "31,84,85,86,88,6509"}
+        for attempt in range(8):
+            self.sleep(POLL if attempt else 0)
+            answer = self.call("GET", "/iserver/marketdata/snapshot", list, params=params)
+            for item in objects(answer):
+                quote = {k: cell(v) for k, v in item.items() if v not in ("", "-1")}
+                priced = "31" in quote or {"84", "86"} <= quote.keys()
+                if priced or quote.get("6509", "").startswith("N"):
+                    return quote
+        raise AnswerError("no price after 8 questions", "try while the market is open")
+
+    def run(self, credentials: oauth.Credentials) -> None:
+        """All steps but the logout."""
+        self.step("Live session token", self.log_in, credentials)
+        if self.session.auth is None:
+            return
+        self.step("Brokerage session", self.open_brokerage_session)
+        account = self.step("Accounts", self.accounts)
+        if account is not None:
+            path = "/portfolio/" + quote(account, safe="", errors="replace")
+            self.step(f"Summary of {account}", self.summary, path)
+            self.step(f"Ledger of {account}", self.ledger, path)
+            self.step(f"Positions of {account}", self.positions, path)
+        conid = self.step(f"Stock {self.options.symbol}", self.stock)
+        if conid is not None:
+            self.step(f"Quote of {self.options.symbol}", self.quote, conid)
+
+    def log_out(self) -> None:
+        """Log out, whatever happened, once there is a token; a Ctrl-C waits for it."""
+        if self.session.auth is not None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            self.stopped = self.console.gone = False
+            self.step("Logout", self.send, "POST", "/logout")
+
+
+def command_line(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Try IBKR's Client Portal API with OAuth 1.0a.")
+    add = parser.add_argument
+    add("config", nargs="?", help=f"path of the JSON config (default: {CONFIG})")
+    add("--symbol", type=str.upper, default="AAPL", help="stock to quote (default: AAPL)")
+    take_over = "take the brokerage session over: logs out a TWS or IBKR Mobile of the username"
+    add("--compete", action="store_true", help=take_over)
+    add("--check", action="store_true", help="check config and keys offline, then stop")
+    add("-v", "--verbose", action="store_true", help="show every request and answer whole")
+    options = parser.parse_args(arguments)
+    if not re.fullmatch("[A-Z0-9. -]{1,20}", options.symbol):
+        parser.error("--symbol: not the symbol of a stock")
+    options.config = options.config or os.path.join(os.path.dirname(__file__), CONFIG)
+    return options
+
+
+def run(options: argparse.Namespace, console: Console, sleep: Sleep) -> int:
+    """Return the exit status: 0 all well, 1 something failed, 2 nothing was sent."""
+    config = Config(options.config, console, options.check)
+    credentials = config.load()
+    if credentials is None or options.check:
+        return 2 if credentials is None else 0
+    for name, value in (
+        ("config", options.config),
+        ("realm", credentials.realm),
+        ("consumer", credentials.consumer_key),
+        ("host", urlsplit(config.base_url).netloc),
+    ):
+        console.say(f"{name:<9} {value}")
+    if options.verbose:
+        oauth.log.addHandler(console)
+        oauth.log.setLevel(logging.DEBUG)
+    demo = Demo(config.base_url, options, console, sleep)
+    try:
+        demo.run(credentials)
+    finally:
+        demo.log_out()
+    return 1 if demo.failed or console.gone else 0
+
+
+def main(arguments: list[str] | None = None, sleep: Sleep = time.sleep) -> int:
+    """Run the demo with the command line's arguments; return its exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    console = Console()
+    try:
+        return run(command_line(arguments), console, sleep)
+    except KeyboardInterrupt:
+        console.say("interrupted", error=True)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

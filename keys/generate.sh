@@ -1,0 +1,161 @@
+#!/bin/sh
+# Makes the five files behind a consumer key of Interactive Brokers (IBKR), listed in "usage".
+# For any POSIX shell (on Windows: Git Bash) with OpenSSL 1.1, OpenSSL 3 or LibreSSL.
+
+set -eu
+umask 077 # private from the first byte
+LC_ALL=C
+export LC_ALL
+
+private='private_signature.pem private_encryption.pem'
+public='public_signature.pem public_encryption.pem dhparam.pem'
+
+usage() {
+    cat <<END
+usage: $0 [FOLDER]
+
+Makes in FOLDER (default: the folder of this script), with openssl:
+
+  private_signature.pem   stays here: signs the request for the live session token
+  private_encryption.pem  stays here: decrypts the access token secret
+  public_signature.pem    to upload in the self-service portal
+  public_encryption.pem   to upload
+  dhparam.pem             to upload: the Diffie-Hellman parameters
+
+It never overwrites: if one of them exists, it makes none. The only line on stdout is
+the Diffie-Hellman prime in hex, for the field dh_prime of config.json.
+END
+}
+
+error() { printf 'error: %s\n' "$1" >&2; }
+hint() { printf 'hint: %s\n' "$1" >&2; }
+say() { printf '%s\n' "$1" >&2; }
+
+case ${1-} in
+-h | --help)
+    usage
+    exit 0
+    ;;
+-*)
+    error "unknown option $1"
+    usage >&2
+    exit 2
+    ;;
+esac
+if [ $# -gt 1 ]; then
+    error "one folder at most, not $#"
+    usage >&2
+    exit 2
+fi
+
+folder=${1-$(dirname -- "$0")}
+if [ ! -d "$folder" ]; then
+    error "no such folder: $folder"
+    hint 'make it first, with mkdir'
+    exit 1
+fi
+
+found=
+for name in $private $public; do
+    if [ -e "$folder/$name" ] || [ -h "$folder/$name" ]; then
+        error "$folder/$name exists already"
+        found=1
+    fi
+done
+if [ -n "$found" ]; then
+    hint 'nothing was changed, because a key that IBKR knows cannot be made again; name another folder'
+    exit 1
+fi
+
+if ! command -v openssl >/dev/null; then
+    error 'openssl not found'
+    hint 'install it; on Windows run this script in Git Bash, which brings it along'
+    exit 1
+fi
+
+# Everything is made in a folder of its own, and moved when it is complete.
+new=$folder/.generate.$$
+child=
+claimed=
+
+clean_up() {
+    trap '' HUP INT QUIT PIPE TERM
+    if [ -n "$child" ]; then
+        kill "$child" 2>/dev/null || :
+        wait "$child" 2>/dev/null || :
+    fi
+    for name in $claimed; do rm -f "$folder/$name"; done
+    rm -rf "$new"
+}
+
+interrupted() {
+    trap '' PIPE
+    error 'interrupted, nothing was made' || :
+    exit "$1"
+}
+
+if ! mkdir "$new" 2>/dev/null; then
+    error "cannot write to the folder $folder"
+    exit 1
+fi
+trap clean_up EXIT
+trap 'interrupted 129' HUP
+trap 'interrupted 130' INT
+trap 'interrupted 131' QUIT
+trap 'interrupted 141' PIPE
+trap 'interrupted 143' TERM
+
+# A shell answers a signal at once while it waits, but not while it runs a command.
+run_openssl() {
+    openssl "$@" 2>"$new/log" &
+    child=$!
+    status=0
+    wait "$child" || status=$?
+    child=
+    if [ "$status" -ne 0 ]; then
+        error "openssl $1 failed with status $status"
+        grep -v '^[.+*]*$' "$new/log" >&2 || : # all that it said but the dots of its progress
+        hint 'nothing was made; mend what openssl complains about and run this again'
+        exit 1
+    fi
+}
+
+for use in signature encryption; do
+    say "making the $use key ..."
+    run_openssl genrsa -out "$new/private_$use.pem" 2048
+    run_openssl rsa -in "$new/private_$use.pem" -pubout -out "$new/public_$use.pem"
+done
+say 'making the Diffie-Hellman parameters, which can take some minutes ...'
+run_openssl dhparam -out "$new/dhparam.pem" 2048
+
+# Two integers, prime and generator: "    4:d=1  hl=4 l= 257 prim: INTEGER           :D3F1..."
+run_openssl asn1parse -in "$new/dhparam.pem" >"$new/text"
+prime=$(sed -n '/INTEGER/ { s/.*: *0*//; p; q; }' "$new/text" | tr 'ABCDEF' 'abcdef' | tr -d '\r')
+case $prime in
+'' | *[!0-9a-f]*)
+    error 'the prime could not be read from what openssl asn1parse prints'
+    exit 1
+    ;;
+esac
+
+# Claim the names, each of which fails if the file has come into being meanwhile; then fill them.
+trap '' HUP INT QUIT PIPE TERM
+for name in $private $public; do
+    if ! (set -C && : >"$folder/$name") 2>/dev/null; then
+        error "$folder/$name cannot be made; nothing was changed"
+        exit 1
+    fi
+    claimed="$claimed $name"
+done
+for name in $private $public; do mv -f "$new/$name" "$folder/$name"; done
+claimed=
+clean_up
+trap - EXIT HUP INT QUIT PIPE TERM
+
+say ''
+say 'upload these three in the self-service portal:'
+for name in $public; do say "  $folder/$name"; done
+say 'never share these two, and keep a copy of them in a safe place:'
+for name in $private; do say "  $folder/$name"; done
+say 'dh_prime for config.json:'
+printf '%s\n' "$prime"
