@@ -22,6 +22,7 @@ import json
 import logging
 import re
 import time
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, Callable
 from urllib.parse import quote, urlsplit
@@ -116,14 +117,19 @@ class Console(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.say(f"    > {record.getMessage()}")
 
-    def row(self, first: object, *others: object) -> None:
-        self.say(f"    {cell(first):<20}" + "".join(f" {cell(other):>19}" for other in others))
+    def rows(self, *rows: Sequence[object]) -> None:
+        """Print aligned rows: the first column to the left, the others to the right."""
+        cells = [[self.clean(cell(value)) for value in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*cells)]
+        for first, *others in cells:
+            right = [text.rjust(width) for text, width in zip(others, widths[1:])]
+            self.say("    " + "  ".join([first.ljust(widths[0]), *right]))
 
-    def table(self, keys: tuple[str, ...], items: list[dict[str, Any]]) -> None:
+    def table(self, keys: Sequence[str], items: list[dict[str, Any]]) -> None:
         """Print the values that stand under the keys, a row for each of the first ten items."""
-        self.row(f"{len(items[:10])} of {len(items)}", *keys[1:])
-        for item in items[:10]:
-            self.row(*map(item.get, keys))
+        shown = items[:10]
+        head = [f"{len(shown)} of {len(items)}", *keys[1:]]
+        self.rows(head, *([item.get(key) for key in keys] for item in shown))
 
 
 def cell(value: object) -> str:
@@ -160,7 +166,7 @@ def private_key(text: str, folder: str) -> tuple[RSA.RsaKey, str]:
     except (ValueError, IndexError, TypeError):
         raise Wrong(f"{path} is not an RSA key in PEM form", "give openssl's own file") from None
     if not key.has_private():
-        raise Wrong(f"{path} is a public key", "give the private one; upload the public one")
+        raise Wrong(f"{path} is not a private key", "give the file that was not uploaded")
     if key.size_in_bits() < 2048:
         raise Wrong(f"{path} has {key.size_in_bits()} bits, not 2048", "run keys/generate.sh")
     return key, f"RSA private key, {key.size_in_bits()} bits"
@@ -224,8 +230,11 @@ class Config:
         self.ok = self.ok and kind == "warning"
 
     def text(self, name: str) -> str:
-        value, kind = self.values.get(name), type(OPTIONAL.get(name, ""))
-        if type(value) is not kind or re.match(r"(your|path-to|generated)-|\s*$", str(value)):
+        value, kind = self.values.get(name, ""), type(OPTIONAL.get(name, ""))
+        if type(value) is not kind:
+            form = "a text in quotes" if kind is str else "a whole number"
+            raise Wrong(f"not {form}", FIELDS.get(name, "leave it out"))
+        if re.match(r"(your|path-to|generated)-|\s*$", str(value)):
             raise Wrong("not filled in", FIELDS.get(name, "leave it out"))
         return str(value).strip()
 
@@ -262,18 +271,17 @@ class Config:
         secret = self.take("access_token_secret", decrypted_secret, keys)
         prime = self.take("dh_prime", prime_number)
         generator = self.take("dh_generator", generator_number)
-        self.warn(folder, same_key=keys[0] is not None and keys[0] == keys[1])
+        self.warn(folder, realm, consumer, same_key=keys[0] is not None and keys[0] == keys[1])
         if not self.ok:
             return None
         self.console.hide(secret, token, self.text("access_token_secret"))
         return oauth.Credentials(realm, consumer, token, secret, signature_key, prime, generator)
 
-    def warn(self, folder: str, same_key: bool) -> None:
+    def warn(self, folder: str, realm: str, consumer: str, same_key: bool) -> None:
         """Point out what can be right, but seldom is."""
-        realm, consumer = (str(self.values.get(name)) for name in ("realm", "consumer_key"))
-        if (realm == "test_realm") != (consumer == "TESTCONS"):
+        if realm and consumer and realm != {"TESTCONS": "test_realm"}.get(consumer, "limited_poa"):
             self.complain("warning", "realm", "does not fit the consumer key", FIELDS["realm"])
-        if not re.fullmatch("[A-Z0-9]{9}|TESTCONS", consumer):
+        if consumer and not re.fullmatch("[A-Z0-9]{9}|TESTCONS", consumer):
             hint = "the portal stores it in capitals; its case matters"
             self.complain("warning", "consumer_key", "not nine capitals or digits", hint)
         if same_key:
@@ -399,13 +407,13 @@ class Demo:
         token = oauth.request_live_session_token(self.session, self.base_url, credentials)
         self.console.hide(token.token)
         self.session.auth = oauth.OAuth1(credentials, token.token)
-        self.console.row("valid until", f"{token.expires:%Y-%m-%d %H:%M:%S} UTC")
+        self.console.rows(["valid until", f"{token.expires:%Y-%m-%d %H:%M:%S} UTC"])
 
     def open_brokerage_session(self) -> None:
         wish = {"publish": True, "compete": self.options.compete}
         answer = self.call("POST", "/iserver/auth/ssodh/init", dict, json=wish)
         self.initialized, self.refused = True, answer.get("passed") is False
-        self.console.row("state", "ready" if ready(answer) else "not ready yet")
+        self.console.rows(["state", "ready" if ready(answer) else "not ready yet"])
 
     def accounts(self) -> str:
         """Return the id of the first account."""
@@ -421,7 +429,8 @@ class Demo:
         for key in SUMMARY:
             item = answer.get(key)
             item = item if isinstance(item, dict) and not item.get("isNull") else {}
-            self.console.row(key, item.get("amount"), item.get("currency"))
+            amount, currency = cell(item.get("amount")), cell(item.get("currency"))
+            self.console.say(f"    {key:<18}  {amount:>18}  {currency}")
 
     def ledger(self, path: str) -> None:
         answer = self.call("GET", f"{path}/ledger", dict)
@@ -445,7 +454,7 @@ class Demo:
         if not listings:
             raise AnswerError(f"no stock has the symbol {symbol}", "try another --symbol")
         _, name, exchange, conid = min(listings, key=lambda listing: listing[0])
-        self.console.row(name, exchange, f"conid {conid}")
+        self.console.rows([name, exchange, f"conid {conid}"])
         return conid
 
     def brokerage_ready(self) -> bool:
@@ -465,11 +474,11 @@ class Demo:
         elif self.brokerage_ready() and self.call("GET", "/iserver/accounts", dict):
             quote = self.snapshot(conid)
             last = quote.get("31", "-")
-            remark = {"C": "previous close", "H": "halted"}.get(last[0], "")
-            self.console.row("last", last.lstrip("CH"), remark)
-            self.console.row("bid, size", quote.get("84"), quote.get("88"))
-            self.console.row("ask, size", quote.get("86"), quote.get("85"))
-            self.console.row("data", QUALITY.get(quote.get("6509", "-")[0]))
+            remark = {"C": " (previous close)", "H": " (halted)"}.get(last[0], "")
+            self.console.say(f"    last  {last.lstrip('CH')}{remark}")
+            for name, price, size in (("bid", "84", "88"), ("ask", "86", "85")):
+                self.console.say(f"    {name}   {quote.get(price, '-')} x {quote.get(size, '-')}")
+            self.console.say(f"    data  {QUALITY.get(quote.get('6509', '-')[0], 'unknown')}")
         elif self.options.compete:
             raise AnswerError("the brokerage session is refused", "log out elsewhere, then wait")
         else:

@@ -236,6 +236,7 @@ class OAuth1(AuthBase):
         query_params = parse_qsl(query, keep_blank_values=True)
         query = "&".join(f"{quote(n, safe=',:')}={quote(v, safe=',:')}" for n, v in query_params)
         request.url = urlunsplit((scheme, host, path, query, ""))
+        log.debug("%s %s", request.method, request.url)
         params = self.oauth_params()
         signed = params + query_params if SIGN_QUERY else params
         url = urlunsplit((scheme, host, path, "", ""))

@@ -98,7 +98,7 @@ if ! mkdir "$new" 2>/dev/null; then
     error "cannot write to the folder $folder"
     exit 1
 fi
-trap clean_up EXIT
+trap 'status=$?; clean_up; exit "$status"' EXIT # mksh would exit with clean_up's own status
 trap 'interrupted 129' HUP
 trap 'interrupted 130' INT
 trap 'interrupted 131' QUIT

@@ -10,6 +10,12 @@ programs that agree by sharing a function prove nothing.
 
 from __future__ import annotations
 
+import os
+import signal
+
+if __name__ == "__main__":  # for a Ctrl-C while the imports below run
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
 import argparse
 import base64
 import contextlib
@@ -23,12 +29,10 @@ import http.client
 import http.server
 import itertools
 import json
-import os
 import re
 import secrets
 import shlex
 import shutil
-import signal
 import socket
 import socketserver
 import subprocess
@@ -152,7 +156,7 @@ class Fault(NamedTuple):
     what: str
     answer: Answer | None = None
     dh_response: str | None = None  # sent in place of the genuine one
-    wanted: Callable[[int], bool] = lambda shared_secret: True  # else the server draws again
+    wanted: Callable[[int], bool] = lambda _: True  # else the server draws again
     clock_ahead: float = 0  # seconds
 
     @property
@@ -188,12 +192,16 @@ FAULTS = {
     "dh-p-minus-1": Fault("token", "Diffie-Hellman response p-1", dh_response=f"{DH_PRIME - 1:x}"),
     "dh-not-hex": Fault("token", "Diffie-Hellman response not hex", dh_response="not hex at all"),
     "dh-empty": Fault("token", "Diffie-Hellman response empty", dh_response=""),
-    "k-top-bit": Fault("none", "K has its top bit set", wanted=lambda k: k.bit_length() % 8 == 0),
+    "k-top-bit": Fault(
+        "no failure", "K has its top bit set", wanted=lambda k: k.bit_length() % 8 == 0
+    ),
     "k-odd-digits": Fault(
-        "none", "K has an odd number of digits", wanted=lambda k: 0 < k.bit_length() % 8 < 5
+        "no failure", "K has an odd number of digits", wanted=lambda k: 0 < k.bit_length() % 8 < 5
     ),
     "k-short": Fault(
-        "none", "K is a byte shorter", wanted=lambda k: k.bit_length() <= DH_PRIME.bit_length() - 8
+        "no failure",
+        "K is a byte shorter",
+        wanted=lambda k: k.bit_length() <= DH_PRIME.bit_length() - 8,
     ),
     "access-denied": Fault("all", "403, plain text, from the edge", ACCESS_DENIED),
     "not-found": Fault("all", "404, HTML", NOT_FOUND),
@@ -203,7 +211,7 @@ FAULTS = {
     "too-many-requests": Fault("accounts", "429", error_answer(429, "Too Many Requests")),
     "redirect": Fault("accounts", "302 to another path", _MOVED),
     "no-accounts": Fault("accounts", "an empty list", json_answer([])),
-    "unknown-account": Fault("summary, ledger, positions", "401, unknown account", UNKNOWN_ACCOUNT),
+    "unknown-account": Fault("summary", "401, unknown account", UNKNOWN_ACCOUNT),
     "200-with-error": Fault(
         "ledger", "status 200 with an error in it", json_answer({"error": "Request refused"})
     ),
@@ -296,13 +304,16 @@ conid   |31       |84      |88     |86      |85     |6509
 "272093"|"H498.20"|""      |""     |"-1"    |"-1"   |"ZB"
 "5063"  |"280.10" |"280.05"|"100"  |"280.20"|"100"  |"RpB"
 """
-_UNUSED = {"settledcash": None, "interest": 0.0, "dividends": 0.0, "timestamp": 1767225600}
+_UNUSED = {"interest": 0.0, "dividends": 0.0, "timestamp": 1767225600}
 SUMMARIES: dict[str, Any] = {
     IDS[0]: {r.pop("name"): {**r, "isNull": r["amount"] is None} for r in rows(_SUMMARY)},
     IDS[1]: {"netliquidation": {"amount": 0.0, "currency": "EUR", "isNull": False, "value": None}},
 }
 LEDGERS: dict[str, Any] = {
-    IDS[0]: {r["currency"]: {**r, "secondkey": r["currency"], **_UNUSED} for r in rows(_LEDGER)},
+    IDS[0]: {
+        row["currency"]: {**row, "settledcash": row["cashbalance"], **_UNUSED}
+        for row in rows(_LEDGER)
+    },
     IDS[1]: {},
 }
 POSITIONS: dict[str, Any] = {
@@ -315,9 +326,10 @@ POSITIONS: dict[str, Any] = {
 QUOTES = {row["conid"]: row for row in rows(_QUOTES)}
 STOCKS: dict[str, list[dict[str, Any]]] = {}
 for (_symbol, _name), _group in itertools.groupby(
-    rows(_LISTINGS), lambda row: (row.pop("symbol"), row.pop("name"))
+    rows(_LISTINGS), lambda row: (row["symbol"], row["name"])
 ):
-    _company = {"name": _name, "chineseName": None, "assetClass": "STK", "contracts": [*_group]}
+    _contracts = [{name: row[name] for name in ("conid", "exchange", "isUS")} for row in _group]
+    _company = {"name": _name, "chineseName": None, "assetClass": "STK", "contracts": _contracts}
     STOCKS.setdefault(_symbol, []).append(_company)
 
 
@@ -355,7 +367,7 @@ class Record:
     passed: list[str] = field(default_factory=list)
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     def __init__(self, reason: str, answer: Answer, explanation: str = "") -> None:
         super().__init__(reason)
         self.reason, self.answer, self.explanation = reason, answer, explanation
@@ -550,7 +562,7 @@ class Sandbox:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.fault_name = fault
-        self.fault = FAULTS[fault] if fault else Fault("none", "")
+        self.fault = FAULTS[fault] if fault else Fault("no failure", "")
         self.answers = {**self.fault.answers, **(answers or {})}
         self.port = port
         self.requests: list[Record] = []
@@ -642,7 +654,7 @@ class Sandbox:
             explanation = ""
             try:
                 answer = self._answer(request, record)
-            except Refused as refusal:
+            except RefusedError as refusal:
                 answer, record.refused = refusal.answer, refusal.reason
                 explanation = refusal.explanation
             record.status = answer.status
@@ -677,17 +689,19 @@ class Sandbox:
         """The checks in the order in which a server makes them, then the answer."""
         headers = request.headers
         if not headers.get("User-Agent"):
-            raise Refused("no User-Agent", ACCESS_DENIED)
+            raise RefusedError("no User-Agent", ACCESS_DENIED)
         if request.method == "POST" and headers.get("Content-Length") is None:
-            raise Refused("POST without Content-Length", html_answer(411, "Length Required"))
+            raise RefusedError("POST without Content-Length", html_answer(411, "Length Required"))
         path = next((path for path in PATHS if PATHS[path].fullmatch(request.path)), None)
         if path is None:
-            raise Refused("unknown path", NOT_FOUND)
+            raise RefusedError("unknown path", NOT_FOUND)
         route = f"{request.method} {path}"
         name = ROUTES.get(route, "")
         sent, session = self._check(request, record, name == "token")
         if not name:
-            raise Refused("wrong method for this path", error_answer(405, "Method Not Allowed"))
+            raise RefusedError(
+                "wrong method for this path", error_answer(405, "Method Not Allowed")
+            )
         canned = self.answers.get(route)
         if session is None:
             return canned or self._live_session_token(sent["diffie_hellman_challenge"])
@@ -701,15 +715,15 @@ class Sandbox:
 
     def _unauthorized(
         self, reason: str, explanation: str = "", error: str = "unauthorized"
-    ) -> Refused:
+    ) -> RefusedError:
         """IBKR's 401 does not say what was wrong; only the log does."""
         body = f"id: {self._count}, error: {error}"
-        return Refused(reason, error_answer(401, body), explanation)
+        return RefusedError(reason, error_answer(401, body), explanation)
 
     def _check(
         self, request: Request, record: Record, for_token: bool
     ) -> tuple[dict[str, str], Session | None]:
-        """Raises Refused, or returns what Authorization says, and the session if there is one."""
+        """Returns what Authorization says, and the session unless this asks for a token."""
 
         def check(name: str, reason: str, error: str = "unauthorized") -> None:
             if reason:
@@ -756,7 +770,7 @@ class Sandbox:
         return pairs, f"missing {', '.join(missing)}" if missing else ""
 
     def _timestamp_problem(self, timestamp: str) -> str:
-        if not re.fullmatch("[0-9]{1,15}", timestamp, re.ASCII):
+        if not re.fullmatch("[0-9]{1,15}", timestamp):
             return "not a number of seconds"
         off = int(timestamp) - self.now()
         if abs(int(timestamp) / 1000 - self.now()) <= TIMESTAMP_WINDOW:
@@ -783,7 +797,7 @@ class Sandbox:
         return own[0] if host == "api.ibkr.com" else host if host in own else ""
 
     def _verify(self, attempt: Attempt, text: str, for_token: bool) -> tuple[str, Session | None]:
-        """Returns the query's form and the session, or raises Refused with an explanation."""
+        """Returns the query's form and the session, or raises RefusedError with an explanation."""
         signature = decode_base64(text)
         for session in [session for session in self._sessions if session.expires <= self.now()]:
             self._end(session)
@@ -880,7 +894,7 @@ class Sandbox:
         self.secrets += [value for value in values if value not in self.secrets]
         del self.secrets[3:-REMEMBERED]  # the first three belong to the access token
 
-    def _accounts(self, request: Request, session: Session) -> Answer:
+    def _accounts(self, _request: Request, _session: Session) -> Answer:
         return json_answer(ACCOUNTS)
 
     def _summary(self, request: Request, session: Session) -> Answer:
@@ -895,13 +909,13 @@ class Sandbox:
 
     def _by_account(self, request: Request, session: Session, table: Mapping[str, Any]) -> Answer:
         if "accounts" not in session.called:
-            raise Refused("/portfolio/accounts first", error_answer(400, ACCOUNTS_FIRST))
+            raise RefusedError("/portfolio/accounts first", error_answer(400, ACCOUNTS_FIRST))
         account = request.path.split("/")[2]
         if account not in table:
-            raise Refused("unknown account", UNKNOWN_ACCOUNT)
+            raise RefusedError("unknown account", UNKNOWN_ACCOUNT)
         return json_answer(table[account])
 
-    def _stocks(self, request: Request, session: Session) -> Answer:
+    def _stocks(self, request: Request, _session: Session) -> Answer:
         symbols = str(parameters(request).get("symbols", "")).split(",")
         return json_answer({symbol: STOCKS[symbol] for symbol in symbols if symbol in STOCKS})
 
@@ -931,7 +945,7 @@ class Sandbox:
         if session.brokerage != "ready":
             session.brokerage, session.brokerage_since, session.polls = "settling", self.now(), 0
 
-    def _status(self, request: Request, session: Session) -> Answer:
+    def _status(self, _request: Request, session: Session) -> Answer:
         if session.brokerage == "competing":
             return json_answer(session_status(False, fail=COMPETE_FLAG))
         session.polls += 1
@@ -942,14 +956,14 @@ class Sandbox:
 
     def _need_brokerage(self, session: Session) -> None:
         if session.brokerage == "competing":
-            raise Refused("another session holds on", NOT_AUTHENTICATED)
+            raise RefusedError("another session holds on", NOT_AUTHENTICATED)
         if session.brokerage == "settling" and self.now() - session.brokerage_since >= SETTLING:
             session.brokerage = "ready"
         if session.brokerage != "ready":
             why = "not settled yet" if session.brokerage == "settling" else "missing"
-            raise Refused(f"ssodh/init {why}", NO_BRIDGE)
+            raise RefusedError(f"ssodh/init {why}", NO_BRIDGE)
 
-    def _iserver(self, request: Request, session: Session) -> Answer:
+    def _iserver(self, _request: Request, session: Session) -> Answer:
         self._need_brokerage(session)
         more = {"isPaper": True, "isFT": False, "aliases": dict(zip(IDS, IDS))}
         return json_answer({"accounts": IDS, "selectedAccount": IDS[0], **more})
@@ -957,11 +971,11 @@ class Sandbox:
     def _snapshot(self, request: Request, session: Session) -> Answer:
         self._need_brokerage(session)
         if "iserver" not in session.called:
-            raise Refused("/iserver/accounts first", error_answer(500, ACCOUNTS_FIRST))
+            raise RefusedError("/iserver/accounts first", error_answer(500, ACCOUNTS_FIRST))
         asked = parameters(request)
         conids = str(asked.get("conids", "")).split(",")
-        if not all(conid.isascii() and conid.isdigit() for conid in conids):
-            raise Refused("conids are not numbers", error_answer(400, "Bad Request: conids"))
+        if not all(re.fullmatch("[0-9]{1,12}", conid) for conid in conids):
+            raise RefusedError("conids are not numbers", error_answer(400, "Bad Request: conids"))
         fields = str(asked.get("fields", "")).split(",")
         answer = []
         for conid in conids:
@@ -973,12 +987,12 @@ class Sandbox:
         session.subscribed.update(conids)
         return json_answer(answer)
 
-    def _tickle(self, request: Request, session: Session) -> Answer:
+    def _tickle(self, _request: Request, session: Session) -> Answer:
         status = session_status(session.brokerage == "ready")
         more = {"ssoExpires": 0, "collission": False, "userId": 1, "hmds": {"error": "no bridge"}}
         return json_answer({"session": "simulated", **more, "iserver": {"authStatus": status}})
 
-    def _logout(self, request: Request, session: Session) -> Answer:
+    def _logout(self, _request: Request, session: Session) -> Answer:
         self._end(session)
         self.logged_out = True
         return json_answer({"status": True})
@@ -1012,12 +1026,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             sandbox.stopping.wait(answer.delay)
         self._send(answer)
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "")
-        if length.isascii() and length.isdigit() and int(length) <= BODY_LIMIT:
-            return self.rfile.read(int(length))
+        if re.fullmatch("[0-9]{1,7}", length) and int(length) <= BODY_LIMIT:
+            body = self.rfile.read(int(length))
+            if len(body) < int(length):
+                raise ConnectionError("the body ended half-way")
+            return body
         if length or "Transfer-Encoding" in self.headers or self.command == "POST":
             self.close_connection = True  # where the next request begins is anyone's guess
         return b""
@@ -1042,7 +1059,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         raw = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
         self.wfile.write(raw[: answer.cut])
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+    def send_error(
+        self, code: int, message: str | None = None, _explain: str | None = None
+    ) -> None:
         """The base class calls this for what is not even HTTP, or cut off in its first line."""
         line = f"connection {self.number}: refused: {code} {printable(message or '')}"
         self.server.sandbox.log(line, complaint=True)
@@ -1050,7 +1069,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.headers = http.client.HTTPMessage()
         self._send(html_answer(int(code), http.client.responses.get(code, "Error")))
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """The sandbox keeps its own log."""
 
 
@@ -1080,7 +1099,7 @@ class Server(socketserver.ThreadingTCPServer):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, _address: Any) -> None:
         error = sys.exc_info()[1]
         if self.sandbox.stopping.is_set():
             return
@@ -1138,7 +1157,7 @@ def _say(line: str) -> None:
 def _serve(options: argparse.Namespace) -> int:
     asked_to_stop: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, frame: asked_to_stop.append(received))
+        signal.signal(number, lambda received, _: asked_to_stop.append(received))
     with Sandbox(options.fault, options.port, log=_say) as sandbox:
         _say("simulated api.ibkr.com: invented data, throw-away keys; Ctrl-C ends it")
         _say(f"config: {sandbox.config_path}")
@@ -1152,7 +1171,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _run_demo(options: argparse.Namespace, demo_options: list[str]) -> int:
     child: subprocess.Popen[bytes] | None = None
 
-    def stop(number: int, frame: object) -> None:
+    def stop(number: int, _: object) -> None:
         if child is None:
             sys.exit(128 + number)
         if number == signal.SIGTERM:  # a Ctrl-C reaches the demo anyway: wait for its logout
@@ -1164,7 +1183,8 @@ def _run_demo(options: argparse.Namespace, demo_options: list[str]) -> int:
         _say("simulated: no connection to IBKR, invented data, throw-away keys")
         arguments = [str(sandbox.config_path), *demo_options]
         _say(f"$ python demo.py {shlex.join(arguments)}")
-        local = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1")))
+        direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        local = f"{direct},127.0.0.1" if direct else "127.0.0.1"
         environment = {**os.environ, "NO_PROXY": local, "no_proxy": local}
         child = subprocess.Popen([sys.executable, str(DEMO), *arguments], env=environment)
         status = child.wait()

@@ -238,7 +238,8 @@ def test_a_folder_that_cannot_be_written_is_named(env: dict[str, str]) -> None:
 def test_a_missing_openssl_is_named(tmp_path: Path, folder: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
-    (tools / "dirname").symlink_to(str(shutil.which("dirname")))
+    for tool in ("dirname", "printf"):
+        (tools / tool).symlink_to(str(shutil.which(tool)))
     result = generate(folder, env={"PATH": str(tools)})
     assert result.returncode == 1
     assert result.stderr.startswith("error: openssl not found\nhint: ")

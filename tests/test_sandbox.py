@@ -313,7 +313,7 @@ def test_any_changed_character_of_a_signature_is_refused(logged_in: Setup, for_t
     change = {"oauth_nonce": "the-same-each-time", "oauth_timestamp": str(int(time.time()))}
     if for_token:
         change["diffie_hellman_challenge"] = "4"
-    for at in [*range(0, length - 3, length // 20), length - 3, length - 2, length - 1]:
+    for at in [*range(0, length - 3, length // 8), length - 3, length - 2, length - 1]:
         spoil = {"oauth_signature": flip(at)}
         reply = logged_in.client.send("POST", path, change=change, spoil=spoil)
         assert reply.status == 401
@@ -337,7 +337,7 @@ def test_a_changed_method_path_host_or_challenge_breaks_the_signature(logged_in:
             "POST",
             "/oauth/live_session_token",
             change=change,
-            spoil={"diffie_hellman_challenge": lambda text: "8"},
+            spoil={"diffie_hellman_challenge": lambda _: "8"},
         ),
     ):
         assert reply.status == 401
@@ -697,7 +697,8 @@ def test_a_delayed_answer_does_not_delay_the_end() -> None:
 
 def test_every_fault_has_a_line_of_help_and_another_answer_than_usual() -> None:
     for name, fault in FAULTS.items():
-        assert fault.help.isprintable() and len(f"  {name}  {fault.help}") < 100
+        assert fault.help.isprintable()
+        assert len(f"  {name}  {fault.help}") < 100
         assert fault.answers or fault.answer is None
 
 
@@ -770,7 +771,8 @@ def serving(
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout and process.stderr
+    assert process.stdout
+    assert process.stderr
     try:
         lines = [process.stdout.readline() for _ in range(3)]
         yield process, dict(line.strip().split(": ", 1) for line in lines[1:])
@@ -847,6 +849,98 @@ def test_help_prints_the_table_of_faults(tmp_path: Path) -> None:
     done = run_sandbox(tmp_path, "--help")
     assert done.returncode == 0
     assert all(fault.help in done.stdout for fault in FAULTS.values())
+
+
+# The command that runs the demo
+
+RUN = """
+import pathlib, sys
+from tests import sandbox
+sandbox.DEMO = pathlib.Path(sys.argv[1])
+sys.exit(sandbox.main(sys.argv[2:]))
+"""
+DEMO = """
+import http.client, json, os, pathlib, signal, sys, time
+config = pathlib.Path(sys.argv[1])
+if "--refused" in sys.argv:
+    url = json.loads(config.read_text())["base_url"]
+    connection = http.client.HTTPConnection(url.split("/")[2])
+    connection.request("GET", "/v1/api/tickle")
+    connection.getresponse().read()
+    connection.close()
+if "--die" in sys.argv:
+    os.kill(os.getpid(), signal.SIGKILL)
+if "--wait" in sys.argv:
+    def stop(number, frame):
+        print("logged out", flush=True)
+        os._exit(130)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    print("waiting", flush=True)
+    time.sleep(60)
+print(config.exists(), *sys.argv[2:], os.environ["NO_PROXY"].split(",")[-1])
+sys.exit(7)
+"""
+
+
+@contextlib.contextmanager
+def running(tmp_path: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    demo = tmp_path / "stand-in.py"
+    demo.write_text(DEMO)
+    (tmp_path / "tmp").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(demo), *options],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        yield process
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_the_demo_runs_with_the_config_and_its_options_and_gives_the_status(tmp_path: Path) -> None:
+    with running(tmp_path, "--symbol", "IBM", "--fault", "no-positions", "-v") as process:
+        out, err = process.communicate(timeout=20)
+    label, command, said = out.splitlines()
+    assert label.startswith("simulated: ")
+    assert command.startswith("$ python demo.py ")
+    assert command.endswith("config.json --symbol IBM -v")
+    assert said == "True --symbol IBM -v 127.0.0.1"
+    assert (process.returncode, err) == (7, "")
+
+
+def test_a_refused_request_is_explained_after_the_demo(tmp_path: Path) -> None:
+    with running(tmp_path, "--refused") as process:
+        _, err = process.communicate(timeout=20)
+    assert err == "sandbox: 1 GET /tickle 403 | refused: no User-Agent\n"
+
+
+@posix
+def test_a_demo_that_dies_by_a_signal_gives_128_and_its_number(tmp_path: Path) -> None:
+    with running(tmp_path, "--die") as process:
+        process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGKILL
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_waits_for_the_demo_to_log_out(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with running(tmp_path, "--wait") as process:
+        assert process.stdout
+        assert [process.stdout.readline() for _ in range(3)][2] == "waiting\n"
+        if number == signal.SIGINT:  # as a terminal does: to all of them
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert (out, err) == ("logged out\n", "")
+    assert process.returncode == 130
 
 
 # A public client

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,15 @@ def test_the_stage_yields_the_vector(stage: str, vector: dict[str, Any]) -> None
 def test_the_stage_refuses_the_vector(stage: str, vector: dict[str, Any]) -> None:
     with pytest.raises(FAULTS[vector["fault"]]):
         STAGES[stage](vector)
+
+
+@pytest.mark.parametrize(
+    "vector", [vector for vector in load("secret") if "bytes, the key" in vector.get("error", "")]
+)
+def test_a_secret_of_the_wrong_size_is_told_both_sizes(vector: dict[str, str]) -> None:
+    with pytest.raises(oauth.OAuthError) as error:
+        STAGES["secret"](vector)
+    assert re.findall("[0-9]+", str(error.value)) == re.findall("[0-9]+", vector["error"])
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")

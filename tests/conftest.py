@@ -1,0 +1,89 @@
+"""Runs the demo in this process or in one of its own, and searches all output for secrets."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import pytest
+
+import demo
+from tests.sandbox import Sandbox
+
+ROOT = Path(demo.__file__).parent
+
+
+class Result(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+def forms(secret: bytes | str) -> set[str]:
+    """All the ways in which a secret could be printed."""
+    raw = secret.encode() if isinstance(secret, str) else secret
+    texts = {raw.decode("latin-1"), raw.hex(), raw.hex().upper(), base64.b64encode(raw).decode()}
+    texts |= {repr(raw), base64.urlsafe_b64encode(raw).decode(), str(int.from_bytes(raw, "big"))}
+    return texts | {quote(text, safe="") for text in texts}
+
+
+def assert_no_secret(text: str, secrets: list[Any]) -> None:
+    for secret in secrets:
+        for form in forms(secret):
+            assert form not in text, "a secret is in the output"
+
+
+@pytest.fixture(autouse=True)
+def _signal_handlers() -> Iterator[None]:
+    """main() takes the signals for itself; pytest wants its own back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def server() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+class Runner:
+    """Runs the demo against a sandbox, in this process, without its pauses."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+        self.pauses: list[float] = []
+
+    def __call__(self, sandbox: Sandbox, *options: str, config: Any = None) -> Result:
+        path = sandbox.config_path if config is None else Path(sandbox.folder) / "other.json"
+        if config is not None:
+            path.write_text(config if isinstance(config, str) else json.dumps(config))
+        self.capsys.readouterr()
+        status = demo.main([str(path), *options], sleep=self.pauses.append)
+        result = Result(status, *self.capsys.readouterr())
+        assert_no_secret(result.out + result.err, sandbox.secrets)
+        assert "Traceback" not in result.err
+        return result
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Runner:
+    return Runner(capsys)
+
+
+def start_demo(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """Start demo.py as a person would, in a process of its own."""
+    command = [sys.executable, "-W", "error", str(ROOT / "demo.py"), *map(str, arguments)]
+    pipe = subprocess.PIPE
+    settings = {"stdout": pipe, "stderr": pipe, "encoding": "utf-8", "start_new_session": True}
+    environment = {**os.environ, "NO_PROXY": "127.0.0.1", **options.pop("env", {})}
+    return subprocess.Popen(command, env=environment, **{**settings, **options})
