@@ -1,7 +1,6 @@
 """First-party OAuth 1.0a as Interactive Brokers (IBKR) speaks it: from credentials to signed calls.
 
-The functions stand in the order of the protocol: what is signed, how it is signed, how the
-Diffie-Hellman exchange yields the live session token; then the two things that touch the network.
+The functions stand in the order of the protocol, then come the two parts that touch the network.
 IBKR took OAuth 1.0a (RFC 5849) and changed it; each docstring says where. Sources:
 
     IBKR-2018    "OAuth at Interactive Brokers", 16 May 2018: the only complete worked numbers
@@ -102,20 +101,15 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
 
 
 def rsa_sha256_signature(base_string: str, signature_key: RsaKey) -> str:
-    """Return the RSASSA-PKCS1-v1_5 signature over SHA-256, in base64 (IBKR-2018; RFC 8017).
-
-    Raises ValueError if the base string is not ASCII.
-    """
+    """Return the RSASSA-PKCS1-v1_5 signature over SHA-256, in base64 (IBKR-2018).
+    Raises ValueError if the base string is not ASCII."""
     digest = SHA256.new(base_string.encode("ascii"))
     return base64.b64encode(pkcs1_15.new(signature_key).sign(digest)).decode("ascii")
 
 
 def hmac_sha256_signature(base_string: str, live_session_token: bytes) -> str:
-    """Return the HMAC-SHA256 of the base string, in base64; the key is the 20 bytes themselves,
-    not their base64 text (IBKR-2018).
-
-    Raises ValueError if the base string is not ASCII or the token not 20 bytes long.
-    """
+    """Return the HMAC-SHA256, in base64; the key is the 20 bytes, not a text form (IBKR-2018).
+    Raises ValueError if the base string is not ASCII or the token is not 20 bytes long."""
     if len(live_session_token) != 20:
         raise ValueError("a live session token is 20 bytes; decode its base64 form")
     digest = hmac.digest(live_session_token, base_string.encode("ascii"), "sha256")
@@ -123,18 +117,15 @@ def hmac_sha256_signature(base_string: str, live_session_token: bytes) -> str:
 
 
 def authorization_header(realm: str, params: Params) -> str:
-    """Return the Authorization header's value; the raw values are percent-encoded here
-    (RFC 5849 section 3.5.1). The order is free; realm first, the rest sorted."""
+    """Return the Authorization header's value (RFC 5849 section 3.5.1), the realm first, the rest
+    sorted. The values come raw and are percent-encoded here."""
     pairs = [("realm", realm), *sorted(params)]
     return "OAuth " + ", ".join(f'{name}="{percent_encode(value)}"' for name, value in pairs)
 
 
 def decrypt_access_token_secret(access_token_secret: str, encryption_key: RsaKey) -> bytes:
-    """Return the secret (32 bytes in practice) that the portal encrypted with RSAES-PKCS1-v1_5.
-
-    `access_token_secret` is base64 of as many bytes as the key has (IBKR-2018).
-    Raises CredentialsError if it is not, or was encrypted for another key.
-    """
+    """Return the secret, 32 bytes in practice, that IBKR encrypted with RSAES-PKCS1-v1_5 and put
+    into base64 (IBKR-2018). Raises CredentialsError if that was not done for this very key."""
     hint = "generate the token again and copy the whole secret; it belongs to one encryption key"
     try:
         ciphertext = base64.b64decode(access_token_secret, validate=True)
@@ -164,8 +155,8 @@ def new_nonce() -> str:
 
 
 def diffie_hellman_challenge(prime: int, generator: int, exponent: int) -> str:
-    """Return A = generator^exponent mod prime in lower-case hex, without leading zeros
-    (IBKR-2018). Raises ValueError if the exponent is not positive."""
+    """Return A = generator^exponent mod prime in lower-case hex, without leading zeros, so the
+    number of digits may be odd (IBKR-2018). Raises ValueError if the exponent is not positive."""
     if exponent < 1:
         raise ValueError("the exponent must be positive")
     return f"{pow(generator, exponent, prime):x}"
@@ -205,6 +196,7 @@ def live_session_token_proof(live_session_token: bytes, consumer_key: str) -> st
 def refuse_redirect(response: requests.Response, **_: object) -> None:
     """Raise AnswerError for a redirect: its target would get a signature made for another URL."""
     if response.is_redirect:
+        response.close()
         message = f"HTTP {response.status_code}, a redirect, which is never followed"
         raise AnswerError(message, "check base_url; a proxy or log-in page may answer", response)
 
@@ -212,10 +204,10 @@ def refuse_redirect(response: requests.Response, **_: object) -> None:
 class OAuth1(AuthBase):
     """Signs the prepared request, so that what is signed is what is sent.
 
-    Every call: `session.auth = OAuth1(credentials, live_session_token.token)`, HMAC-SHA256.
-    Without a token, the request for one: RSA-SHA256. It carries the Diffie-Hellman challenge, and
-    its base string begins with the prepend: the decrypted access token secret in lower-case hex,
-    not encoded, no separator (IBKR-2018). JSON bodies are not signed; IBKR takes no forms here.
+    For every call: `session.auth = OAuth1(credentials, live_session_token.token)`, HMAC-SHA256.
+    Without a token, for the request of one: RSA-SHA256. That one carries the Diffie-Hellman
+    challenge, and its base string begins with the prepend: the decrypted access token secret in
+    lower-case hex, not encoded, no separator (IBKR-2018). Bodies are not signed: they are JSON.
     """
 
     def __init__(
@@ -262,7 +254,9 @@ class OAuth1(AuthBase):
         """Return the value of oauth_signature: base64, not percent-encoded yet."""
         prepend = self.credentials.access_token_secret.hex() if self.token is None else ""
         base_string = signature_base_string(method, url, params, prepend)
-        shown = base_string[len(prepend) :].replace(self.credentials.access_token, "***")
+        shown = base_string[len(prepend) :].replace(
+            percent_encode(self.credentials.access_token), "***"
+        )
         log.debug("signature base string: %s", shown)
         if self.token is None:
             return rsa_sha256_signature(base_string, self.credentials.signature_key)
@@ -277,11 +271,9 @@ def read_json(response: requests.Response) -> Any:
         raise AnswerError("the answer is not JSON", "try again later", response) from None
 
 
-def accept_live_session_token(
-    answer: Any, credentials: Credentials, exponent: int
-) -> LiveSessionToken:
-    """Return the token that the server's answer leads to, once its proof shows that both sides
-    have the same. `exponent` is the one of the challenge. Raises AnswerError."""
+def accept_answer(answer: Any, credentials: Credentials, exponent: int) -> LiveSessionToken:
+    """Return the token that the server's JSON answer leads to, if its proof shows that both sides
+    have the same (IBKR-2018). `exponent` is that of the challenge. Raises AnswerError."""
     values = answer if isinstance(answer, dict) else {}
     response = values.get("diffie_hellman_response")
     proof = values.get("live_session_token_signature")
@@ -289,7 +281,7 @@ def accept_live_session_token(
     if type(response) is not str or type(proof) is not str or type(expires) is not int:
         raise AnswerError("the answer lacks a part of the exchange", "try again later")
     if not 0 < expires < 4e12:
-        raise AnswerError("the answer's expiration is no time in milliseconds", "try again later")
+        raise AnswerError("the answer's expiration is not in milliseconds", "try again later")
     shared_secret = diffie_hellman_shared_secret(credentials.dh_prime, exponent, response)
     token = derive_live_session_token(shared_secret, credentials.access_token_secret)
     expected = live_session_token_proof(token, credentials.consumer_key)
@@ -307,8 +299,8 @@ def request_live_session_token(
 ) -> LiveSessionToken:
     """Agree with the server on a live session token, valid for about 24 hours (IBKR-docs).
 
-    `base_url` is all before /oauth. Raises AnswerError for any answer that is not right in all
-    its parts, requests.RequestException if there is none.
+    `base_url` is all before /oauth. Raises AnswerError unless the answer is right in all parts,
+    requests.RequestException if there is none.
     """
     a = exponent()
     challenge = diffie_hellman_challenge(credentials.dh_prime, credentials.dh_generator, a)
@@ -317,4 +309,4 @@ def request_live_session_token(
     response = session.post(url, auth=auth, timeout=TIMEOUT)
     if response.status_code != requests.codes.ok:
         raise AnswerError(f"HTTP {response.status_code}", "the answer's body says why", response)
-    return accept_live_session_token(read_json(response), credentials, a)
+    return accept_answer(read_json(response), credentials, a)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -13,8 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
 
-import demo
-from tests.conftest import ROOT, Runner, assert_no_secret
+from tests.conftest import Runner
 from tests.sandbox import KEYS, Sandbox
 
 Change = Callable[[dict[str, Any], Path], Any]
@@ -51,11 +48,11 @@ def encrypted(secret: bytes, name: str) -> str:
 
 
 def put(field: str, value: Any) -> Change:
-    return lambda config, folder: config.update({field: value})
+    return lambda config, _: config.update({field: value})
 
 
 def without(field: str) -> Change:
-    return lambda config, folder: config.pop(field)
+    return lambda config, _: config.pop(field)
 
 
 def key_file(data: Callable[[], bytes], field: str = "signature_key_fp") -> Change:
@@ -71,26 +68,19 @@ def key_file(data: Callable[[], bytes], field: str = "signature_key_fp") -> Chan
 
 
 def prime(edit: Callable[[str], str]) -> Change:
-    return lambda config, folder: config.update(dh_prime=edit(config["dh_prime"]))
+    return lambda config, _: config.update(dh_prime=edit(config["dh_prime"]))
 
 
 def secret(edit: Callable[[str], str]) -> Change:
-    def change(config: dict[str, Any], folder: Path) -> None:
+    def change(config: dict[str, Any], _: Path) -> None:
         config["access_token_secret"] = edit(config["access_token_secret"])
 
     return change
 
 
-def swap_keys(config: dict[str, Any], folder: Path) -> None:
+def swap_keys(config: dict[str, Any], _: Path) -> None:
     one, two = config["signature_key_fp"], config["encryption_key_fp"]
     config.update(signature_key_fp=two, encryption_key_fp=one)
-
-
-def template_values(config: dict[str, Any], folder: Path) -> None:
-    config.update(
-        consumer_key="your-consumer-key",
-        encryption_key_fp="path-to-private-encryption-key",
-    )
 
 
 def original(name: str = "signature") -> bytes:

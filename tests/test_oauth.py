@@ -1,0 +1,475 @@
+"""The two parts of oauth.py that touch the network, and what they must never let out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import logging
+import re
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+import requests
+from Crypto.PublicKey import RSA
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+import oauth
+from tests.conftest import assert_no_secret
+from tests.sandbox import DH_PRIME, KEYS, Answer, Sandbox
+
+SECRET = bytes(range(32))
+TOKEN = bytes(range(100, 120))
+URL = "https://api.ibkr.com/v1/api/iserver/marketdata/snapshot"
+
+
+@pytest.fixture(scope="module")
+def credentials() -> oauth.Credentials:
+    signature_key = RSA.import_key((KEYS / "private_signature.pem").read_bytes())
+    return oauth.Credentials("limited_poa", "ABCDEFGHI", "0a" * 10, SECRET, signature_key, DH_PRIME)
+
+
+def sandbox_credentials(sandbox: Sandbox) -> oauth.Credentials:
+    """Take the credentials from a sandbox's config as a program of one's own would."""
+    config = sandbox.config
+    keys = {
+        name: RSA.import_key((Path(sandbox.folder) / config[f"{name}_key_fp"]).read_bytes())
+        for name in ("signature", "encryption")
+    }
+    secret = oauth.decrypt_access_token_secret(config["access_token_secret"], keys["encryption"])
+    prime = int(config["dh_prime"], 16)
+    return oauth.Credentials(
+        config["realm"],
+        config["consumer_key"],
+        config["access_token"],
+        secret,
+        keys["signature"],
+        prime,
+    )
+
+
+def prepared(
+    auth: oauth.OAuth1, method: str = "GET", url: str = URL, **arguments: Any
+) -> requests.PreparedRequest:
+    return requests.Request(method, url, auth=auth, **arguments).prepare()
+
+
+def header_of(request: requests.PreparedRequest) -> dict[str, str]:
+    scheme, _, rest = request.headers["Authorization"].partition(" ")
+    assert scheme == "OAuth"
+    pairs = [re.fullmatch(r'(\w+)="([^"]*)"', part) for part in rest.split(", ")]
+    return {pair[1]: unquote(pair[2]) for pair in pairs if pair}
+
+
+def hmac_sha256(text: str) -> str:
+    return base64.b64encode(hmac.new(TOKEN, text.encode(), hashlib.sha256).digest()).decode()
+
+
+def fixed(credentials: oauth.Credentials, **arguments: Any) -> oauth.OAuth1:
+    """Sign with a clock and a nonce that stand still."""
+    return oauth.OAuth1(credentials, clock=lambda: 1700000000.9, nonce=lambda: "cafe", **arguments)
+
+
+def test_a_call_carries_its_parameters_and_an_hmac_over_them_and_the_query(
+    credentials: oauth.Credentials,
+) -> None:
+    params = {"fields": "31,84", "conids": "265598"}
+    request = prepared(fixed(credentials, token=TOKEN), params=params)
+    expected = (
+        "GET&https%3A%2F%2Fapi.ibkr.com%2Fv1%2Fapi%2Fiserver%2Fmarketdata%2Fsnapshot"
+        "&conids%3D265598%26fields%3D31%2C84%26oauth_consumer_key%3DABCDEFGHI%26oauth_nonce%3Dcafe"
+        "%26oauth_signature_method%3DHMAC-SHA256%26oauth_timestamp%3D1700000000%26oauth_token%3D"
+        + "0a"
+        * 10
+    )
+    assert header_of(request) == {
+        "realm": "limited_poa",
+        "oauth_consumer_key": "ABCDEFGHI",
+        "oauth_nonce": "cafe",
+        "oauth_signature": hmac_sha256(expected),
+        "oauth_signature_method": "HMAC-SHA256",
+        "oauth_timestamp": "1700000000",
+        "oauth_token": "0a" * 10,
+    }
+
+
+def test_the_query_is_left_out_of_the_signature_when_the_switch_is_off(
+    credentials: oauth.Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oauth, "SIGN_QUERY", False)
+    without = header_of(prepared(fixed(credentials, token=TOKEN)))
+    request = prepared(fixed(credentials, token=TOKEN), params={"conids": "1"})
+    assert header_of(request)["oauth_signature"] == without["oauth_signature"]
+    assert str(request.url).endswith("?conids=1")
+
+
+@pytest.mark.parametrize(
+    ("params", "wire"),
+    [
+        ({"fields": "31,84,85"}, "fields=31,84,85"),
+        ({"a": "1:2"}, "a=1:2"),
+        ({"a,b": "x"}, "a,b=x"),
+        ({"q": "two words"}, "q=two%20words"),
+        ({"q": "1+1=2&3"}, "q=1%2B1%3D2%263"),
+        ({"q": "a/b?c#d%"}, "q=a%2Fb%3Fc%23d%25"),
+        ({"q": "-._~"}, "q=-._~"),
+        ({"q": "\u00e9"}, "q=%C3%A9"),
+        ({"empty": "", "z": "1"}, "empty=&z=1"),
+        ([("b", "2"), ("a", "1"), ("b", "1")], "b=2&a=1&b=1"),
+    ],
+)
+def test_the_query_goes_out_in_the_form_that_ibkr_wants(
+    credentials: oauth.Credentials, params: Any, wire: str
+) -> None:
+    assert prepared(fixed(credentials, token=TOKEN), params=params).url == f"{URL}?{wire}"
+
+
+def test_a_request_without_a_query_keeps_its_url_and_loses_a_fragment(
+    credentials: oauth.Credentials,
+) -> None:
+    assert prepared(fixed(credentials, token=TOKEN)).url == URL
+    assert prepared(fixed(credentials, token=TOKEN), url=URL + "#top").url == URL
+
+
+def test_a_json_body_is_sent_but_not_signed(credentials: oauth.Credentials) -> None:
+    with_body = prepared(fixed(credentials, token=TOKEN), "POST", json={"compete": False})
+    without = prepared(fixed(credentials, token=TOKEN), "POST")
+    assert header_of(with_body) == header_of(without)
+    assert with_body.body == b'{"compete": false}'
+
+
+def test_the_token_request_is_signed_with_rsa_behind_the_prepend_and_carries_the_challenge(
+    credentials: oauth.Credentials,
+) -> None:
+    request = prepared(fixed(credentials, challenge="abc"), "POST", "https://h/oauth/x")
+    header = header_of(request)
+    signature = base64.b64decode(header.pop("oauth_signature"))
+    assert header == {
+        "realm": "limited_poa",
+        "diffie_hellman_challenge": "abc",
+        "oauth_consumer_key": "ABCDEFGHI",
+        "oauth_nonce": "cafe",
+        "oauth_signature_method": "RSA-SHA256",
+        "oauth_timestamp": "1700000000",
+        "oauth_token": "0a" * 10,
+    }
+    expected = (
+        SECRET.hex() + "POST&https%3A%2F%2Fh%2Foauth%2Fx&diffie_hellman_challenge%3Dabc"
+        "%26oauth_consumer_key%3DABCDEFGHI%26oauth_nonce%3Dcafe%26oauth_signature_method%3D"
+        "RSA-SHA256%26oauth_timestamp%3D1700000000%26oauth_token%3D" + "0a" * 10
+    )
+    key = serialization.load_pem_public_key((KEYS / "public_signature.pem").read_bytes())
+    assert isinstance(key, rsa.RSAPublicKey)
+    key.verify(signature, expected.encode(), padding.PKCS1v15(), hashes.SHA256())
+
+
+def test_each_request_has_a_nonce_of_its_own_from_128_random_bits(
+    credentials: oauth.Credentials,
+) -> None:
+    auth = oauth.OAuth1(credentials, TOKEN)
+    nonces = [header_of(prepared(auth))["oauth_nonce"] for _ in range(100)]
+    assert len(set(nonces)) == 100
+    assert all(re.fullmatch("[0-9a-f]{32}", nonce) for nonce in nonces)
+
+
+def test_the_timestamp_is_the_present_in_seconds(credentials: oauth.Credentials) -> None:
+    before = int(datetime.now(timezone.utc).timestamp())
+    header = header_of(prepared(oauth.OAuth1(credentials, TOKEN)))
+    assert before <= int(header["oauth_timestamp"]) <= before + 2
+
+
+def test_exponents_are_fresh_and_use_all_256_bits() -> None:
+    exponents = [oauth.new_exponent() for _ in range(500)]
+    assert len(set(exponents)) == 500
+    assert all(0 < exponent < 2**256 for exponent in exponents)
+    seen = [sum(exponent >> bit & 1 for exponent in exponents) for bit in range(256)]
+    assert min(seen) > 150
+    assert max(seen) < 350
+
+
+@pytest.mark.parametrize(("number", "exponent"), [(0, 1), (1, 2), (2**256 - 2, 2**256 - 1)])
+def test_an_exponent_is_never_zero(
+    monkeypatch: pytest.MonkeyPatch, number: int, exponent: int
+) -> None:
+    limits = []
+    monkeypatch.setattr(oauth.secrets, "randbelow", lambda limit: limits.append(limit) or number)
+    assert oauth.new_exponent() == exponent
+    assert limits == [2**256 - 1]
+
+
+# The log-in
+
+
+@pytest.fixture
+def logged_in(server: Sandbox) -> Iterator[tuple[requests.Session, oauth.LiveSessionToken]]:
+    with requests.Session() as session:
+        credentials = sandbox_credentials(server)
+        token = oauth.request_live_session_token(session, server.base_url, credentials)
+        session.auth = oauth.OAuth1(credentials, token.token)
+        yield session, token
+
+
+def test_the_token_that_both_sides_agree_on_signs_calls(
+    server: Sandbox, logged_in: tuple[requests.Session, oauth.LiveSessionToken]
+) -> None:
+    session, token = logged_in
+    assert len(token.token) == 20
+    assert token.token in server.secrets
+    hours = (token.expires - datetime.now(timezone.utc)).total_seconds() / 3600
+    assert 23.9 < hours <= 24
+    assert session.get(server.base_url + "/portfolio/accounts", timeout=9).status_code == 200
+    answer = session.get(server.base_url + "/trsrv/stocks", params={"symbols": "IBM"}, timeout=9)
+    assert answer.status_code == 200
+    assert [request.refused for request in server.requests] == ["", "", ""]
+    assert server.requests[-1].query_form == "signed"
+    assert server.connections == 1
+
+
+def test_two_hundred_logins_in_a_row_succeed_whatever_the_shared_secret_looks_like() -> None:
+    lengths = set()
+    for fault in ("k-top-bit", "k-short", ""):
+        with Sandbox(fault) as sandbox, requests.Session() as session:
+            credentials = sandbox_credentials(sandbox)
+            for _ in range(20 if fault else 160):
+                oauth.request_live_session_token(session, sandbox.base_url, credentials)
+            secrets = [s for s in sandbox.secrets if isinstance(s, bytes) and len(s) > 200]
+            lengths |= {(len(s), s[0] == 0) for s in secrets}
+    assert {(257, True), (256, False)} <= lengths  # top bit set, and not
+    assert any(length < 256 for length, _ in lengths)
+
+
+def test_a_fresh_exponent_is_taken_for_every_login(server: Sandbox) -> None:
+    seen = []
+
+    def exponent() -> int:
+        seen.append(oauth.new_exponent())
+        return seen[-1]
+
+    credentials = sandbox_credentials(server)
+    with requests.Session() as session:
+        for _ in range(3):
+            oauth.request_live_session_token(session, server.base_url, credentials, exponent)
+    assert len(set(seen)) == 3
+
+
+# Answers are judged before they are used
+
+
+class Peer:
+    """The server's side of one exchange, in plain arithmetic."""
+
+    def __init__(self, credentials: oauth.Credentials, exponent: int = 12345) -> None:
+        self.credentials, self.exponent = credentials, exponent
+        shared = pow(pow(2, 67890, DH_PRIME), exponent, DH_PRIME)
+        form = shared.to_bytes((len(f"{shared:b}") + 8) // 8, "big")
+        self.token = hmac.new(form, SECRET, hashlib.sha1).digest()
+        consumer = credentials.consumer_key.encode()
+        self.answer: dict[str, Any] = {
+            "diffie_hellman_response": f"{pow(2, 67890, DH_PRIME):x}",
+            "live_session_token_signature": hmac.new(
+                self.token, consumer, hashlib.sha1
+            ).hexdigest(),
+            "live_session_token_expiration": 1700000000123,
+        }
+
+    def accept(self, **changes: Any) -> oauth.LiveSessionToken:
+        return oauth.accept_answer({**self.answer, **changes}, self.credentials, self.exponent)
+
+
+def test_a_right_answer_gives_token_and_expiry(credentials: oauth.Credentials) -> None:
+    peer = Peer(credentials)
+    accepted = peer.accept()
+    assert accepted.token == peer.token
+    assert accepted.expires == datetime(2023, 11, 14, 22, 13, 20, 123000, timezone.utc)
+
+
+LACKS = "the answer lacks a part of the exchange"
+EXPIRY = "the answer's expiration is not in milliseconds"
+NOT_HEX = "the Diffie-Hellman response is not a hex number"
+RANGE = "the Diffie-Hellman response is out of range"
+PROOF = "the server's proof of the live session token is wrong: the token is not used"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("diffie_hellman_response", None, LACKS),
+        ("diffie_hellman_response", 5, LACKS),
+        ("diffie_hellman_response", "", NOT_HEX),
+        ("diffie_hellman_response", "0x5", NOT_HEX),
+        ("diffie_hellman_response", "5\n", NOT_HEX),
+        ("diffie_hellman_response", "0", RANGE),
+        ("diffie_hellman_response", "1", RANGE),
+        ("diffie_hellman_response", "2", PROOF),
+        ("diffie_hellman_response", f"{DH_PRIME - 2:x}", PROOF),
+        ("diffie_hellman_response", f"{DH_PRIME - 1:x}", RANGE),
+        ("diffie_hellman_response", f"{DH_PRIME + 2:x}", RANGE),
+        ("live_session_token_signature", None, LACKS),
+        ("live_session_token_signature", 5, LACKS),
+        ("live_session_token_signature", "", PROOF),
+        ("live_session_token_signature", "0" * 40, PROOF),
+        ("live_session_token_signature", "\u00e9" * 40, PROOF),
+        ("live_session_token_signature", "\ud800" * 40, PROOF),
+        ("live_session_token_expiration", None, LACKS),
+        ("live_session_token_expiration", "1700000000000", LACKS),
+        ("live_session_token_expiration", 1.7e12, LACKS),
+        ("live_session_token_expiration", True, LACKS),
+        ("live_session_token_expiration", 0, EXPIRY),
+        ("live_session_token_expiration", -1, EXPIRY),
+        ("live_session_token_expiration", 4_000_000_000_000, EXPIRY),
+        ("live_session_token_expiration", 10**30, EXPIRY),
+    ],
+)
+def test_an_answer_with_one_wrong_part_is_refused(
+    credentials: oauth.Credentials, field: str, value: Any, message: str
+) -> None:
+    with pytest.raises(oauth.AnswerError) as caught:
+        Peer(credentials).accept(**{field: value})
+    assert str(caught.value) == message
+    assert caught.value.hint
+    assert_no_secret(repr(caught.value) + caught.value.hint, [SECRET, Peer(credentials).token])
+
+
+@pytest.mark.parametrize("expires", [1, 3_999_999_999_999])
+def test_any_expiry_in_milliseconds_is_accepted(
+    credentials: oauth.Credentials, expires: int
+) -> None:
+    accepted = Peer(credentials).accept(live_session_token_expiration=expires)
+    assert accepted.expires.timestamp() == pytest.approx(expires / 1000)
+
+
+@pytest.mark.parametrize("answer", [None, 5, "text", [], {}])
+def test_an_answer_of_another_form_is_refused(credentials: oauth.Credentials, answer: Any) -> None:
+    with pytest.raises(oauth.AnswerError, match=LACKS):
+        oauth.accept_answer(answer, credentials, 5)
+
+
+def test_the_proof_is_compared_in_constant_time(
+    credentials: oauth.Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(
+        oauth.hmac, "compare_digest", lambda a, b: compared.append((a, b)) or a == b
+    )
+    peer = Peer(credentials)
+    peer.accept()
+    proof = peer.answer["live_session_token_signature"].encode()
+    assert compared == [(proof, proof)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message", "hint"),
+    [
+        (Answer(401, b"no"), "HTTP 401", "the answer's body says why"),
+        (Answer(201, b"{}"), "HTTP 201", "the answer's body says why"),
+        (Answer(200, b"no"), "the answer is not JSON", "try again later"),
+        (Answer(200, b"[" * 200_000), "the answer is not JSON", "try again later"),
+    ],
+)
+def test_an_unusable_answer_comes_with_the_error(answer: Answer, message: str, hint: str) -> None:
+    with (
+        Sandbox(answers={"POST /oauth/live_session_token": answer}) as sandbox,
+        requests.Session() as session,
+        pytest.raises(oauth.AnswerError) as caught,
+    ):
+        oauth.request_live_session_token(session, sandbox.base_url, sandbox_credentials(sandbox))
+    assert str(caught.value) == message
+    assert caught.value.hint == hint
+    assert caught.value.response is not None
+    assert caught.value.response.content == answer.body
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_refused_even_by_a_session_that_follows_them(status: int) -> None:
+    with Sandbox() as other, requests.Session() as session:
+        headers = {"Location": other.base_url + "/portfolio/accounts"}
+        answers = {"GET /portfolio/accounts": Answer(status, b"", headers)}
+        with Sandbox(answers=answers) as sandbox:
+            credentials = sandbox_credentials(sandbox)
+            token = oauth.request_live_session_token(session, sandbox.base_url, credentials)
+            session.auth = oauth.OAuth1(credentials, token.token)
+            with pytest.raises(oauth.AnswerError, match="redirect") as caught:
+                session.get(sandbox.base_url + "/portfolio/accounts", timeout=9)
+            assert str(caught.value) == f"HTTP {status}, a redirect, which is never followed"
+            assert caught.value.hint == "check base_url; a proxy or log-in page may answer"
+            assert caught.value.response is not None
+        assert other.requests == []
+
+
+def test_the_login_waits_no_longer_than_the_timeouts(server: Sandbox) -> None:
+    class Session(requests.Session):
+        def request(self, *arguments: Any, **options: Any) -> Any:
+            self.options = options
+            return super().request(*arguments, **options)
+
+    with Session() as session:
+        oauth.request_live_session_token(session, server.base_url, sandbox_credentials(server))
+        assert session.options["timeout"] == (10, 30) == oauth.TIMEOUT
+
+
+# Secrets stay inside
+
+
+def test_no_secret_is_in_a_repr(credentials: oauth.Credentials) -> None:
+    assert repr(credentials) == "Credentials(realm='limited_poa', consumer_key='ABCDEFGHI')"
+    token = oauth.LiveSessionToken(TOKEN, datetime(2026, 1, 2, tzinfo=timezone.utc))
+    assert repr(token).startswith("LiveSessionToken(expires=datetime.datetime(2026, 1, 2,")
+
+
+def test_neither_can_be_changed(credentials: oauth.Credentials) -> None:
+    with pytest.raises(AttributeError):
+        credentials.realm = "other"  # type: ignore[misc]
+
+
+def test_nothing_is_logged_unless_asked_for(
+    credentials: oauth.Credentials, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        prepared(fixed(credentials, token=TOKEN))
+    assert caplog.records == []
+
+
+def test_the_log_shows_the_base_string_without_the_prepend_and_the_access_token(
+    credentials: oauth.Credentials, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, logger="oauth"):
+        prepared(fixed(credentials, challenge="abc"), "POST", "https://h/oauth/x")
+        prepared(fixed(credentials, token=TOKEN), url="https://h/y?b=1,2")
+    tail = "%26oauth_timestamp%3D1700000000%26oauth_token%3D***"
+    middle = "oauth_consumer_key%3DABCDEFGHI%26oauth_nonce%3Dcafe%26oauth_signature_method%3D"
+    assert [record.getMessage() for record in caplog.records] == [
+        "POST https://h/oauth/x",
+        "signature base string: POST&https%3A%2F%2Fh%2Foauth%2Fx&diffie_hellman_challenge%3Dabc%26"
+        + middle
+        + "RSA-SHA256"
+        + tail,
+        "GET https://h/y?b=1,2",
+        "signature base string: GET&https%3A%2F%2Fh%2Fy&b%3D1%2C2%26"
+        + middle
+        + "HMAC-SHA256"
+        + tail,
+    ]
+    assert_no_secret(caplog.text, [SECRET, TOKEN, credentials.access_token])
+
+
+def test_an_access_token_that_needs_encoding_is_masked_too(
+    credentials: oauth.Credentials, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = oauth.Credentials("r", "C", "a+b/c=", SECRET, credentials.signature_key, DH_PRIME)
+    with caplog.at_level(logging.DEBUG, logger="oauth"):
+        prepared(fixed(odd, token=TOKEN), url="https://h/y")
+    assert caplog.text.rstrip().endswith("oauth_token%3D***")
+
+
+def test_a_failed_decryption_does_not_tell_what_it_was_given() -> None:
+    key = RSA.import_key((KEYS / "private_encryption.pem").read_bytes())
+    given = base64.b64encode(bytes(256)).decode()
+    with pytest.raises(oauth.CredentialsError) as caught:
+        oauth.decrypt_access_token_secret(given, key)
+    assert given not in json.dumps([str(caught.value), caught.value.hint])
