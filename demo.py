@@ -373,7 +373,9 @@ class Demo:
         """Return the JSON answer: a dict or a list, as `kind` says."""
         response = self.send(method, path, **arguments)
         answer = oauth.read_json(response)
-        if not isinstance(answer, kind) or (isinstance(answer, dict) and answer.get("error")):
+        if isinstance(answer, dict) and answer.get("error"):
+            raise AnswerError(f"HTTP {response.status_code}", "", response)
+        if not isinstance(answer, kind):
             raise AnswerError("an answer of another form than expected", "", response)
         return answer
 
@@ -397,7 +399,7 @@ class Demo:
             cause: BaseException = error
             while cause.__context__ is not None:
                 cause = cause.__context__
-            message, hint = f"no answer: {cause}", help_for(type(error).__name__)
+            message, hint = f"no complete answer: {cause}", help_for(type(error).__name__)
         self.console.complain("error", f"{self.doing}: {message}", hint)
         self.failed = True
         return None
@@ -449,7 +451,7 @@ class Demo:
             for company in objects(answer.get(symbol))
             for contract in objects(company.get("contracts"))
             for conid in [contract.get("conid")]
-            if type(conid) is int
+            if type(conid) is int and conid > 0
         ]
         if not listings:
             raise AnswerError(f"no stock has the symbol {symbol}", "try another --symbol")
@@ -472,13 +474,13 @@ class Demo:
         if not self.initialized:
             self.console.say("    left out: it needs the brokerage session")
         elif self.brokerage_ready() and self.call("GET", "/iserver/accounts", dict):
-            quote = self.snapshot(conid)
-            last = quote.get("31", "-")
+            data = self.snapshot(conid)
+            last = data.get("31", "-")
             remark = {"C": " (previous close)", "H": " (halted)"}.get(last[0], "")
             self.console.say(f"    last  {last.lstrip('CH')}{remark}")
             for name, price, size in (("bid", "84", "88"), ("ask", "86", "85")):
-                self.console.say(f"    {name}   {quote.get(price, '-')} x {quote.get(size, '-')}")
-            self.console.say(f"    data  {QUALITY.get(quote.get('6509', '-')[0], 'unknown')}")
+                self.console.say(f"    {name}   {data.get(price, '-')} x {data.get(size, '-')}")
+            self.console.say(f"    data  {QUALITY.get(data.get('6509', '-')[0], 'unknown')}")
         elif self.options.compete:
             raise AnswerError("the brokerage session is refused", "log out elsewhere, then wait")
         else:
@@ -492,10 +494,10 @@ class Demo:
             self.sleep(POLL if attempt else 0)
             answer = self.call("GET", "/iserver/marketdata/snapshot", list, params=params)
             for item in objects(answer):
-                quote = {k: cell(v) for k, v in item.items() if v not in ("", "-1")}
-                priced = "31" in quote or {"84", "86"} <= quote.keys()
-                if priced or quote.get("6509", "").startswith("N"):
-                    return quote
+                data = {k: cell(v) for k, v in item.items() if cell(v) not in ("-", "-1")}
+                priced = "31" in data or {"84", "86"} <= data.keys()
+                if item.get("conid") == conid and (priced or data.get("6509", "")[:1] == "N"):
+                    return data
         raise AnswerError("no price after 8 questions", "try while the market is open")
 
     def run(self, credentials: oauth.Credentials) -> None:
@@ -507,19 +509,25 @@ class Demo:
         account = self.step("Accounts", self.accounts)
         if account is not None:
             path = "/portfolio/" + quote(account, safe="", errors="replace")
-            self.step(f"Summary of {account}", self.summary, path)
-            self.step(f"Ledger of {account}", self.ledger, path)
-            self.step(f"Positions of {account}", self.positions, path)
+            self.step(f"Summary of {cell(account)}", self.summary, path)
+            self.step(f"Ledger of {cell(account)}", self.ledger, path)
+            self.step(f"Positions of {cell(account)}", self.positions, path)
         conid = self.step(f"Stock {self.options.symbol}", self.stock)
         if conid is not None:
             self.step(f"Quote of {self.options.symbol}", self.quote, conid)
 
     def log_out(self) -> None:
-        """Log out, whatever happened, once there is a token; a Ctrl-C waits for it."""
+        """Log out if there is a token, whatever happened; a Ctrl-C waits for it."""
         if self.session.auth is not None:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            on_interruption(signal.SIG_IGN)
             self.stopped = self.console.gone = False
             self.step("Logout", self.send, "POST", "/logout")
+        self.session.close()
+
+
+def on_interruption(handler: Any) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
 
 
 def command_line(arguments: list[str] | None) -> argparse.Namespace:
@@ -542,18 +550,17 @@ def run(options: argparse.Namespace, console: Console, sleep: Sleep) -> int:
     """Return the exit status: 0 all well, 1 something failed, 2 nothing was sent."""
     config = Config(options.config, console, options.check)
     credentials = config.load()
-    if credentials is None or options.check:
-        return 2 if credentials is None else 0
-    for name, value in (
-        ("config", options.config),
-        ("realm", credentials.realm),
-        ("consumer", credentials.consumer_key),
-        ("host", urlsplit(config.base_url).netloc),
-    ):
-        console.say(f"{name:<9} {value}")
-    if options.verbose:
-        oauth.log.addHandler(console)
-        oauth.log.setLevel(logging.DEBUG)
+    if credentials is None:
+        return 2
+    if options.check:
+        console.say("all fits together; nothing was sent")
+        return 0
+    console.say(f"config    {options.config}")
+    console.say(f"realm     {credentials.realm}")
+    console.say(f"consumer  {credentials.consumer_key}")
+    console.say(f"host      {urlsplit(config.base_url).netloc}")
+    oauth.log.handlers = [console]
+    oauth.log.setLevel(logging.DEBUG if options.verbose else logging.WARNING)
     demo = Demo(config.base_url, options, console, sleep)
     try:
         demo.run(credentials)
@@ -564,8 +571,7 @@ def run(options: argparse.Namespace, console: Console, sleep: Sleep) -> int:
 
 def main(arguments: list[str] | None = None, sleep: Sleep = time.sleep) -> int:
     """Run the demo with the command line's arguments; return its exit status."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    on_interruption(signal.default_int_handler)
     console = Console()
     try:
         return run(command_line(arguments), console, sleep)

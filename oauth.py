@@ -172,7 +172,7 @@ def diffie_hellman_shared_secret(prime: int, exponent: int, response: str) -> by
     Raises AnswerError unless 2 <= B <= prime - 2: any other B fixes K, whatever the exponent.
     """
     if not re.fullmatch("[0-9a-fA-F]+", response):
-        raise AnswerError("the Diffie-Hellman response is not a hex number", "ask again later")
+        raise AnswerError("the Diffie-Hellman response is not a hex number", "try again later")
     number = int(response, 16)
     if not 2 <= number <= prime - 2:
         message = "the Diffie-Hellman response is out of range"
