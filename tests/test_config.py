@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from Crypto.Util.number import getPrime
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
 
-from tests.conftest import Runner
+import demo
+from tests.conftest import ROOT, Runner, assert_no_secret
 from tests.sandbox import KEYS, Sandbox
 
 Change = Callable[[dict[str, Any], Path], Any]
@@ -220,3 +226,357 @@ def test_a_broken_config_is_named_and_nothing_is_sent(
     lines = result.err.splitlines()
     assert lines[lines.index(wanted[0]) + 1].startswith("hint: ")
     assert sandbox.connections == before
+
+
+# Broken files
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a JSON object: Expecting value: line 1 column 1 (char 0)"),
+        (b"realm: limited_poa", "not a JSON object: Expecting value: line 1 column 1 (char 0)"),
+        (b'{"realm": "limited_poa"', "not a JSON object: Expecting "),
+        (b"{'realm': 'limited_poa'}", "not a JSON object: Expecting property name"),
+        (b'{"signature_key_fp": "C:\\keys\\signature.pem"}', "not a JSON object: Invalid \\escape"),
+        (b"[]", "not a JSON object: 'list' object is not a mapping"),
+        (b"null", "not a JSON object: 'NoneType' object is not a mapping"),
+        (b'"text"', "not a JSON object: 'str' object is not a mapping"),
+        (b"5", "not a JSON object: 'int' object is not a mapping"),
+        (b"\xff\xfe\xfd", "not a JSON object: Expecting value"),
+        (b"\x00" * 50, "not a JSON object: Expecting value"),
+        (b"[" * 100_000, "not a JSON object: "),
+        (b'{"dh_generator": ' + b"9" * 5000 + b"}", "not a JSON object: Exceeds the limit"),
+        (b" " * 2_000_000 + b"{}", "not a JSON object: Expecting value"),
+    ],
+)
+def test_a_file_that_is_no_config_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, message: str
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    if b"9999" in content and not hasattr(sys, "get_int_max_str_digits"):
+        message = "realm: not filled in"  # this Python reads such numbers
+    assert demo.main([str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.startswith(f"error: {path}: ")
+    assert len(err.splitlines()) % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.json", "none.json: No such file or directory"),
+        (".", ".: Is a directory"),
+        ("x" * 300, "x: File name too long"),
+    ],
+)
+def test_a_config_that_cannot_be_read_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert demo.main([name]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[0].endswith(message)
+    assert err.splitlines()[1:] == ["hint: check the path and its rights"]
+
+
+def test_a_file_that_may_not_be_read_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    assert demo.main([str(tmp_path / "c.json")]) == 2
+    assert "c.json: Permission denied\n" in capsys.readouterr().err
+
+
+def test_one_run_lists_every_problem(sandbox: Sandbox, run: Runner) -> None:
+    config = {"realm": 1, "dh_prime": "17", "access_token_secret": "short", "base_url": "x"}
+    result = run(sandbox, config=config)
+    path = sandbox.folder / "other.json"
+    assert result.status == 2
+    assert result.err.replace(f"{path}: ", "").splitlines() == [
+        "error: base_url: not a URL like https://host/path",
+        "hint: leave it out: https://api.ibkr.com/v1/api",
+        "error: realm: not a text in quotes",
+        "hint: limited_poa, or test_realm for the consumer TESTCONS",
+        "error: consumer_key: not filled in",
+        "hint: copy the nine characters saved in the self-service portal",
+        "error: signature_key_fp: not filled in",
+        "hint: give the path of private_signature.pem",
+        "error: encryption_key_fp: not filled in",
+        "hint: give the path of private_encryption.pem",
+        "error: access_token: not filled in",
+        "hint: copy it from the page that generated it",
+        "error: dh_prime: has 5 bits, about 2048 are right",
+        "hint: copy the long number that this prints: openssl asn1parse -in dhparam.pem",
+    ]
+
+
+# Accepted as people write them
+
+
+def spaced(text: str) -> str:
+    """As `openssl dhparam -text` prints it."""
+    pairs = [("00" + text)[i : i + 2] for i in range(0, len(text) + 2, 2)]
+    lines = [":".join(pairs[i : i + 15]) for i in range(0, len(pairs), 15)]
+    return "\n        ".join(lines)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        str.upper,
+        spaced,
+        lambda text: "0x" + text,
+        lambda text: "0X" + text.upper(),
+        lambda text: "0000" + text,
+        lambda text: f"  {text}\r\n",
+        lambda text: text[:100] + "\r\n" + text[100:],
+        lambda text: " 0x00" + text,
+    ],
+)
+def test_a_prime_is_accepted_as_it_was_pasted(
+    sandbox: Sandbox, run: Runner, edit: Callable[[str], str]
+) -> None:
+    config = {**sandbox.config, "dh_prime": edit(sandbox.config["dh_prime"])}
+    result = run(sandbox, "--check", config=config)
+    assert result == (0, run(sandbox, "--check").out, "")
+
+
+@pytest.mark.parametrize("bits", [2040, 2045, 2048, 4096])
+def test_a_prime_of_a_usual_size_is_accepted(sandbox: Sandbox, run: Runner, bits: int) -> None:
+    prime = getPrime(bits)
+    config = {**sandbox.config, "dh_prime": f"{prime:x}"}
+    assert f"prime of {bits} bits, SHA-256 " in run(sandbox, "--check", config=config).out
+
+
+@pytest.mark.parametrize("bits", [2039, 8193])
+def test_a_prime_of_an_unusual_size_is_refused(sandbox: Sandbox, run: Runner, bits: int) -> None:
+    config = {**sandbox.config, "dh_prime": f"{2 ** (bits - 1) + 1:x}"}
+    assert f"dh_prime: has {bits} bits" in run(sandbox, "--check", config=config).err
+
+
+def test_a_prime_of_8192_bits_is_still_looked_at(sandbox: Sandbox, run: Runner) -> None:
+    config = {**sandbox.config, "dh_prime": f"{2**8191 + 4:x}"}
+    assert NOT_PRIME in run(sandbox, "--check", config=config).err
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda pem: pem.replace(b"\n", b"\r\n"),
+        lambda pem: b"\xef\xbb\xbf" + pem,
+        lambda pem: b"\xef\xbb\xbf" + pem.replace(b"\n", b"\r\n"),
+        lambda pem: pem.rstrip(b"\n"),
+        lambda pem: pem + b"\n\n",
+        lambda pem: b"Bag Attributes\n    friendlyName: k\n" + pem,
+        lambda _: pem_of(private_key(), PKCS1),
+        lambda _: pem_of(private_key(), PKCS8),
+    ],
+)
+def test_a_key_file_is_accepted_as_other_systems_write_it(
+    sandbox: Sandbox, run: Runner, edit: Callable[[bytes], bytes]
+) -> None:
+    config = dict(sandbox.config)
+    key_file(lambda: edit(original()))(config, sandbox.folder)
+    assert run(sandbox, "--check", config=config) == run(sandbox, "--check")
+
+
+@pytest.mark.parametrize("bits", [2048, 3072])
+def test_larger_keys_are_accepted(sandbox: Sandbox, run: Runner, bits: int) -> None:
+    config = dict(sandbox.config)
+    key_file(lambda: pem_of(rsa.generate_private_key(65537, bits)))(config, sandbox.folder)
+    line = f"  ok  signature_key_fp     RSA private key, {bits} bits\n"
+    assert line in run(sandbox, "--check", config=config).out
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace('": "', '": " '),
+        lambda text: text.replace('",\n', ' \\n",\n'),
+        lambda text: text.replace("/v1/api", "/v1/api/"),
+        lambda text: text.replace("{", '{"dh_generator": 2,'),
+    ],
+)
+def test_a_config_is_accepted_as_editors_write_it(
+    sandbox: Sandbox, run: Runner, edit: Callable[[str], str]
+) -> None:
+    result = run(sandbox, config=edit(sandbox.config_path.read_text()))
+    assert (result.status, result.err) == (0, "")
+
+
+def test_key_paths_may_be_absolute_or_begin_with_a_tilde(
+    sandbox: Sandbox, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(sandbox.folder))
+    config = {
+        **sandbox.config,
+        "signature_key_fp": "~/private_signature.pem",
+        "encryption_key_fp": str(sandbox.folder / "private_encryption.pem"),
+    }
+    assert run(sandbox, "--check", config=config).status == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.ibkr.com/v1/api",
+        "https://1.api.ibkr.com/v1/api/",
+        "https://api.ibkr.com",
+        "https://api.ibkr.com:443/v1/api",
+        "http://localhost:5000/v1/api",
+        "http://127.0.0.1",
+        "http://127.1.2.3:80/",
+        "http://[::1]:5000/v1/api",
+    ],
+)
+def test_https_is_accepted_and_http_on_this_computer(
+    sandbox: Sandbox, run: Runner, url: str
+) -> None:
+    result = run(sandbox, "--check", config={**sandbox.config, "base_url": url})
+    assert f"  ok  base_url             {url}\n" in result.out
+
+
+def test_without_a_base_url_it_is_ibkrs(sandbox: Sandbox, run: Runner) -> None:
+    config = {key: value for key, value in sandbox.config.items() if key != "base_url"}
+    shown = run(sandbox, "--check", config=config).out
+    assert "  ok  base_url             https://api.ibkr.com/v1/api\n" in shown
+
+
+def test_another_generator_is_used(sandbox: Sandbox, run: Runner) -> None:
+    result = run(sandbox, "-v", config={**sandbox.config, "dh_generator": 10})
+    assert result.status == 1  # the sandbox's is 2: the two sides get different secrets
+    assert "proof of the live session token is wrong" in result.err
+    shown = run(sandbox, "--check", config={**sandbox.config, "dh_generator": 10})
+    assert "  ok  dh_generator         2 digits\n" in shown.out
+
+
+# What is seldom meant
+
+
+WARNED: list[tuple[str, Change, str, str]] = [
+    ("realm of the test environment", put("realm", "test_realm"), "realm: does not fit the consumer key", "limited_poa, or test_realm for the consumer TESTCONS"),
+    ("realm of live for TESTCONS", put("consumer_key", "TESTCONS"), "realm: does not fit the consumer key", "limited_poa, or test_realm for the consumer TESTCONS"),
+    ("consumer in small letters", put("consumer_key", "simulated"), "consumer_key: not nine capitals or digits", "the portal stores it in capitals; its case matters"),
+    ("consumer of eight", put("consumer_key", "SIMULATE"), "consumer_key: not nine capitals or digits", "the portal stores it in capitals; its case matters"),
+    ("consumer of ten", put("consumer_key", "SIMULATED1"), "consumer_key: not nine capitals or digits", "the portal stores it in capitals; its case matters"),
+    ("one key for both", lambda config, _: config.update(signature_key_fp=config["encryption_key_fp"]), "signature_key_fp: also the encryption key", "make two keys"),
+    ("field mistyped", put("dh_primes", "x"), "dh_primes: unknown field", "did you mean dh_prime?"),
+    ("field mistyped in capitals", put("Realm", "x"), "Realm: unknown field", "did you mean realm?"),
+    ("optional field mistyped", put("baseurl", "x"), "baseurl: unknown field", "did you mean base_url?"),
+    ("field of another program", put("zzz", "x"), "zzz: unknown field", "it is ignored"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "hint"), [row[1:] for row in WARNED], ids=[row[0] for row in WARNED]
+)
+def test_what_is_seldom_meant_is_a_warning(
+    sandbox: Sandbox, run: Runner, change: Change, message: str, hint: str
+) -> None:
+    config = dict(sandbox.config)
+    change(config, sandbox.folder)
+    result = run(sandbox, "--check", config=config)
+    path = sandbox.folder / "other.json"
+    assert result.status == 0
+    assert result.err == f"warning: {path}: {message}\nhint: {hint}\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps rights in another form")
+@pytest.mark.parametrize("name", ["signature", "encryption"])
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o620])
+def test_a_key_that_others_may_read_is_a_warning(
+    sandbox: Sandbox, run: Runner, name: str, mode: int
+) -> None:
+    key = sandbox.folder / f"private_{name}.pem"
+    key.chmod(mode)
+    result = run(sandbox, "--check")
+    key.chmod(0o600)
+    message = f"{name}_key_fp: others may read the file\nhint: chmod 600 {key}\n"
+    assert result.err == f"warning: {sandbox.config_path}: {message}"
+    assert result.status == 0
+
+
+def test_the_test_environment_gives_no_warning(sandbox: Sandbox, run: Runner) -> None:
+    config = {**sandbox.config, "consumer_key": "TESTCONS", "realm": "test_realm"}
+    assert run(sandbox, "--check", config=config).err == ""
+
+
+def test_the_check_goes_on_without_the_encryption_key(sandbox: Sandbox, run: Runner) -> None:
+    config = {**sandbox.config, "encryption_key_fp": "none.pem"}
+    result = run(sandbox, "--check", config=config)
+    line = "  ok  access_token_secret  344 characters, not tried for want of its key\n"
+    assert line in result.out
+    assert result.err.count("error: ") == 1
+    assert result.status == 2
+
+
+def test_the_check_goes_on_without_the_signature_key(sandbox: Sandbox, run: Runner) -> None:
+    other = encrypted(b"of another consumer", "signature")
+    config = {**sandbox.config, "signature_key_fp": "none.pem", "access_token_secret": other}
+    result = run(sandbox, "--check", config=config)
+    assert UNDECRYPTED in result.err
+    assert result.err.count("error: ") == 2
+
+
+def test_the_check_sends_nothing(sandbox: Sandbox, run: Runner) -> None:
+    before = sandbox.connections
+    assert run(sandbox, "--check").status == 0
+    assert sandbox.connections == before
+
+
+# The templates
+
+
+@pytest.mark.parametrize("name", ["config.json", "test-config.json"])
+def test_the_templates_have_the_documented_fields_and_placeholders(name: str) -> None:
+    template = json.loads((ROOT / name).read_text())
+    assert set(template) == set(REQUIRED)
+    filled_in = {key for key, value in template.items() if value != PLACEHOLDERS.get(key)}
+    if name == "config.json":
+        assert filled_in == {"realm"}
+        assert template["realm"] == "limited_poa"
+    else:
+        assert filled_in == {"realm", "consumer_key", "encryption_key_fp", "signature_key_fp"}
+        assert (template["realm"], template["consumer_key"]) == ("test_realm", "TESTCONS")
+
+
+def test_the_filled_in_test_template_is_accepted_where_the_readme_puts_the_keys(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads((ROOT / "test-config.json").read_text())
+    for name in ("dh_prime", "access_token", "access_token_secret"):
+        config[name] = sandbox.config[name]
+    (tmp_path / "keys" / "test").mkdir(parents=True)
+    for name in ("private_signature.pem", "private_encryption.pem"):
+        shutil.copy(sandbox.folder / name, tmp_path / "keys" / "test")
+    path = tmp_path / "test-config.json"
+    path.write_text(json.dumps(config))
+    assert demo.main([str(path), "--check"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert_no_secret(out, sandbox.secrets)
+
+
+def test_without_an_argument_the_constant_counts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert demo.main([]) == 2
+    assert f"error: {ROOT / 'test-config.json'}: dh_prime: not filled in" in capsys.readouterr().err
+    monkeypatch.setattr(demo, "CONFIG", str(tmp_path / "mine.json"))
+    assert demo.main([]) == 2
+    assert f"error: {tmp_path / 'mine.json'}: " in capsys.readouterr().err
