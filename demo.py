@@ -520,6 +520,7 @@ class Demo:
         """Log out if there is a token, whatever happened; a Ctrl-C waits for it."""
         if self.session.auth is not None:
             on_interruption(signal.SIG_IGN)
+            self.failed = self.failed or self.console.gone
             self.stopped = self.console.gone = False
             self.step("Logout", self.send, "POST", "/logout")
         self.session.close()

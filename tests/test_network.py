@@ -1,0 +1,606 @@
+"""Everything that can go wrong below the answers: one clear error, and nothing sent elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import ipaddress
+import re
+import socket
+import socketserver
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+import oauth
+from tests.conftest import Result, Runner
+from tests.sandbox import Answer, Request, Sandbox, json_answer
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+class Seeing(Sandbox):
+    """A sandbox that keeps the headers of what it is sent."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.seen: list[Request] = []
+
+    def respond(self, request: Request) -> Answer:
+        self.seen.append(request)
+        return super().respond(request)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No proxy, certificate or password file but those of the test, and no logger left over."""
+    for name in (*PROXIES, *map(str.upper, PROXIES), *BUNDLES, "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(oauth.log, "handlers", [])
+    level = oauth.log.level
+    yield
+    oauth.log.setLevel(level)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Seeing]:
+    with Seeing() as sandbox:
+        yield sandbox
+
+
+Talk = Callable[[socket.socket, threading.Event], None]
+
+
+class Wire(socketserver.ThreadingTCPServer):
+    """A server on loopback that talks as it is told, and keeps the heads of what it is sent."""
+
+    allow_reuse_address = True
+    daemon_threads = False
+
+    def __init__(self, talk: Talk, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self.talk, self.tls = talk, tls
+        self.heads: list[bytes] = []
+        self.connections = 0
+        self.closing = threading.Event()
+        self.port = self.server_address[1]
+
+    def __enter__(self) -> Wire:
+        self.thread = threading.Thread(target=self.serve_forever, args=(0.02,))
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closing.set()
+        self.shutdown()
+        self.server_close()
+        self.thread.join()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        self.connections += 1
+        request.settimeout(5)
+        with contextlib.suppress(OSError):  # the client may go at any time
+            if self.tls:
+                request = self.tls.wrap_socket(request, server_side=True)
+            with request:
+                head = b""
+                while b"\r\n\r\n" not in head:
+                    data = request.recv(65536)
+                    if not data:
+                        return
+                    head += data
+                self.heads.append(head)
+                self.talk(request, self.closing)
+
+
+def say(data: bytes) -> Talk:
+    return lambda connection, closing: connection.sendall(data)
+
+
+def say_and_wait(data: bytes) -> Talk:
+    def talk(connection: socket.socket, closing: threading.Event) -> None:
+        connection.sendall(data)
+        closing.wait(10)
+
+    return talk
+
+
+def drip(connection: socket.socket, closing: threading.Event) -> None:
+    """Header lines without end."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    while not closing.is_set():
+        connection.sendall(b"X-More: and more\r\n" * 1000)
+
+
+def run_against(run: Runner, sandbox: Sandbox, base_url: str, *options: str) -> Result:
+    result = run(sandbox, *options, config={**sandbox.config, "base_url": base_url})
+    text = result.out + result.err
+    assert re.fullmatch("[ -~\n]*", text), ascii(text)
+    return result
+
+
+def check_one_error(result: Result, error: str, hint: str) -> None:
+    """The log-in failed: one error with its hint, and no step after it."""
+    assert result.status == 1
+    first, second = result.err.splitlines()
+    assert first.startswith("error: POST /oauth/live_session_token: ")
+    assert re.search(error, first), first
+    assert second.startswith("hint: ")
+    assert hint in second
+    assert "Brokerage" not in result.out
+    assert "Logout" not in result.out
+
+
+def url_of(server: Wire, scheme: str = "http", host: str = "127.0.0.1") -> str:
+    return f"{scheme}://{host}:{server.port}/v1/api"
+
+
+def closed_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+# No connection
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_refused_connection_is_said(sandbox: Seeing, run: Runner, scheme: str) -> None:
+    result = run_against(run, sandbox, f"{scheme}://127.0.0.1:{closed_port()}/v1/api")
+    check_one_error(result, "refused", "check the network, and base_url")
+
+
+HOSTS = [
+    "api.ibkr.invalid",
+    "-.invalid",
+    "a_b.invalid",
+    ".invalid",
+    "...",
+    "-",
+    "x.invalid:0",
+    "x.invalid:99999",
+    "256.256.256.256",
+    "1.2.3.4.5.invalid",
+]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_an_unknown_host_is_one_error(sandbox: Seeing, run: Runner, host: str) -> None:
+    check_one_error(run_against(run, sandbox, f"https://{host}/v1/api"), "", "")
+
+
+def test_an_unknown_host_is_told_from_other_failures(sandbox: Seeing, run: Runner) -> None:
+    result = run_against(run, sandbox, "https://api.ibkr.invalid/v1/api")
+    assert "check the network, and base_url" in result.err
+
+
+@pytest.mark.parametrize("host", ["api..ibkr.invalid", "a" * 64 + ".invalid"])
+def test_a_host_that_cannot_be_a_name_is_one_error(
+    sandbox: Seeing, run: Runner, host: str
+) -> None:
+    result = run_against(run, sandbox, f"https://{host}/v1/api")
+    assert result.status in (1, 2)
+    assert result.err.startswith("error: ")
+
+
+# Certificates
+
+
+def certificate(folder: Path, name: str = "127.0.0.1", days: int = 1) -> tuple[Path, ssl.SSLContext]:
+    """Make a self-signed one, and the server's side of TLS with it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "simulated")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    start, end = sorted((now - datetime.timedelta(2), now + datetime.timedelta(days)))
+    alternative: x509.GeneralName = x509.DNSName(name)
+    with contextlib.suppress(ValueError):
+        alternative = x509.IPAddress(ipaddress.ip_address(name))
+    builder = x509.CertificateBuilder(subject, subject, key.public_key())
+    builder = builder.serial_number(1).not_valid_before(start).not_valid_after(end)
+    builder = builder.add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    made = builder.add_extension(identifier, critical=False).sign(key, hashes.SHA256())
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    key_pem = key.private_bytes(*form, serialization.NoEncryption())
+    path, both = folder / "certificate.pem", folder / "both.pem"
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    both.write_bytes(key_pem + path.read_bytes())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(both)
+    return path, context
+
+
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+SWITCHED_OFF = re.compile("verify ?= ?False|insecure|disable|switch|turn|ignore|skip", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_an_untrusted_certificate_is_called_that_and_never_accepted(
+    sandbox: Seeing, run: Runner, tmp_path: Path, host: str
+) -> None:
+    _, tls = certificate(tmp_path, host)
+    with Wire(say(UNAVAILABLE), tls) as server:
+        result = run_against(run, sandbox, url_of(server, "https", host))
+        assert server.connections
+        assert server.heads == []
+    check_one_error(result, "certificate", "certificate")
+    assert not SWITCHED_OFF.search(result.err)
+
+
+@pytest.mark.parametrize(
+    ("name", "days"), [("other.invalid", 1), ("127.0.0.1", -1)], ids=["another host", "expired"]
+)
+def test_a_certificate_that_does_not_fit_is_called_that(
+    sandbox: Seeing, run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, days: int
+) -> None:
+    path, tls = certificate(tmp_path, name, days)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with Wire(say(UNAVAILABLE), tls) as server:
+        result = run_against(run, sandbox, url_of(server, "https"))
+        assert server.heads == []
+    check_one_error(result, "certificate", "certificate")
+    assert not SWITCHED_OFF.search(result.err)
+
+
+def test_the_hint_about_a_proxys_certificate_helps(
+    sandbox: Seeing, run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, tls = certificate(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with Wire(say(UNAVAILABLE), tls) as server:
+        result = run_against(run, sandbox, url_of(server, "https"))
+    check_one_error(result, "HTTP 503", "")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"], ids=["none", "empty", "words"])
+def test_a_bundle_that_is_not_one_is_one_error(
+    sandbox: Seeing, run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    path = tmp_path / "bundle.pem"
+    if content is not None:
+        path.write_bytes(content)
+    _, tls = certificate(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with Wire(say(UNAVAILABLE), tls) as server:
+        result = run_against(run, sandbox, url_of(server, "https"))
+        assert server.heads == []
+    check_one_error(result, "", "")
+
+
+def test_https_to_a_server_without_it_is_one_error(sandbox: Seeing, run: Runner) -> None:
+    result = run_against(run, sandbox, sandbox.base_url.replace("http:", "https:"))
+    check_one_error(result, "SSL|TLS|record", "")
+    assert sandbox.seen == []
+
+
+def test_http_to_a_server_of_https_is_one_error(
+    sandbox: Seeing, run: Runner, tmp_path: Path
+) -> None:
+    _, tls = certificate(tmp_path)
+    with Wire(say(UNAVAILABLE), tls) as server:
+        result = run_against(run, sandbox, url_of(server))
+    check_one_error(result, "", "")
+
+
+# Time-outs, dropped connections, no HTTP
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+HALF = OK + b'Content-Length: 500\r\n\r\n{"diffie_hellman_response":'
+SILENT: list[tuple[str, bytes]] = [
+    ("at once", b""),
+    ("in the status", b"HTTP/1.1 2"),
+    ("in the headers", OK),
+    ("before the body", OK + b"Content-Length: 500\r\n\r\n"),
+    ("in the middle of the body", HALF),
+    ("in the middle of a chunk", OK + b"Transfer-Encoding: chunked\r\n\r\n10\r\n{"),
+    ("between two chunks", OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"),
+    ("after 100", b"HTTP/1.1 100 Continue\r\n\r\n"),
+]
+
+
+@pytest.mark.parametrize("data", [row[1] for row in SILENT], ids=[row[0] for row in SILENT])
+def test_a_server_that_falls_silent_is_a_time_out(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    monkeypatch.setattr(oauth, "TIMEOUT", (5, 0.3))
+    with Wire(say_and_wait(data)) as server:
+        result = run_against(run, sandbox, url_of(server))
+        assert len(server.heads) == 1
+    check_one_error(result, "timed out", "")
+
+
+def test_a_server_that_accepts_nobody_is_a_time_out(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oauth, "TIMEOUT", (0.3, 0.3))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        result = run_against(run, sandbox, f"http://127.0.0.1:{server.getsockname()[1]}/v1/api")
+    check_one_error(result, "timed out", "")
+
+
+@pytest.mark.parametrize("options", [[], ["-v"]], ids=["", "-v"])
+def test_a_time_out_in_one_step_lets_the_others_print(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.setattr(oauth, "TIMEOUT", (5, 1))
+    sandbox.answers = {"GET /portfolio/{id}/ledger": json_answer({})._replace(delay=20)}
+    original = sandbox.respond
+
+    def respond(request: Request) -> Answer:
+        return original(request)
+
+    result = run(sandbox, *options)
+    assert result.status == 1
+    assert re.match("error: GET /portfolio/DU0001234/ledger: .*timed out\nhint: ", result.err)
+    assert result.err.count("\n") == 2
+    for figure in ("1,339,037.20", "SPY DEC2026 600 C", "conid 265598", "231.48 x 400"):
+        assert figure in result.out
+    assert sandbox.logged_out
+    assert respond
+
+
+DROPPED: list[tuple[str, bytes, str]] = [
+    ("at once", b"", "closed connection"),
+    ("in the status", b"HTTP/1.1 2", "HTTP/1.1 2"),
+    ("in the middle of the body", HALF, "IncompleteRead"),
+    ("in the middle of a chunk", OK + b"Transfer-Encoding: chunked\r\n\r\n10\r\n{", "IncompleteRead|ended"),
+    ("in a chunk that is none", OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [[], ["-v"]], ids=["", "-v"])
+@pytest.mark.parametrize(
+    ("data", "error"), [row[1:] for row in DROPPED], ids=[row[0] for row in DROPPED]
+)
+def test_a_dropped_connection_is_said(
+    sandbox: Seeing, run: Runner, data: bytes, error: str, options: list[str]
+) -> None:
+    with Wire(say(data)) as server:
+        result = run_against(run, sandbox, url_of(server), *options)
+        assert len(server.heads) == 1  # nonce and signature are not sent twice
+    check_one_error(result, error, "")
+
+
+NO_HTTP: list[tuple[str, bytes]] = [
+    ("noise", bytes(range(256)) * 4),
+    ("a greeting", b"220 smtp.example ESMTP\r\n"),
+    ("words without a line", b"x" * 200_000),
+    ("HTTP/0.9", b"<html><body>hello</body></html>\r\n"),
+    ("HTTP/9.9", b"HTTP/9.9 200 OK\r\nContent-Length: 2\r\n\r\n{}"),
+    ("a status of words", b"HTTP/1.1 OK OK\r\n\r\n"),
+    ("a status of four digits", b"HTTP/1.1 2000 OK\r\nContent-Length: 2\r\n\r\n{}"),
+    ("a negative status", b"HTTP/1.1 -20 OK\r\nContent-Length: 2\r\n\r\n{}"),
+    ("a header line without end", OK + b"X: " + b"x" * 200_000 + b"\r\n\r\n"),
+    ("a thousand headers", OK + b"X: x\r\n" * 1000 + b"\r\n"),
+    ("headers without a colon", OK + b"no colon\r\nContent-Length: 2\r\n\r\n{}"),
+    ("headers of noise", OK + b"\xff\xfe\x1b[31m: \x9b\x00\r\nContent-Length: 2\r\n\r\n{}"),
+    ("two lengths", OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
+    ("a length of words", OK + b"Content-Length: two\r\n\r\n{}"),
+    ("a length of two numbers", OK + b"Content-Length: 2, 3\r\n\r\n{}"),
+    ("a negative length", OK + b"Content-Length: -5\r\n\r\n{}"),
+    ("no length", OK + b"\r\n{}"),
+    ("an escape sequence for a reason", b"HTTP/1.1 500 \x1b[31mred\r\nContent-Length: 0\r\n\r\n"),
+    ("an upgrade", b"HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+    ("a charset of nonsense", b"HTTP/1.1 200 OK\r\nContent-Type: application/json;charset=\x00\xff\r\nContent-Length: 2\r\n\r\n{}"),
+    ("a charset that is no text", b"HTTP/1.1 200 OK\r\nContent-Type: application/json;charset=base64\r\nContent-Length: 2\r\n\r\n{}"),
+    ("a charset that refuses", b"HTTP/1.1 200 OK\r\nContent-Type: application/json;charset=undefined\r\nContent-Length: 2\r\n\r\n{}"),
+    ("an encoding of nonsense", OK + b"Content-Encoding: x, gzip, x, gzip\r\nContent-Length: 2\r\n\r\n{}"),
+    ("a hundred encodings", OK + b"Content-Encoding: " + b"gzip," * 100 + b"gzip\r\nContent-Length: 2\r\n\r\n{}"),
+    ("a cookie of noise", OK + b"Set-Cookie: \xff=\x1b; expires=never; max-age=x; domain=..\r\nContent-Length: 2\r\n\r\n{}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [[], ["-v"]], ids=["", "-v"])
+@pytest.mark.parametrize("data", [row[1] for row in NO_HTTP], ids=[row[0] for row in NO_HTTP])
+def test_what_is_hardly_http_is_one_error(
+    sandbox: Seeing, run: Runner, data: bytes, options: list[str]
+) -> None:
+    with Wire(say(data)) as server:
+        result = run_against(run, sandbox, url_of(server), *options)
+        assert len(server.heads) == 1
+    check_one_error(result, "", "")
+
+
+def test_headers_without_end_are_one_error(sandbox: Seeing, run: Runner) -> None:
+    with Wire(drip) as server:
+        check_one_error(run_against(run, sandbox, url_of(server)), "headers", "")
+
+
+# Redirects
+
+REDIRECTS = [301, 302, 303, 307, 308]
+ROUTES = ["POST /oauth/live_session_token", "GET /portfolio/accounts", "POST /logout"]
+
+
+@pytest.mark.parametrize("status", REDIRECTS)
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_redirect_to_another_host_is_not_followed(
+    sandbox: Seeing, run: Runner, route: str, status: int
+) -> None:
+    with Wire(say(UNAVAILABLE)) as target:
+        sandbox.answers = {route: Answer(status, headers={"Location": url_of(target)})}
+        result = run(sandbox)
+        assert target.connections == 0
+    assert result.status == 1
+    assert re.match(f"error: {route}: .*HTTP {status}, a redirect", result.err)
+    assert result.err.count("\n") == 2
+
+
+@pytest.mark.parametrize("status", REDIRECTS)
+@pytest.mark.parametrize("location", ["/v1/api/tickle", "?again", "//127.0.0.1", "\xff\xfe", "http://["])
+def test_a_redirect_on_the_same_host_is_not_followed(
+    sandbox: Seeing, run: Runner, status: int, location: str
+) -> None:
+    sandbox.answers = {ROUTES[0]: Answer(status, headers={"Location": location})}
+    result = run(sandbox)
+    check_one_error(result, f"HTTP {status}, a redirect", "check base_url")
+    assert len(sandbox.seen) == 1
+
+
+# Proxies
+
+
+class Proxy(Wire):
+    """Passes requests on to a sandbox, one a connection."""
+
+    def __init__(self, target: Sandbox) -> None:
+        super().__init__(self.pass_on)
+        self.target = target
+
+    def pass_on(self, connection: socket.socket, closing: threading.Event) -> None:
+        method, url, rest = self.heads[-1].split(b" ", 2)
+        path = url.split(b"/", 3)[3]
+        head = method + b" /" + path + b" " + rest.replace(b"keep-alive", b"close")
+        with socket.create_connection(("127.0.0.1", self.target.port), 5) as onward:
+            onward.sendall(head)
+            answer = b"".join(iter(lambda: onward.recv(65536), b""))
+        first, _, more = answer.partition(b"\r\n")
+        connection.sendall(first + b"\r\nX-Proxy: 1\r\n" + more)
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_from_the_environment_is_used(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with Proxy(sandbox) as proxy:
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        result = run(sandbox)
+        assert (result.status, result.err) == (0, "")
+        urls = [head.split()[1].decode() for head in proxy.heads]
+    assert len(urls) == len(sandbox.seen) > 10
+    assert all(url.startswith(sandbox.base_url) for url in urls)
+
+
+def test_no_proxy_from_the_environment_is_heeded(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Proxy(sandbox) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        assert run(sandbox).status == 0
+        assert proxy.connections == 0
+
+
+def test_a_dead_proxy_is_said(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port()}")
+    check_one_error(run(sandbox), "refused", "HTTPS_PROXY and NO_PROXY")
+    assert sandbox.seen == []
+
+
+WANTS_PASSWORD = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_wants_a_password_is_said(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    with Wire(say(WANTS_PASSWORD)) as proxy:
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", url_of(proxy))
+        result = run_against(run, sandbox, f"{scheme}://127.0.0.1:{sandbox.port}/v1/api")
+    check_one_error(result, "407", "")
+    if scheme == "https":
+        assert "HTTPS_PROXY and NO_PROXY" in result.err
+
+
+def test_the_hint_for_a_proxy_that_wants_a_password_is_about_the_proxy(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Wire(say(WANTS_PASSWORD)) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", url_of(proxy))
+        check_one_error(run(sandbox), "407", "PROXY")
+
+
+@pytest.mark.parametrize("options", [[], ["-v"]], ids=["", "-v"])
+def test_the_proxys_password_is_not_printed(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    for url in ("http://user:hunter2@127.0.0.1:{}", "http://user:hunter2@[::", "hunter2@x:y:{}"):
+        monkeypatch.setenv("HTTP_PROXY", url.format(closed_port()))
+        result = run(sandbox, *options)
+        assert result.status == 1
+        assert "hunter2" not in result.out + result.err
+
+
+BAD_PROXIES = [
+    "foo:bar", "http://", "http://127.0.0.1:99999", "socks5://127.0.0.1:1", "::::", "ftp://127.0.0.1:1", "http://[::1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", BAD_PROXIES)
+def test_a_proxy_that_is_none_is_one_error(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", url)
+    check_one_error(run(sandbox), "", "")
+
+
+def test_a_proxy_whose_host_cannot_be_a_name_is_one_error(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy..invalid:3128")
+    check_one_error(run(sandbox), "", "")
+
+
+# The password file, and cookies
+
+
+def test_the_password_file_does_not_replace_the_authorization(
+    sandbox: Seeing, run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "netrc"
+    entry = "login user password hunter2"
+    path.write_text(f"machine 127.0.0.1 {entry}\nmachine localhost {entry}\ndefault {entry}\n")
+    path.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(path))
+    result = run(sandbox, "-v")
+    assert (result.status, result.err) == (0, "")
+    assert len(sandbox.seen) > 10
+    for request in sandbox.seen:
+        (header,) = request.headers.get_all("Authorization", [])
+        assert header.startswith("OAuth ")
+    for password in ("hunter2", base64.b64encode(b"user:hunter2").decode()):
+        assert password not in result.out
+
+
+@pytest.mark.parametrize("content", [b"machine", b"\xff\xfe", b"machine a login b password"])
+def test_a_broken_password_file_does_not_matter(
+    sandbox: Seeing, run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    path = tmp_path / "netrc"
+    path.write_bytes(content)
+    monkeypatch.setenv("NETRC", str(path))
+    assert run(sandbox).status == 0
+
+
+def test_a_cookie_is_kept_and_never_printed(sandbox: Seeing, run: Runner) -> None:
+    result = run(sandbox, "-v")  # which searches for the cookie
+    assert result.status == 0
+    cookies = [request.headers.get("Cookie") for request in sandbox.seen]
+    assert cookies[0] is None
+    assert len(set(cookies[1:])) == 1
+    assert str(cookies[1]).startswith("x-sess-uuid=")
+    assert str(cookies[1]) not in result.out
+
+
+def test_many_cookies_do_no_harm(sandbox: Seeing, run: Runner) -> None:
+    lines = "".join(f"\r\nSet-Cookie: c{n}={'v' * 500}{n}; Path=/" for n in range(80))
+    answer = json_answer({"wait": 1000})._replace(headers={"X": f"x{lines}"})
+    sandbox.answers = {"POST /iserver/auth/ssodh/init": answer}
+    result = run(sandbox, "-v")
+    assert (result.status, result.err) == (0, "")
+    assert "c79=" in str(sandbox.seen[-1].headers.get("Cookie"))
+    assert "vvv" not in result.out
