@@ -603,7 +603,8 @@ def echo(sandbox: Bent, route: str, status: int, form: Callable[[str], bytes]) -
         if not re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", route), f"{request.method} {request.path}"):
             return answer
         known = [sandbox.access_token, header, sandbox.access_token_secret]
-        for secret in (sandbox._secret, *(session.token for session in sandbox._sessions[:1])):
+        tokens = [] if route == TOKEN else [sandbox._sessions[0].token]  # else the client has none
+        for secret in (sandbox._secret, *tokens):
             known += [secret.hex(), base64.b64encode(secret).decode()]
         return Answer(status, form(" ".join(known)), {"Content-Type": "text/plain;charset=utf-8"})
 

@@ -14,12 +14,12 @@ from typing import Any, Callable
 
 import pytest
 
+import demo
 from tests.conftest import ROOT, assert_no_secret, start_demo
 from tests.sandbox import Answer, Sandbox
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
-INTERRUPTIONS = [(after, signal.SIGINT) for after in range(1, 14)]
-INTERRUPTIONS += [(after, signal.SIGTERM) for after in (1, 6, 12)]
+INTERRUPTIONS = [(after, signal.SIGINT) for after in (1, 2, 8, 12)] + [(6, signal.SIGTERM)]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -110,6 +110,23 @@ def test_the_command_line_is_checked(arguments: list[str], status: int, message:
 
 
 # Ctrl-C
+
+
+@pytest.mark.parametrize("pause", range(1, 15))
+def test_an_interruption_in_any_pause_logs_out(
+    server: Sandbox, capsys: pytest.CaptureFixture[str], pause: int
+) -> None:
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == pause:
+            raise KeyboardInterrupt
+
+    assert demo.main([str(server.config_path)], sleep) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert server.logged_out
+    assert paths(server).count("/logout") == 1
 
 
 @posix
