@@ -22,7 +22,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, Callable
 from urllib.parse import quote, urlsplit
@@ -35,20 +35,12 @@ from oauth import AnswerError
 from oauth import CredentialsError as Wrong
 
 Sleep = Callable[[float], None]
+Finding = tuple[str, str, str]
 
 CONFIG = "test-config.json"  # path to your app config, seen from the folder of this file
 PAUSE = 0.11  # seconds before each call: IBKR bars an address for more than ten in a second
 POLL = 1.0  # seconds before asking again for what is not ready yet
 
-FIELDS = {  # what a config must have, and where it comes from
-    "realm": "limited_poa, or test_realm for the consumer TESTCONS",
-    "consumer_key": "copy the nine characters saved in the self-service portal",
-    "signature_key_fp": "give the path of private_signature.pem",
-    "encryption_key_fp": "give the path of private_encryption.pem",
-    "access_token": "copy it from the page that generated it",
-    "access_token_secret": "copy all of it from the page that generated it",
-    "dh_prime": "copy the long number that this prints: openssl asn1parse -in dhparam.pem",
-}
 OPTIONAL = {"base_url": "https://api.ibkr.com/v1/api", "dh_generator": 2}
 HELP = {  # what helps with "STATUS PATH TEXT" of an answer, or with a failure; the first match
     "^401 /oauth/.*invalid consumer": "compare the nine characters and their case; a new key"
@@ -149,13 +141,25 @@ def read_file(path: str) -> str:
         raise Wrong(f"{path}: {reason}", "check the path and its rights") from None
 
 
-def plain_text(text: str) -> tuple[str, str]:
+# The checks of the fields. Each gets the text, the config's folder and the values of the fields
+# before; it returns the value and a remark on it, or raises what is wrong, and a special hint.
+
+
+def plain_text(text: str, *_: Any) -> tuple[str, str]:
     if re.search("[^!-~]", text):
-        raise Wrong("has a space or a character beyond ASCII", "copy it again")
+        raise Wrong("has a space or a character beyond ASCII", "")
     return text, f"{len(text)} characters"
 
 
-def private_key(text: str, folder: str) -> tuple[RSA.RsaKey, str]:
+def server_url(text: str, *_: Any) -> tuple[str, str]:
+    """Accept https everywhere, http on this computer only."""
+    host = r"https://[\w.-]+|http://(localhost|127(\.\d+){3}|\[::1\])"
+    if not re.fullmatch(rf"({host})(:\d{{1,5}})?(/[\w.~-]+)*/?", text, re.ASCII):
+        raise Wrong("not a URL like https://host/path", "")
+    return text.rstrip("/"), text
+
+
+def private_key(text: str, folder: str, _: Any) -> tuple[RSA.RsaKey, str]:
     """Read a PEM file; a relative path begins at the config's folder."""
     path = os.path.join(folder, os.path.expanduser(text))
     pem = read_file(path)
@@ -172,128 +176,112 @@ def private_key(text: str, folder: str) -> tuple[RSA.RsaKey, str]:
     return key, f"RSA private key, {key.size_in_bits()} bits"
 
 
-def decrypted_secret(text: str, keys: list[RSA.RsaKey | None]) -> tuple[bytes, str]:
-    """Decrypt with the first key, the encryption key; the second one tells whether they swapped."""
+def decrypted_secret(text: str, _: str, found: dict[str, Any]) -> tuple[bytes, str]:
     if not re.fullmatch("[A-Za-z0-9+/]+={0,2}", text):
-        raise Wrong("not base64", FIELDS["access_token_secret"])
-    if keys[0] is None:
+        raise Wrong("not base64", "")
+    if "encryption_key_fp" not in found:
         return b"", f"{len(text)} characters, not tried for want of its key"
     try:
-        secret = oauth.decrypt_access_token_secret(text, keys[0])
+        secret = oauth.decrypt_access_token_secret(text, found["encryption_key_fp"])
     except Wrong as error:
         problem = error
-        with contextlib.suppress(Wrong):
-            oauth.decrypt_access_token_secret(text, keys[1] or keys[0])
+        with contextlib.suppress(Wrong, KeyError):
+            oauth.decrypt_access_token_secret(text, found["signature_key_fp"])
             problem = Wrong("decrypts with signature_key_fp", "swap the two keys' paths")
         raise problem from None
     return secret, f"{len(text)} characters, decrypts to {len(secret)} bytes"
 
 
-def prime_number(text: str) -> tuple[int, str]:
+def prime_number(text: str, *_: Any) -> tuple[int, str]:
     """Read hex as openssl prints it: with colons, spaces, line breaks, 0x, leading zeros."""
     digits = re.sub(r"^0[xX]|[\s:]", "", text)
     if not re.fullmatch("[0-9a-fA-F]+", digits):
-        raise Wrong("not a number in hex", FIELDS["dh_prime"])
+        raise Wrong("not a number in hex", "")
     prime = int(digits, 16)
     bits = prime.bit_length()
     if not 2040 <= bits <= 8192:
-        raise Wrong(f"has {bits} bits, about 2048 are right", FIELDS["dh_prime"])
+        raise Wrong(f"has {bits} bits, about 2048 are right", "")
     if pow(2, prime - 1, prime) != 1:  # Fermat's test catches every slip of the pen
-        raise Wrong("not a prime: a digit is wrong or missing", FIELDS["dh_prime"])
+        raise Wrong("not a prime: a digit is wrong or missing", "")
     fingerprint = hashlib.sha256(f"{prime:X}".encode("ascii")).hexdigest()[:8]
     return prime, f"prime of {bits} bits, SHA-256 {fingerprint}..."
 
 
-def generator_number(value: str) -> tuple[int, str]:
-    if not re.fullmatch(r"[2-9]|[1-9]\d+", value):
-        raise Wrong("not a whole number from 2 on", "leave it out: openssl's is 2")
-    return int(value), f"{len(value)} digits"
+def generator_number(text: str, *_: Any) -> tuple[int, str]:
+    if not re.fullmatch(r"[2-9]|[1-9]\d+", text):
+        raise Wrong("not a whole number from 2 on", "")
+    return int(text), f"{len(text)} digits"
 
 
-def server_url(text: str) -> tuple[str, str]:
-    """Accept https everywhere, http on this computer only."""
-    host = r"https://[\w.-]+|http://(localhost|127(\.\d+){3}|\[::1\])"
-    if not re.fullmatch(rf"({host})(:\d{{1,5}})?(/[\w.~-]+)*/?", text, re.ASCII):
-        raise Wrong("not a URL like https://host/path", f"leave it out: {OPTIONAL['base_url']}")
-    return text.rstrip("/"), text
+FIELDS: dict[str, tuple[Callable[[str, str, dict[str, Any]], tuple[Any, str]], str]] = {
+    "base_url": (server_url, "leave it out for https://api.ibkr.com/v1/api"),
+    "realm": (plain_text, "limited_poa, or test_realm for the consumer TESTCONS"),
+    "consumer_key": (plain_text, "copy the nine characters saved in the self-service portal"),
+    "signature_key_fp": (private_key, "give the path of private_signature.pem"),
+    "encryption_key_fp": (private_key, "give the path of private_encryption.pem"),
+    "access_token": (plain_text, "copy it from the page that generated it"),
+    "access_token_secret": (decrypted_secret, "copy all of it from the page that generated it"),
+    "dh_prime": (prime_number, "copy what this prints: openssl asn1parse -in dhparam.pem"),
+    "dh_generator": (generator_number, "leave it out: openssl's is 2"),
+}
 
 
-class Config:
-    """A config, read forgivingly and judged strictly: all that is wrong with it in one go."""
+def field_text(values: dict[str, Any], name: str) -> str:
+    value, kind = values.get(name, ""), type(OPTIONAL.get(name, ""))
+    if type(value) is not kind:
+        raise Wrong("not a text in quotes" if kind is str else "not a whole number", "")
+    if re.match(r"(your|path-to|generated)-|\s*$", str(value)):
+        raise Wrong("not filled in", "")
+    return str(value).strip()
 
-    def __init__(self, path: str, console: Console, show: bool) -> None:
-        self.path, self.console, self.show, self.ok = path, console, show, True
-        self.values: dict[str, Any] = {}
 
-    def complain(self, kind: str, name: str, message: str, hint: str) -> None:
-        self.console.complain(kind, f"{self.path}: {name}: {message}", hint)
-        self.ok = self.ok and kind == "warning"
+def warnings(values: dict[str, Any], folder: str, found: dict[str, Any]) -> Iterator[Finding]:
+    """Point out what can be right, but seldom is: field, message and hint."""
+    consumer, key = found.get("consumer_key", "TESTCONS"), found.get("signature_key_fp")
+    realm = "test_realm" if consumer == "TESTCONS" else "limited_poa"
+    if {"consumer_key", "realm"} <= found.keys() and found["realm"] != realm:
+        yield "realm", "does not fit the consumer key", FIELDS["realm"][1]
+    if not re.fullmatch("[A-Z0-9]{9}|TESTCONS", consumer):
+        hint = "the portal stores it in capitals; its case matters"
+        yield "consumer_key", "not nine capitals or digits", hint
+    if key is not None and key == found.get("encryption_key_fp"):
+        yield "signature_key_fp", "also the encryption key", "make two keys"
+    for name in ("signature_key_fp", "encryption_key_fp"):
+        path = os.path.join(folder, os.path.expanduser(str(values.get(name))))
+        if os.name == "posix" and os.path.isfile(path) and os.stat(path).st_mode & 0o077:
+            yield name, "others may read the file", f"chmod 600 {path}"
+    for name in values.keys() - FIELDS.keys():
+        close = difflib.get_close_matches(name, FIELDS, 1)
+        yield name, "unknown field", f"did you mean {close[0]}?" if close else "it is ignored"
 
-    def text(self, name: str) -> str:
-        value, kind = self.values.get(name, ""), type(OPTIONAL.get(name, ""))
-        if type(value) is not kind:
-            form = "a text in quotes" if kind is str else "a whole number"
-            raise Wrong(f"not {form}", FIELDS.get(name, "leave it out"))
-        if re.match(r"(your|path-to|generated)-|\s*$", str(value)):
-            raise Wrong("not filled in", FIELDS.get(name, "leave it out"))
-        return str(value).strip()
 
-    def take(self, name: str, check: Callable[..., tuple[Any, str]], *others: Any) -> Any:
-        """Return what `check` makes of a field, None after a complaint."""
-        result = None
+def load_config(path: str, console: Console, show: bool) -> dict[str, Any] | None:
+    """Read forgivingly, judge strictly: complain of all that is wrong, or return the values."""
+    try:
+        values = {**OPTIONAL, **json.loads(read_file(path))}
+    except Wrong as problem:
+        console.complain("error", f"{path}: {problem}", problem.hint)
+        return None
+    except (ValueError, TypeError, RecursionError) as error:
+        hint = "compare it with config.json; in a path, write a backslash twice"
+        console.complain("error", f"{path}: not a JSON object: {error}", hint)
+        return None
+    folder = os.path.dirname(path)
+    found: dict[str, Any] = {}
+    for name, (check, hint) in FIELDS.items():
         try:
-            result, remark = check(self.text(name), *others)
-            if self.show:
-                self.console.say(f"  ok  {name:<20} {remark}")
+            found[name], remark = check(field_text(values, name), folder, found)
         except Wrong as problem:
-            self.complain("error", name, str(problem), problem.hint)
-        return result
-
-    def load(self) -> oauth.Credentials | None:
-        """Return the credentials, None after a complaint."""
-        try:
-            self.values = {**OPTIONAL, **json.loads(read_file(self.path))}
-        except Wrong as problem:
-            self.complain("error", "file", str(problem), problem.hint)
-            return None
-        except (ValueError, TypeError, RecursionError) as error:
-            hint = "compare it with config.json; in a path, write a backslash twice"
-            self.complain("error", "file", f"not a JSON object: {error}", hint)
-            return None
-        folder = os.path.dirname(self.path)
-        self.base_url = self.take("base_url", server_url)
-        realm = self.take("realm", plain_text)
-        consumer = self.take("consumer_key", plain_text)
-        signature_key = self.take("signature_key_fp", private_key, folder)
-        encryption_key = self.take("encryption_key_fp", private_key, folder)
-        token = self.take("access_token", plain_text)
-        keys = [encryption_key, signature_key]
-        secret = self.take("access_token_secret", decrypted_secret, keys)
-        prime = self.take("dh_prime", prime_number)
-        generator = self.take("dh_generator", generator_number)
-        self.warn(folder, realm, consumer, same_key=keys[0] is not None and keys[0] == keys[1])
-        if not self.ok:
-            return None
-        self.console.hide(secret, token, self.text("access_token_secret"))
-        return oauth.Credentials(realm, consumer, token, secret, signature_key, prime, generator)
-
-    def warn(self, folder: str, realm: str, consumer: str, same_key: bool) -> None:
-        """Point out what can be right, but seldom is."""
-        if realm and consumer and realm != {"TESTCONS": "test_realm"}.get(consumer, "limited_poa"):
-            self.complain("warning", "realm", "does not fit the consumer key", FIELDS["realm"])
-        if consumer and not re.fullmatch("[A-Z0-9]{9}|TESTCONS", consumer):
-            hint = "the portal stores it in capitals; its case matters"
-            self.complain("warning", "consumer_key", "not nine capitals or digits", hint)
-        if same_key:
-            self.complain("warning", "signature_key_fp", "also the encryption key", "make two keys")
-        for name in ("signature_key_fp", "encryption_key_fp"):
-            path = os.path.join(folder, os.path.expanduser(str(self.values.get(name))))
-            if os.name == "posix" and os.path.isfile(path) and os.stat(path).st_mode & 0o077:
-                self.complain("warning", name, "others may read the file", f"chmod 600 {path}")
-        for name in self.values.keys() - FIELDS.keys() - OPTIONAL.keys():
-            close = difflib.get_close_matches(name, [*FIELDS, *OPTIONAL], 1)
-            hint = f"did you mean {close[0]}?" if close else "it is ignored"
-            self.complain("warning", name, "unknown field", hint)
+            console.complain("error", f"{path}: {name}: {problem}", problem.hint or hint)
+        else:
+            if show:
+                console.say(f"  ok  {name:<20} {remark}")
+    for name, message, hint in warnings(values, folder, found):
+        console.complain("warning", f"{path}: {name}: {message}", hint)
+    if len(found) < len(FIELDS):
+        return None
+    console.hide(found["access_token"], found["access_token_secret"], values["access_token_secret"])
+    return found
 
 
 def objects(value: Any) -> list[dict[str, Any]]:
@@ -320,10 +308,6 @@ def clock_offset(response: requests.Response) -> float:
         return parsedate_to_datetime(response.headers["Date"]).timestamp() - time.time()
     except (KeyError, TypeError, ValueError, OverflowError):
         return 0
-
-
-def help_for(failure: str) -> str:
-    return next(hint for pattern, hint in HELP.items() if re.search(pattern, failure))
 
 
 def ready(session: dict[str, Any]) -> bool:
@@ -393,13 +377,15 @@ class Demo:
             if response is not None:
                 said = words(response)
                 message += f": {said}" if said else ""
-                hint = help_for(f"{response.status_code} {self.doing.split()[1]} {said}")
+                failure = f"{response.status_code} {self.doing.split()[1]} {said}"
+                hint = next(HELP[pattern] for pattern in HELP if re.search(pattern, failure))
                 self.stopped = response.status_code == requests.codes.too_many_requests
         except requests.RequestException as error:
             cause: BaseException = error
             while cause.__context__ is not None:
                 cause = cause.__context__
-            message, hint = f"no complete answer: {cause}", help_for(type(error).__name__)
+            failure, message = type(error).__name__, f"no complete answer: {cause}"
+            hint = next(HELP[pattern] for pattern in HELP if re.search(pattern, failure))
         self.console.complain("error", f"{self.doing}: {message}", hint)
         self.failed = True
         return None
@@ -549,20 +535,28 @@ def command_line(arguments: list[str] | None) -> argparse.Namespace:
 
 def run(options: argparse.Namespace, console: Console, sleep: Sleep) -> int:
     """Return the exit status: 0 all well, 1 something failed, 2 nothing was sent."""
-    config = Config(options.config, console, options.check)
-    credentials = config.load()
-    if credentials is None:
+    config = load_config(options.config, console, options.check)
+    if config is None:
         return 2
     if options.check:
         console.say("all fits together; nothing was sent")
         return 0
+    credentials = oauth.Credentials(
+        realm=config["realm"],
+        consumer_key=config["consumer_key"],
+        access_token=config["access_token"],
+        access_token_secret=config["access_token_secret"],
+        signature_key=config["signature_key_fp"],
+        dh_prime=config["dh_prime"],
+        dh_generator=config["dh_generator"],
+    )
     console.say(f"config    {options.config}")
-    console.say(f"realm     {credentials.realm}")
-    console.say(f"consumer  {credentials.consumer_key}")
-    console.say(f"host      {urlsplit(config.base_url).netloc}")
+    console.say(f"realm     {config['realm']}")
+    console.say(f"consumer  {config['consumer_key']}")
+    console.say(f"host      {urlsplit(config['base_url']).netloc}")
     oauth.log.handlers = [console]
     oauth.log.setLevel(logging.DEBUG if options.verbose else logging.WARNING)
-    demo = Demo(config.base_url, options, console, sleep)
+    demo = Demo(config["base_url"], options, console, sleep)
     try:
         demo.run(credentials)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime
+import gc
 import ipaddress
 import re
 import socket
@@ -86,7 +87,7 @@ class Wire(socketserver.ThreadingTCPServer):
         self.server_close()
         self.thread.join()
 
-    def finish_request(self, request: Any, client_address: Any) -> None:
+    def finish_request(self, request: Any, _address: Any) -> None:
         self.connections += 1
         request.settimeout(5)
         with contextlib.suppress(OSError):  # the client may go at any time
@@ -108,7 +109,7 @@ class Wire(socketserver.ThreadingTCPServer):
 
 
 def say(data: bytes) -> Talk:
-    return lambda connection, closing: connection.sendall(data)
+    return lambda connection, _: connection.sendall(data)
 
 
 def say_and_wait(data: bytes) -> Talk:
@@ -191,9 +192,7 @@ def test_an_unknown_host_is_told_from_other_failures(sandbox: Seeing, run: Runne
 
 @pytest.mark.xfail(strict=True, reason="LocationParseError of urllib3 is no RequestException")
 @pytest.mark.parametrize("host", ["api..ibkr.invalid", "a" * 64 + ".invalid"])
-def test_a_host_that_cannot_be_a_name_is_one_error(
-    sandbox: Seeing, run: Runner, host: str
-) -> None:
+def test_a_host_that_cannot_be_a_name_is_one_error(sandbox: Seeing, run: Runner, host: str) -> None:
     result = run_against(run, sandbox, f"https://{host}/v1/api")
     assert result.status in (1, 2)
     assert result.err.startswith("error: ")
@@ -202,7 +201,9 @@ def test_a_host_that_cannot_be_a_name_is_one_error(
 # Certificates
 
 
-def certificate(folder: Path, name: str = "127.0.0.1", days: int = 1) -> tuple[Path, ssl.SSLContext]:
+def certificate(
+    folder: Path, name: str = "127.0.0.1", days: int = 1
+) -> tuple[Path, ssl.SSLContext]:
     """Make a self-signed one, and the server's side of TLS with it."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "simulated")])
@@ -228,7 +229,9 @@ def certificate(folder: Path, name: str = "127.0.0.1", days: int = 1) -> tuple[P
 
 
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-SWITCHED_OFF = re.compile("verify ?= ?False|insecure|disable|switch|turn|ignore|skip", re.IGNORECASE)
+SWITCHED_OFF = re.compile(
+    "verify ?= ?False|insecure|disable|switch|turn|ignore|skip", re.IGNORECASE
+)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
@@ -248,7 +251,12 @@ def test_an_untrusted_certificate_is_called_that_and_never_accepted(
     ("name", "days"), [("other.invalid", 1), ("127.0.0.1", -1)], ids=["another host", "expired"]
 )
 def test_a_certificate_that_does_not_fit_is_called_that(
-    sandbox: Seeing, run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, days: int
+    sandbox: Seeing,
+    run: Runner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    days: int,
 ) -> None:
     path, tls = certificate(tmp_path, name, days)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
@@ -281,7 +289,11 @@ NO_FILE = "OSError of requests is no RequestException: traceback"
     ],
 )
 def test_a_bundle_that_is_not_one_is_one_error(
-    sandbox: Seeing, run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+    sandbox: Seeing,
+    run: Runner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes | None,
 ) -> None:
     path = tmp_path / "bundle.pem"
     if content is not None:
@@ -397,7 +409,6 @@ NO_HTTP: list[tuple[str, bytes]] = [
     ("headers of noise", OK + b"\xff\xfe\x1b[31m: \x9b\x00\r\nContent-Length: 2\r\n\r\n{}"),
     ("two lengths", OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
     ("a length of words", OK + b"Content-Length: two\r\n\r\n{}"),
-    ("a length of two numbers", OK + b"Content-Length: 2, 3\r\n\r\n{}"),
     ("a negative length", OK + b"Content-Length: -5\r\n\r\n{}"),
     ("no length", OK + b"\r\n{}"),
     ("an escape sequence for a reason", b"HTTP/1.1 500 \x1b[31mred\r\nContent-Length: 0\r\n\r\n"),
@@ -420,6 +431,13 @@ def test_what_is_hardly_http_is_one_error(
         result = run_against(run, sandbox, url_of(server), *options)
         assert len(server.heads) == 1
     check_one_error(result, "", "")
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_a_length_of_two_numbers_is_one_error(sandbox: Seeing, run: Runner) -> None:
+    with Wire(say(OK + b"Content-Length: 2, 3\r\n\r\n{}")) as server:
+        check_one_error(run_against(run, sandbox, url_of(server)), "", "")
+    gc.collect()  # urllib3 drops this answer's socket: now, not in some other test
 
 
 def test_headers_without_end_are_one_error(sandbox: Seeing, run: Runner) -> None:
@@ -448,7 +466,9 @@ def test_a_redirect_to_another_host_is_not_followed(
 
 
 @pytest.mark.parametrize("status", REDIRECTS)
-@pytest.mark.parametrize("location", ["/v1/api/tickle", "?again", "//127.0.0.1", "\xff\xfe", "http://["])
+@pytest.mark.parametrize(
+    "location", ["/v1/api/tickle", "?again", "//127.0.0.1", "\xff\xfe", "http://["]
+)
 def test_a_redirect_on_the_same_host_is_not_followed(
     sandbox: Seeing, run: Runner, status: int, location: str
 ) -> None:
@@ -468,7 +488,7 @@ class Proxy(Wire):
         super().__init__(self.pass_on)
         self.target = target
 
-    def pass_on(self, connection: socket.socket, closing: threading.Event) -> None:
+    def pass_on(self, connection: socket.socket, _: threading.Event) -> None:
         method, url, rest = self.heads[-1].split(b" ", 2)
         path = url.split(b"/", 3)[3]
         head = method + b" /" + path + b" " + rest.replace(b"keep-alive", b"close")
@@ -510,7 +530,9 @@ def test_a_dead_proxy_is_said(
     assert sandbox.seen == []
 
 
-WANTS_PASSWORD = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+WANTS_PASSWORD = (
+    b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
