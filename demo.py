@@ -201,10 +201,11 @@ def prime_number(text: str, *_: Any) -> tuple[int, str]:
     bits = prime.bit_length()
     if not 2040 <= bits <= 8192:
         raise Wrong(f"has {bits} bits, about 2048 are right", "")
-    if pow(2, prime - 1, prime) != 1:  # Fermat's test catches every slip of the pen
-        raise Wrong("not a prime: a digit is wrong or missing", "")
     fingerprint = hashlib.sha256(f"{prime:X}".encode("ascii")).hexdigest()[:8]
-    return prime, f"prime of {bits} bits, SHA-256 {fingerprint}..."
+    # Fermat's test catches every slip of the pen. The number in IBKR-2018 is no prime, yet used.
+    if pow(2, prime - 1, prime) != 1 and fingerprint != "c039f329":
+        raise Wrong("not a prime: a digit is wrong or missing", "")
+    return prime, f"{bits} bits, SHA-256 {fingerprint}..."
 
 
 def generator_number(text: str, *_: Any) -> tuple[int, str]:

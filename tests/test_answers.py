@@ -47,7 +47,8 @@ class Bent(Sandbox):
 @pytest.fixture(scope="module")
 def module_sandbox() -> Iterator[Bent]:
     """One for all tests; the config's keys and prime, whose check takes long, are read once."""
-    with Bent() as sandbox, pytest.MonkeyPatch.context() as patch:
+    sandbox = Bent()
+    with sandbox, pytest.MonkeyPatch.context() as patch:
         patch.setattr(RSA, "import_key", functools.lru_cache(RSA.import_key))
         patch.setattr(demo, "prime_number", functools.lru_cache(demo.prime_number))
         yield sandbox

@@ -84,7 +84,8 @@ class Changed(Sandbox):
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Changed]:
     """One for all examples, each of which sets its answers anew."""
-    with Changed() as sandbox, pytest.MonkeyPatch.context() as patch:
+    sandbox = Changed()
+    with sandbox, pytest.MonkeyPatch.context() as patch:
         for name in ("http_proxy", "https_proxy", "all_proxy"):
             patch.delenv(name, raising=False)
             patch.delenv(name.upper(), raising=False)

@@ -55,7 +55,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def sandbox() -> Iterator[Seeing]:
-    with Seeing() as sandbox:
+    sandbox = Seeing()
+    with sandbox:
         yield sandbox
 
 
@@ -488,7 +489,7 @@ class Proxy(Wire):
         super().__init__(self.pass_on)
         self.target = target
 
-    def pass_on(self, connection: socket.socket, _: threading.Event) -> None:
+    def pass_on(self, connection: socket.socket, _closing: threading.Event) -> None:
         method, url, rest = self.heads[-1].split(b" ", 2)
         path = url.split(b"/", 3)[3]
         head = method + b" /" + path + b" " + rest.replace(b"keep-alive", b"close")
