@@ -60,7 +60,7 @@ HELP = {  # what helps with "STATUS PATH TEXT" of an answer, or with a failure; 
     "^429 ": "too many requests: wait 15 minutes, each try before prolongs the ban",
     "^503 ": "IBKR is slow or in maintenance (midnight, Saturday evening, New York): try later",
     "^SSLError": "if your own proxy reads along, put its certificate into REQUESTS_CA_BUNDLE",
-    "^ProxyError": "check HTTPS_PROXY and NO_PROXY",
+    "^407 |^ProxyError": "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
     "^Connect": "check the network, and base_url in the config",
     "": "try later; with -v the demo shows every answer whole",
 }
@@ -79,20 +79,23 @@ PERSONAL = re.compile(  # in answers: signatures, the machine, the holder's name
 class Console(logging.Handler):
     """Prints plain ASCII, and `***` in place of all that it was told to hide."""
 
-    hidden: tuple[str, ...] = ()
+    hidden: frozenset[str] = frozenset()
     gone = False
 
     def hide(self, *secrets: str | bytes) -> None:
         for secret in secrets:
             if isinstance(secret, bytes):
                 self.hide(secret.hex(), base64.b64encode(secret).decode("ascii"))
-            else:
-                self.hidden += (secret, quote(secret, safe=""))
+            elif len(secret) > 7:  # a shorter one is nobody's, and would mask the half of it all
+                self.hidden |= {secret, quote(secret, safe="")}
 
-    def clean(self, text: str) -> str:
+    def mask(self, text: str) -> str:
         for secret in self.hidden:
             text = text.replace(secret, "***")
-        return re.sub("[^ -~]", lambda m: ascii(m[0])[1:-1], PERSONAL.sub(r"\1***", text))
+        return PERSONAL.sub(r"\1***", text)
+
+    def clean(self, text: str) -> str:
+        return re.sub("[^ -~]", lambda match: ascii(match[0])[1:-1], self.mask(text))
 
     def say(self, text: str = "", error: bool = False) -> None:
         stream = sys.stderr if error else sys.stdout
@@ -111,7 +114,7 @@ class Console(logging.Handler):
 
     def rows(self, *rows: Sequence[object]) -> None:
         """Print aligned rows: the first column to the left, the others to the right."""
-        cells = [[self.clean(cell(value)) for value in row] for row in rows]
+        cells = [[self.clean(cell(value))[:40] for value in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(*cells)]
         for first, *others in cells:
             right = [text.rjust(width) for text, width in zip(others, widths[1:])]
@@ -124,11 +127,11 @@ class Console(logging.Handler):
         self.rows(head, *([item.get(key) for key in keys] for item in shown))
 
 
-def cell(value: object) -> str:
+def cell(value: Any) -> str:
     """Return a JSON text or number for people, "-" for all else that a server may send instead."""
-    if isinstance(value, (int, float)) and abs(value) < 1e15:
+    if type(value) in (int, float) and abs(value) < 1e15:
         return f"{value:,.2f}" if round(value, 2) == value else f"{value:,.4f}"
-    return value[:40] if isinstance(value, str) and value else "-"
+    return value if isinstance(value, str) and value else "-"
 
 
 def read_file(path: str) -> str:
@@ -136,9 +139,8 @@ def read_file(path: str) -> str:
     try:
         with open(path, "rb") as file:
             return file.read(1_000_000).decode("utf-8-sig", "replace")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a path"
-        raise Wrong(f"{path}: {reason}", "check the path and its rights") from None
+    except OSError as error:
+        raise Wrong(f"{path}: {error.strerror}", "check the path and its rights") from None
 
 
 # The checks of the fields. Each gets the text, the config's folder and the values of the fields
@@ -161,6 +163,8 @@ def server_url(text: str, *_: Any) -> tuple[str, str]:
 
 def private_key(text: str, folder: str, _: Any) -> tuple[RSA.RsaKey, str]:
     """Read a PEM file; a relative path begins at the config's folder."""
+    if re.search("[\0\ud800-\udfff]", text):
+        raise Wrong("not a path", "")
     path = os.path.join(folder, os.path.expanduser(text))
     pem = read_file(path)
     if "ENCRYPTED" in pem:
@@ -247,9 +251,9 @@ def warnings(values: dict[str, Any], folder: str, found: dict[str, Any]) -> Iter
         yield "consumer_key", "not nine capitals or digits", hint
     if key is not None and key == found.get("encryption_key_fp"):
         yield "signature_key_fp", "also the encryption key", "make two keys"
-    for name in ("signature_key_fp", "encryption_key_fp"):
-        path = os.path.join(folder, os.path.expanduser(str(values.get(name))))
-        if os.name == "posix" and os.path.isfile(path) and os.stat(path).st_mode & 0o077:
+    for name in {"signature_key_fp", "encryption_key_fp"} & found.keys():
+        path = os.path.join(folder, os.path.expanduser(values[name].strip()))
+        if os.name == "posix" and os.stat(path).st_mode & 0o077:
             yield name, "others may read the file", f"chmod 600 {path}"
     for name in values.keys() - FIELDS.keys():
         close = difflib.get_close_matches(name, FIELDS, 1)
@@ -294,12 +298,12 @@ def body(response: requests.Response) -> str:
     return response.content.decode("utf-8", "replace")
 
 
-def words(response: requests.Response) -> str:
+def words(response: requests.Response, console: Console) -> str:
     """Return what the server says is wrong: its `error` field, or the beginning of its text."""
     try:
-        said = str(oauth.read_json(response)["error"])
+        said = console.mask(str(oauth.read_json(response)["error"]))
     except (AnswerError, LookupError, TypeError):
-        said = re.sub("<[^<>]*>", " ", body(response)[:2000])
+        said = re.sub("<[^<>]*>", " ", console.mask(body(response))[:2000])
     return " ".join(said.split())[:200]
 
 
@@ -333,11 +337,12 @@ class Demo:
 
     def show(self, response: requests.Response, **_: object) -> None:
         """Print a line about an answer, all of it with --verbose, and a clock that is off."""
+        self.console.hide(*(cookie.value or "" for cookie in response.cookies))
         path = urlsplit(response.url).path.replace(urlsplit(self.base_url).path, "", 1)
         line, milliseconds = f"{response.request.method} {path}", response.elapsed.total_seconds()
         self.console.say(f"  {line:<50} {response.status_code} {milliseconds * 1000:>7,.0f} ms")
         if self.options.verbose:
-            for line in body(response).splitlines():
+            for line in self.console.mask(body(response)).splitlines():
                 self.console.say(f"    < {line}")
         offset = clock_offset(response)
         if abs(offset) > 30 and self.session.auth is None:
@@ -376,12 +381,12 @@ class Demo:
             message, hint = str(error), error.hint
             response = getattr(error, "response", None)
             if response is not None:
-                said = words(response)
+                said = words(response, self.console)
                 message += f": {said}" if said else ""
                 failure = f"{response.status_code} {self.doing.split()[1]} {said}"
                 hint = next(HELP[pattern] for pattern in HELP if re.search(pattern, failure))
                 self.stopped = response.status_code == requests.codes.too_many_requests
-        except requests.RequestException as error:
+        except (OSError, ValueError) as error:  # of requests, and what it lets through
             cause: BaseException = error
             while cause.__context__ is not None:
                 cause = cause.__context__
@@ -415,11 +420,12 @@ class Demo:
 
     def summary(self, path: str) -> None:
         answer = self.call("GET", f"{path}/summary", dict)
+        rows = []
         for key in SUMMARY:
             item = answer.get(key)
             item = item if isinstance(item, dict) and not item.get("isNull") else {}
-            amount, currency = cell(item.get("amount")), cell(item.get("currency"))
-            self.console.say(f"    {key:<18}  {amount:>18}  {currency}")
+            rows.append([key, item.get("amount"), item.get("currency")])
+        self.console.rows(*rows)
 
     def ledger(self, path: str) -> None:
         answer = self.call("GET", f"{path}/ledger", dict)
@@ -481,7 +487,7 @@ class Demo:
             self.sleep(POLL if attempt else 0)
             answer = self.call("GET", "/iserver/marketdata/snapshot", list, params=params)
             for item in objects(answer):
-                data = {k: cell(v) for k, v in item.items() if cell(v) not in ("-", "-1")}
+                data = {k: v for k, v in item.items() if isinstance(v, str) and v not in ("", "-1")}
                 priced = "31" in data or {"84", "86"} <= data.keys()
                 if item.get("conid") == conid and (priced or data.get("6509", "")[:1] == "N"):
                     return data
