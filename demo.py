@@ -59,7 +59,7 @@ HELP = {  # what helps with "STATUS PATH TEXT" of an answer, or with a failure; 
     "^410 ": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
     "^429 ": "too many requests: wait 15 minutes, each try before prolongs the ban",
     "^503 ": "IBKR is slow or in maintenance (midnight, Saturday evening, New York): try later",
-    "^SSLError": "if your own proxy reads along, put its certificate into REQUESTS_CA_BUNDLE",
+    "^SSLError": "check base_url; your own proxy's certificate belongs into REQUESTS_CA_BUNDLE",
     "^407 |^ProxyError": "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
     "^Connect": "check the network, and base_url in the config",
     "": "try later; with -v the demo shows every answer whole",
@@ -71,7 +71,7 @@ POSITION = ("contractDesc", "position", "mktPrice", "mktValue", "unrealizedPnl",
 QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
 QUALITY.update(N="not subscribed", O="market-data agreement incomplete")
 PERSONAL = re.compile(  # in answers: signatures, the machine, the holder's name
-    r'((?:oauth_signature=|"(?:live_session_token_signature|MAC|hardware_info|accountTitle|'
+    r'((?:oauth_signature=\\?|"(?:live_session_token_signature|MAC|hardware_info|accountTitle|'
     r'displayName|accountAlias)"\s*:\s*)")(?:[^"\\]|\\.)*'
 )
 
@@ -171,7 +171,7 @@ def private_key(text: str, folder: str, _: Any) -> tuple[RSA.RsaKey, str]:
         raise Wrong(f"{path} has a passphrase", f"remove it: openssl rsa -in {path} -out NEW.pem")
     try:
         key = RSA.import_key(pem[pem.find("-----BEGIN ") :].strip())
-    except (ValueError, IndexError, TypeError):
+    except (ValueError, IndexError, TypeError, ArithmeticError):
         raise Wrong(f"{path} is not an RSA key in PEM form", "give openssl's own file") from None
     if not key.has_private():
         raise Wrong(f"{path} is not a private key", "give the file that was not uploaded")
@@ -355,7 +355,7 @@ class Demo:
         self.doing = f"{method} {path}"
         url = self.base_url + path
         response = self.session.request(method, url, timeout=oauth.TIMEOUT, **arguments)
-        if not response.ok:
+        if response.status_code // 100 != 2:
             raise AnswerError(f"HTTP {response.status_code}", "", response)
         return response
 
