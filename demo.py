@@ -47,7 +47,7 @@ HELP = {  # what helps with "STATUS PATH TEXT" of an answer, or with a failure; 
     " works after a day or a weekend; paper and live have keys of their own",
     "^401 /oauth/.*LST failed": "generate the token again and copy token and secret:"
     " each new secret ends the one before",
-    "^401 /oauth/": "the realm, the signature key or this computer's clock may be the reason",
+    "^401 /oauth/": "access token, realm, signature key or this computer's clock may be wrong",
     "^401 /iserver/": "another session took over: close TWS and IBKR Mobile, or use --compete",
     "^401 /portfolio/.*/": "this session does not know the account; nothing is wrong with the keys",
     "^401 ": "the live session token is not accepted any more: run the demo again",
@@ -55,7 +55,8 @@ HELP = {  # what helps with "STATUS PATH TEXT" of an answer, or with a failure; 
     "query /accounts first": "the brokerage session was renewed on the way: run the demo again",
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
     "^403 ": "this address is blocked: try without a VPN, or from another network",
-    "^404 |^30. ": "check base_url in the config",
+    "^404 ": "check base_url in the config",
+    "^30. ": "a proxy or a log-in page may answer in IBKR's place: check the network and base_url",
     "^410 ": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
     "^429 ": "too many requests: wait 15 minutes, each try before prolongs the ban",
     "^503 ": "IBKR is slow or in maintenance (midnight, Saturday evening, New York): try later",
@@ -101,9 +102,13 @@ class Console(logging.Handler):
         stream = sys.stderr if error else sys.stdout
         try:
             print(self.clean(text), file=stream, flush=True)
-        except OSError:  # the reader has gone: nothing more is written, at exit neither
+        except OSError as error:  # the reader has gone: write nothing more, at exit neither
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             self.gone = True
+            if not isinstance(error, BrokenPipeError):
+                self.complain(
+                    "error", f"cannot write: {error.strerror}", "make room for the output"
+                )
 
     def complain(self, kind: str, message: str, hint: str) -> None:
         self.say(f"{kind}: {message}", error=True)
@@ -163,8 +168,8 @@ def server_url(text: str, *_: Any) -> tuple[str, str]:
 
 def private_key(text: str, folder: str, _: Any) -> tuple[RSA.RsaKey, str]:
     """Read a PEM file; a relative path begins at the config's folder."""
-    if re.search("[\0\ud800-\udfff]", text):
-        raise Wrong("not a path", "")
+    if re.search("[\0-\x1f\ud800-\udfff]|-----BEGIN", text) or len(text) > 250:
+        raise Wrong("not a path", "give the path of the PEM file, each backslash in it twice")
     path = os.path.join(folder, os.path.expanduser(text))
     pem = read_file(path)
     if "ENCRYPTED" in pem:
@@ -174,7 +179,7 @@ def private_key(text: str, folder: str, _: Any) -> tuple[RSA.RsaKey, str]:
     except (ValueError, IndexError, TypeError, ArithmeticError):
         raise Wrong(f"{path} is not an RSA key in PEM form", "give openssl's own file") from None
     if not key.has_private():
-        raise Wrong(f"{path} is not a private key", "give the file that was not uploaded")
+        raise Wrong(f"{path} is not a private key", "")
     if key.size_in_bits() < 2048:
         raise Wrong(f"{path} has {key.size_in_bits()} bits, not 2048", "run keys/generate.sh")
     return key, f"RSA private key, {key.size_in_bits()} bits"
@@ -215,7 +220,7 @@ def prime_number(text: str, *_: Any) -> tuple[int, str]:
 def generator_number(text: str, *_: Any) -> tuple[int, str]:
     if not re.fullmatch(r"[2-9]|[1-9]\d+", text):
         raise Wrong("not a whole number from 2 on", "")
-    return int(text), f"{len(text)} digits"
+    return int(text), "a whole number"
 
 
 FIELDS: dict[str, tuple[Callable[[str, str, dict[str, Any]], tuple[Any, str]], str]] = {
@@ -263,14 +268,16 @@ def warnings(values: dict[str, Any], folder: str, found: dict[str, Any]) -> Iter
 def load_config(path: str, console: Console, show: bool) -> dict[str, Any] | None:
     """Read forgivingly, judge strictly: complain of all that is wrong, or return the values."""
     try:
-        values = {**OPTIONAL, **json.loads(read_file(path))}
+        values = {**OPTIONAL, **json.loads(read_file(path), strict=False)}
     except Wrong as problem:
-        console.complain("error", f"{path}: {problem}", problem.hint)
+        console.complain("error", str(problem), problem.hint)
         return None
     except (ValueError, TypeError, RecursionError) as error:
-        hint = "compare it with config.json; in a path, write a backslash twice"
-        console.complain("error", f"{path}: not a JSON object: {error}", hint)
+        where = f": {error}" if isinstance(error, ValueError) else ""
+        hint = "look there, and at the line before; in a path, write a backslash twice"
+        console.complain("error", f"{path}: not a JSON object{where}", hint)
         return None
+    console.hide(*(str(values.get(name)) for name in ("access_token", "access_token_secret")))
     folder = os.path.dirname(path)
     found: dict[str, Any] = {}
     for name, (check, hint) in FIELDS.items():
@@ -285,7 +292,7 @@ def load_config(path: str, console: Console, show: bool) -> dict[str, Any] | Non
         console.complain("warning", f"{path}: {name}: {message}", hint)
     if len(found) < len(FIELDS):
         return None
-    console.hide(found["access_token"], found["access_token_secret"], values["access_token_secret"])
+    console.hide(found["access_token"], found["access_token_secret"])
     return found
 
 
@@ -300,6 +307,8 @@ def body(response: requests.Response) -> str:
 
 def words(response: requests.Response, console: Console) -> str:
     """Return what the server says is wrong: its `error` field, or the beginning of its text."""
+    if response.is_redirect:
+        return console.mask(f"to {response.headers['Location']}")[:200]
     try:
         said = console.mask(str(oauth.read_json(response)["error"]))
     except (AnswerError, LookupError, TypeError):
@@ -353,8 +362,8 @@ class Demo:
     def send(self, method: str, path: str, **arguments: Any) -> requests.Response:
         self.sleep(PAUSE)
         self.doing = f"{method} {path}"
-        url = self.base_url + path
-        response = self.session.request(method, url, timeout=oauth.TIMEOUT, **arguments)
+        arguments = {"timeout": oauth.TIMEOUT, **arguments}
+        response = self.session.request(method, self.base_url + path, **arguments)
         if response.status_code // 100 != 2:
             raise AnswerError(f"HTTP {response.status_code}", "", response)
         return response
@@ -381,6 +390,8 @@ class Demo:
             message, hint = str(error), error.hint
             response = getattr(error, "response", None)
             if response is not None:
+                if response.is_redirect:
+                    self.show(response)  # oauth.py refused it before anybody else saw it
                 said = words(response, self.console)
                 message += f": {said}" if said else ""
                 failure = f"{response.status_code} {self.doing.split()[1]} {said}"
@@ -407,7 +418,8 @@ class Demo:
         wish = {"publish": True, "compete": self.options.compete}
         answer = self.call("POST", "/iserver/auth/ssodh/init", dict, json=wish)
         self.initialized, self.refused = True, answer.get("passed") is False
-        self.console.rows(["state", "ready" if ready(answer) else "not ready yet"])
+        waiting = "refused for now" if self.refused else "settling, asked again for the quote"
+        self.console.rows(["state", "ready" if ready(answer) else waiting])
 
     def accounts(self) -> str:
         """Return the id of the first account."""
@@ -515,7 +527,7 @@ class Demo:
             on_interruption(signal.SIG_IGN)
             self.failed = self.failed or self.console.gone
             self.stopped = self.console.gone = False
-            self.step("Logout", self.send, "POST", "/logout")
+            self.step("Logout", lambda: self.send("POST", "/logout", timeout=10))
         self.session.close()
 
 
@@ -527,7 +539,8 @@ def on_interruption(handler: Any) -> None:
 def command_line(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Try IBKR's Client Portal API with OAuth 1.0a.")
     add = parser.add_argument
-    add("config", nargs="?", help=f"path of the JSON config (default: {CONFIG})")
+    default = os.path.join(os.path.dirname(__file__), CONFIG)
+    add("config", nargs="?", default=default, help=f"path of the JSON config (default: {CONFIG})")
     add("--symbol", type=str.upper, default="AAPL", help="stock to quote (default: AAPL)")
     take_over = "take the brokerage session over: logs out a TWS or IBKR Mobile of the username"
     add("--compete", action="store_true", help=take_over)
@@ -536,7 +549,6 @@ def command_line(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not re.fullmatch("[A-Z0-9. -]{1,20}", options.symbol):
         parser.error("--symbol: not the symbol of a stock")
-    options.config = options.config or os.path.join(os.path.dirname(__file__), CONFIG)
     return options
 
 
@@ -546,8 +558,8 @@ def run(options: argparse.Namespace, console: Console, sleep: Sleep) -> int:
     if config is None:
         return 2
     if options.check:
-        console.say("all fits together; nothing was sent")
-        return 0
+        console.say("no errors; nothing was sent")
+        return int(console.gone)
     credentials = oauth.Credentials(
         realm=config["realm"],
         consumer_key=config["consumer_key"],

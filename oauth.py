@@ -1,7 +1,14 @@
 """First-party OAuth 1.0a as Interactive Brokers (IBKR) speaks it: from credentials to signed calls.
 
-The functions stand in the order of the protocol, then come the two parts that touch the network.
-IBKR took OAuth 1.0a (RFC 5849) and changed it; each docstring says where. Sources:
+IBKR took OAuth 1.0a (RFC 5849) and changed it; each docstring says where. A session goes like this:
+
+ 1. decrypt the access token secret, which the portal encrypted for the encryption key
+ 2. send a Diffie-Hellman challenge, signed with the signature key and bound to that secret
+ 3. from the server's response and the secret, derive the live session token, and compare proofs
+ 4. sign every call with that token, until it expires after a day: then begin again
+
+First what is signed and how (2, 4), then the exchange (1 to 3), then what touches the network.
+Sources:
 
     IBKR-2018    "OAuth at Interactive Brokers", 16 May 2018: the only complete worked numbers
     IBKR-guide   "How to implement OAuth", the text that IBKR's API support hands out (2020)
@@ -208,6 +215,8 @@ class OAuth1(AuthBase):
     Without a token, for the request of one: RSA-SHA256. That one carries the Diffie-Hellman
     challenge, and its base string begins with the prepend: the decrypted access token secret in
     lower-case hex, not encoded, no separator (IBKR-2018). Bodies are not signed: they are JSON.
+
+    Threads may share it; a Session they may not. No retries under it: a nonce counts only once.
     """
 
     def __init__(
@@ -218,6 +227,8 @@ class OAuth1(AuthBase):
         clock: Callable[[], float] = time.time,
         nonce: Callable[[], str] = new_nonce,
     ) -> None:
+        if (token is None) == (challenge == ""):
+            raise ValueError("give either a token or a challenge")
         self.credentials, self.token, self.challenge = credentials, token, challenge
         self.clock, self.nonce = clock, nonce
 
@@ -225,6 +236,7 @@ class OAuth1(AuthBase):
         """Add an Authorization header with a fresh nonce and timestamp (seconds), and put the
         query into IBKR's form: `,` and `:` literally, a space as %20. Redirects are refused."""
         scheme, host, path, query, _ = urlsplit(str(request.url))
+        host = host.removesuffix({"https": ":443", "http": ":80"}.get(scheme, ""))
         query_params = parse_qsl(query, keep_blank_values=True)
         query = "&".join(f"{quote(n, safe=',:')}={quote(v, safe=',:')}" for n, v in query_params)
         request.url = urlunsplit((scheme, host, path, query, ""))
@@ -287,7 +299,7 @@ def accept_answer(answer: Any, credentials: Credentials, exponent: int) -> LiveS
     expected = live_session_token_proof(token, credentials.consumer_key)
     if not hmac.compare_digest(expected.encode("ascii"), proof.encode("ascii", "replace")):
         message = "the server's proof of the live session token is wrong: the token is not used"
-        raise AnswerError(message, "check dh_prime, and the case of the consumer key")
+        raise AnswerError(message, "check dh_prime, dh_generator and the case of the consumer key")
     return LiveSessionToken(token, datetime.fromtimestamp(expires / 1000, timezone.utc))
 
 

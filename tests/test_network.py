@@ -464,7 +464,7 @@ def test_a_redirect_on_the_same_host_is_not_followed(
 ) -> None:
     sandbox.answers = {ROUTES[0]: Answer(status, headers={"Location": location})}
     result = run(sandbox)
-    check_one_error(result, f"HTTP {status}, a redirect", "check base_url")
+    check_one_error(result, f"HTTP {status}, a redirect", "log-in page")
     assert len(sandbox.seen) == 1
 
 

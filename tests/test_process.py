@@ -234,8 +234,13 @@ def test_a_reader_that_closes_the_pipe_ends_the_run_with_a_logout(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_ends_the_run(server: Sandbox) -> None:
     with open("/dev/full", "w") as full:
-        status, _, err = finish(start_demo(server.config_path, stdout=full), server)
-    assert (status, err) == (1, "")
+        for options in ([], ["--check"]):
+            process = start_demo(server.config_path, *options, stdout=full)
+            status, _, err = finish(process, server)
+            assert status == 1
+            assert err == (
+                "error: cannot write: No space left on device\nhint: make room for the output\n"
+            )
     assert server.requests == []
 
 
@@ -277,4 +282,4 @@ def test_the_first_command_runs_the_demo_and_has_its_status(tmp_path: Path, fold
     )
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.startswith("simulated: ")
-    assert run.stdout.endswith("all fits together; nothing was sent\n")
+    assert run.stdout.endswith("no errors; nothing was sent\n")
