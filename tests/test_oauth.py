@@ -423,8 +423,10 @@ def test_no_secret_is_in_a_repr(credentials: oauth.Credentials) -> None:
 
 
 def test_neither_can_be_changed(credentials: oauth.Credentials) -> None:
-    with pytest.raises(AttributeError):
-        credentials.realm = "other"  # type: ignore[misc]
+    token = oauth.LiveSessionToken(TOKEN, datetime(2026, 1, 2, tzinfo=timezone.utc))
+    for thing, name in ((credentials, "realm"), (token, "token")):
+        with pytest.raises(AttributeError):
+            setattr(thing, name, "other")
 
 
 def test_nothing_is_logged_unless_asked_for(
@@ -473,3 +475,30 @@ def test_a_failed_decryption_does_not_tell_what_it_was_given() -> None:
     with pytest.raises(oauth.CredentialsError) as caught:
         oauth.decrypt_access_token_secret(given, key)
     assert given not in json.dumps([str(caught.value), caught.value.hint])
+
+
+@pytest.mark.parametrize(
+    ("url", "signed"),
+    [
+        ("https://h:443/y", "https%3A%2F%2Fh%2Fy"),
+        ("http://h:80/y", "http%3A%2F%2Fh%2Fy"),
+        ("https://h:80/y", "https%3A%2F%2Fh%3A80%2Fy"),
+        ("http://h:443/y", "http%3A%2F%2Fh%3A443%2Fy"),
+        ("http://h:8443/y", "http%3A%2F%2Fh%3A8443%2Fy"),
+        ("https://h/y%20z", "https%3A%2F%2Fh%2Fy%2520z"),
+    ],
+)
+def test_the_url_is_signed_without_the_schemes_own_port(
+    credentials: oauth.Credentials, caplog: pytest.LogCaptureFixture, url: str, signed: str
+) -> None:
+    with caplog.at_level(logging.DEBUG, logger="oauth"):
+        prepared(fixed(credentials, token=TOKEN), url=url)
+    assert caplog.records[1].getMessage().startswith(f"signature base string: GET&{signed}&")
+
+
+@pytest.mark.parametrize("arguments", [{}, {"token": TOKEN, "challenge": "abc"}])
+def test_without_a_token_or_a_challenge_nothing_is_signed(
+    credentials: oauth.Credentials, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=r"^give either a token or a challenge$"):
+        oauth.OAuth1(credentials, **arguments)
