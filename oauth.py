@@ -111,7 +111,7 @@ def rsa_sha256_signature(base_string: str, signature_key: RsaKey) -> str:
     """Return the RSASSA-PKCS1-v1_5 signature over SHA-256, in base64 (IBKR-2018).
     Raises ValueError if the base string is not ASCII."""
     digest = SHA256.new(base_string.encode("ascii"))
-    return base64.b64encode(pkcs1_15.new(signature_key).sign(digest)).decode("ascii")
+    return base64.b64encode(pkcs1_15.new(signature_key).sign(digest)).decode()
 
 
 def hmac_sha256_signature(base_string: str, live_session_token: bytes) -> str:
@@ -120,7 +120,7 @@ def hmac_sha256_signature(base_string: str, live_session_token: bytes) -> str:
     if len(live_session_token) != 20:
         raise ValueError("a live session token is 20 bytes; decode its base64 form")
     digest = hmac.digest(live_session_token, base_string.encode("ascii"), "sha256")
-    return base64.b64encode(digest).decode("ascii")
+    return base64.b64encode(digest).decode()
 
 
 def authorization_header(realm: str, params: Params) -> str:
@@ -236,7 +236,7 @@ class OAuth1(AuthBase):
         """Add an Authorization header with a fresh nonce and timestamp (seconds), and put the
         query into IBKR's form: `,` and `:` literally, a space as %20. Redirects are refused."""
         scheme, host, path, query, _ = urlsplit(str(request.url))
-        host = host.removesuffix({"https": ":443", "http": ":80"}.get(scheme, ""))
+        host = host.removesuffix({"https": ":443", "http": ":80"}[scheme])
         query_params = parse_qsl(query, keep_blank_values=True)
         query = "&".join(f"{quote(n, safe=',:')}={quote(v, safe=',:')}" for n, v in query_params)
         request.url = urlunsplit((scheme, host, path, query, ""))

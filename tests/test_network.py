@@ -331,7 +331,7 @@ SILENT: list[tuple[str, bytes]] = [
 def test_a_server_that_falls_silent_is_a_time_out(
     sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:
-    monkeypatch.setattr(oauth, "TIMEOUT", (5, 0.3))
+    monkeypatch.setattr(oauth, "TIMEOUT", (5, 1))
     with Wire(say_and_wait(data)) as server:
         result = run_against(run, sandbox, url_of(server))
         assert len(server.heads) == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 import logging
 import re
 from collections.abc import Iterator
@@ -289,6 +288,9 @@ def test_a_right_answer_gives_token_and_expiry(credentials: oauth.Credentials) -
     assert accepted.expires == datetime(2023, 11, 14, 22, 13, 20, 123000, timezone.utc)
 
 
+LATER = "try again later"
+UPLOADED = "check that dh_prime is that of the dhparam.pem uploaded last"
+MISFIT = "check dh_prime, dh_generator and the case of the consumer key"
 LACKS = "the answer lacks a part of the exchange"
 EXPIRY = "the answer's expiration is not in milliseconds"
 NOT_HEX = "the Diffie-Hellman response is not a hex number"
@@ -331,8 +333,8 @@ def test_an_answer_with_one_wrong_part_is_refused(
 ) -> None:
     with pytest.raises(oauth.AnswerError) as caught:
         Peer(credentials).accept(**{field: value})
-    assert str(caught.value) == message
-    assert caught.value.hint
+    hints = {LACKS: LATER, EXPIRY: LATER, NOT_HEX: LATER, RANGE: UPLOADED, PROOF: MISFIT}
+    assert (str(caught.value), caught.value.hint) == (message, hints[message])
     assert_no_secret(repr(caught.value) + caught.value.hint, [SECRET, Peer(credentials).token])
 
 
@@ -469,12 +471,33 @@ def test_an_access_token_that_needs_encoding_is_masked_too(
     assert caplog.text.rstrip().endswith("oauth_token%3D***")
 
 
-def test_a_failed_decryption_does_not_tell_what_it_was_given() -> None:
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("not base64", "the access token secret is not base64"),
+        ("\u00e9" * 344, "the access token secret is not base64"),
+        ("QUJD", "the access token secret has 3 bytes, the key has 256"),
+        ("A" * 342 + "==", "the access token secret does not decrypt with this key"),
+    ],
+)
+def test_a_failed_decryption_says_why_and_not_what_it_was_given(given: str, message: str) -> None:
     key = RSA.import_key((KEYS / "private_encryption.pem").read_bytes())
-    given = base64.b64encode(bytes(256)).decode()
     with pytest.raises(oauth.CredentialsError) as caught:
         oauth.decrypt_access_token_secret(given, key)
-    assert given not in json.dumps([str(caught.value), caught.value.hint])
+    assert str(caught.value) == message
+    hint = "generate the token again and copy the whole secret; it belongs to one encryption key"
+    assert caught.value.hint == hint
+
+
+def test_a_wrong_use_is_told_to_the_programmer(credentials: oauth.Credentials) -> None:
+    for length in (0, 19, 21, 28):
+        with pytest.raises(ValueError, match=r"^a live session token is 20 bytes; decode its "):
+            oauth.hmac_sha256_signature("GET&x&y", bytes(length))
+    for exponent in (0, -1):
+        with pytest.raises(ValueError, match=r"^the exponent must be positive$"):
+            oauth.diffie_hellman_challenge(DH_PRIME, 2, exponent)
+    with pytest.raises(UnicodeEncodeError):
+        oauth.rsa_sha256_signature("\u00e9", credentials.signature_key)
 
 
 @pytest.mark.parametrize(
