@@ -29,6 +29,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 from Crypto.PublicKey import RSA
+from requests.adapters import HTTPAdapter
 
 import oauth
 from oauth import AnswerError
@@ -81,7 +82,7 @@ class Console(logging.Handler):
     """Prints plain ASCII, and `***` in place of all that it was told to hide."""
 
     hidden: frozenset[str] = frozenset()
-    gone = False
+    gone = interrupted = False
 
     def hide(self, *secrets: str | bytes) -> None:
         for secret in secrets:
@@ -360,6 +361,8 @@ class Demo:
             self.console.complain("warning", message, "set the clock: signatures carry the time")
 
     def send(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        if self.console.interrupted:  # and somebody has swallowed the exception
+            raise KeyboardInterrupt
         self.sleep(PAUSE)
         self.doing = f"{method} {path}"
         arguments = {"timeout": oauth.TIMEOUT, **arguments}
@@ -526,7 +529,7 @@ class Demo:
         if self.session.auth is not None:
             on_interruption(signal.SIG_IGN)
             self.failed = self.failed or self.console.gone
-            self.stopped = self.console.gone = False
+            self.stopped = self.console.gone = self.console.interrupted = False
             self.step("Logout", lambda: self.send("POST", "/logout", timeout=10))
         self.session.close()
 
@@ -578,6 +581,9 @@ def run(options: argparse.Namespace, console: Console, sleep: Sleep) -> int:
     demo = Demo(config["base_url"], options, console, sleep)
     try:
         demo.run(credentials)
+    except KeyboardInterrupt:  # which may have left a lock in the connection pool locked for good
+        demo.session.mount(config["base_url"], HTTPAdapter())
+        raise
     finally:
         demo.log_out()
     return 1 if demo.failed or console.gone else 0
@@ -585,8 +591,13 @@ def run(options: argparse.Namespace, console: Console, sleep: Sleep) -> int:
 
 def main(arguments: list[str] | None = None, sleep: Sleep = time.sleep) -> int:
     """Run the demo with the command line's arguments; return its exit status."""
-    on_interruption(signal.default_int_handler)
     console = Console()
+
+    def interrupt(*_: object) -> None:
+        console.interrupted = True
+        raise KeyboardInterrupt
+
+    on_interruption(interrupt)
     try:
         return run(command_line(arguments), console, sleep)
     except KeyboardInterrupt:
