@@ -1026,7 +1026,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             sandbox.stopping.wait(answer.delay)
         self._send(answer)
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815 (names that http.server calls)
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "")
