@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pytest
+from Crypto.PublicKey import RSA
 
 import demo
 from tests.sandbox import Sandbox
@@ -39,6 +41,15 @@ def assert_no_secret(text: str, secrets: list[Any]) -> None:
     for secret in (secret for secret in secrets if len(secret) > 8):  # K may be 0 or 1
         for form in forms(secret):
             assert form not in text, "a secret is in the output"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _remember() -> Iterator[None]:
+    """Keep the good results of the two things that take longer than all the rest of a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RSA, "import_key", functools.lru_cache(100)(RSA.import_key))
+        patch.setattr(demo, "pow", functools.lru_cache(100)(pow), raising=False)  # Fermat's test
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
-import functools
 import gc
 import io
 import json
@@ -90,10 +89,6 @@ def sandbox() -> Iterator[Changed]:
             patch.delenv(name, raising=False)
             patch.delenv(name.upper(), raising=False)
         patch.setattr(oauth, "TIMEOUT", (5, 0.5))
-        # These two take longer than all the rest of a run; their good results are kept.
-        patch.setattr(RSA, "import_key", functools.lru_cache(100)(RSA.import_key))
-        check = functools.lru_cache(100)(demo.prime_number)
-        patch.setitem(demo.FIELDS, "dh_prime", (lambda text, *_: check(text), "a hint"))
         yield sandbox
     gc.collect()  # now, while the filter below holds
 
