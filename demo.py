@@ -21,9 +21,9 @@ import hashlib
 import json
 import logging
 import re
-import time
 from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
+from time import sleep, time
 from typing import Any, Callable
 from urllib.parse import quote, urlsplit
 
@@ -34,9 +34,6 @@ from requests.adapters import HTTPAdapter
 import oauth
 from oauth import AnswerError
 from oauth import CredentialsError as Wrong
-
-Sleep = Callable[[float], None]
-Finding = tuple[str, str, str]
 
 CONFIG = "test-config.json"  # path to your app config, seen from the folder of this file
 PAUSE = 0.11  # seconds before each call: IBKR bars an address for more than ten in a second
@@ -68,6 +65,7 @@ HELP = {  # what helps with "STATUS PATH TEXT" of an answer, or with a failure; 
 }
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
 SUMMARY += ["excessliquidity", "buyingpower", "initmarginreq", "maintmarginreq"]
+ACCOUNT = ("accountId", "type", "currency")
 LEDGER = ("currency", "cashbalance", "settledcash", "stockmarketvalue", "netliquidationvalue")
 POSITION = ("contractDesc", "position", "mktPrice", "mktValue", "unrealizedPnl", "currency")
 QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
@@ -79,10 +77,13 @@ PERSONAL = re.compile(  # in answers: signatures, the machine, the holder's name
 
 
 class Console(logging.Handler):
-    """Prints plain ASCII, and `***` in place of all that it was told to hide."""
+    """Prints plain ASCII, and `***` in place of all that it was told to hide.
+
+    It knows whether an error was printed, and whether to stop: nobody reads on, or a Ctrl-C came.
+    """
 
     hidden: frozenset[str] = frozenset()
-    gone = interrupted = False
+    failed = stopped = interrupted = False
 
     def hide(self, *secrets: str | bytes) -> None:
         for secret in secrets:
@@ -92,7 +93,7 @@ class Console(logging.Handler):
                 self.hidden |= {secret, quote(secret, safe="")}
 
     def mask(self, text: str) -> str:
-        for secret in self.hidden:
+        for secret in sorted(self.hidden, key=len, reverse=True):  # some contain others
             text = text.replace(secret, "***")
         return PERSONAL.sub(r"\1***", text)
 
@@ -103,15 +104,17 @@ class Console(logging.Handler):
         stream = sys.stderr if error else sys.stdout
         try:
             print(self.clean(text), file=stream, flush=True)
-        except OSError as error:  # the reader has gone: write nothing more, at exit neither
+        except OSError as problem:  # the reader has gone: write nothing more, at exit neither
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            self.gone = True
-            if not isinstance(error, BrokenPipeError):
-                self.complain(
-                    "error", f"cannot write: {error.strerror}", "make room for the output"
-                )
+            self.failed = self.stopped = True
+            if not isinstance(problem, BrokenPipeError):
+                self.error(f"cannot write: {problem.strerror}", "make room for the output")
 
-    def complain(self, kind: str, message: str, hint: str) -> None:
+    def error(self, message: str, hint: str) -> None:
+        self.failed = True
+        self.warn(message, hint, "error")
+
+    def warn(self, message: str, hint: str, kind: str = "warning") -> None:
         self.say(f"{kind}: {message}", error=True)
         self.say(f"hint: {hint}", error=True)
 
@@ -246,7 +249,9 @@ def field_text(values: dict[str, Any], name: str) -> str:
     return str(value).strip()
 
 
-def warnings(values: dict[str, Any], folder: str, found: dict[str, Any]) -> Iterator[Finding]:
+def warnings(
+    values: dict[str, Any], folder: str, found: dict[str, Any]
+) -> Iterator[tuple[str, str, str]]:
     """Point out what can be right, but seldom is: field, message and hint."""
     consumer, key = found.get("consumer_key", "TESTCONS"), found.get("signature_key_fp")
     realm = "test_realm" if consumer == "TESTCONS" else "limited_poa"
@@ -257,11 +262,11 @@ def warnings(values: dict[str, Any], folder: str, found: dict[str, Any]) -> Iter
         yield "consumer_key", "not nine capitals or digits", hint
     if key is not None and key == found.get("encryption_key_fp"):
         yield "signature_key_fp", "also the encryption key", "make two keys"
-    for name in {"signature_key_fp", "encryption_key_fp"} & found.keys():
+    for name in sorted({"signature_key_fp", "encryption_key_fp"} & found.keys()):
         path = os.path.join(folder, os.path.expanduser(values[name].strip()))
         if os.name == "posix" and os.stat(path).st_mode & 0o077:
             yield name, "others may read the file", f"chmod 600 {path}"
-    for name in values.keys() - FIELDS.keys():
+    for name in sorted(values.keys() - FIELDS.keys()):
         close = difflib.get_close_matches(name, FIELDS, 1)
         yield name, "unknown field", f"did you mean {close[0]}?" if close else "it is ignored"
 
@@ -271,12 +276,12 @@ def load_config(path: str, console: Console, show: bool) -> dict[str, Any] | Non
     try:
         values = {**OPTIONAL, **json.loads(read_file(path), strict=False)}
     except Wrong as problem:
-        console.complain("error", str(problem), problem.hint)
+        console.error(str(problem), problem.hint)
         return None
     except (ValueError, TypeError, RecursionError) as error:
         where = f": {error}" if isinstance(error, ValueError) else ""
         hint = "look there, and at the line before; in a path, write a backslash twice"
-        console.complain("error", f"{path}: not a JSON object{where}", hint)
+        console.error(f"{path}: not a JSON object{where}", hint)
         return None
     console.hide(*(str(values.get(name)) for name in ("access_token", "access_token_secret")))
     folder = os.path.dirname(path)
@@ -285,12 +290,12 @@ def load_config(path: str, console: Console, show: bool) -> dict[str, Any] | Non
         try:
             found[name], remark = check(field_text(values, name), folder, found)
         except Wrong as problem:
-            console.complain("error", f"{path}: {name}: {problem}", problem.hint or hint)
+            console.error(f"{path}: {name}: {problem}", problem.hint or hint)
         else:
             if show:
                 console.say(f"  ok  {name:<20} {remark}")
     for name, message, hint in warnings(values, folder, found):
-        console.complain("warning", f"{path}: {name}: {message}", hint)
+        console.warn(f"{path}: {name}: {message}", hint)
     if len(found) < len(FIELDS):
         return None
     console.hide(found["access_token"], found["access_token_secret"])
@@ -320,7 +325,7 @@ def words(response: requests.Response, console: Console) -> str:
 def clock_offset(response: requests.Response) -> float:
     """Return the seconds by which the server's clock is ahead of this one, 0 if it shows none."""
     try:
-        return parsedate_to_datetime(response.headers["Date"]).timestamp() - time.time()
+        return parsedate_to_datetime(response.headers["Date"]).timestamp() - time()
     except (KeyError, TypeError, ValueError, OverflowError):
         return 0
 
@@ -334,13 +339,10 @@ def ready(session: dict[str, Any]) -> bool:
 class Demo:
     """The steps: each prints what it got, and one that fails does not stop the others."""
 
-    failed = stopped = initialized = refused = False
-    doing = ""
+    doing = ""  # method and path of the last request
 
-    def __init__(
-        self, base_url: str, options: argparse.Namespace, console: Console, sleep: Sleep
-    ) -> None:
-        self.base_url, self.options, self.console, self.sleep = base_url, options, console, sleep
+    def __init__(self, base_url: str, options: argparse.Namespace, console: Console) -> None:
+        self.base_url, self.options, self.console = base_url, options, console
         self.session = requests.Session()
         self.session.headers["User-Agent"] = "ibkr-oauth-demo"  # without one, IBKR answers 403
         self.session.hooks["response"].append(self.show)
@@ -348,9 +350,9 @@ class Demo:
     def show(self, response: requests.Response, **_: object) -> None:
         """Print a line about an answer, all of it with --verbose, and a clock that is off."""
         self.console.hide(*(cookie.value or "" for cookie in response.cookies))
-        path = urlsplit(response.url).path.replace(urlsplit(self.base_url).path, "", 1)
-        line, milliseconds = f"{response.request.method} {path}", response.elapsed.total_seconds()
-        self.console.say(f"  {line:<50} {response.status_code} {milliseconds * 1000:>7,.0f} ms")
+        path = urlsplit(response.url).path.removeprefix(urlsplit(self.base_url).path)
+        title, seconds = f"{response.request.method} {path}", response.elapsed.total_seconds()
+        self.console.say(f"  {title:<50} {response.status_code} {seconds * 1000:>7,.0f} ms")
         if self.options.verbose:
             for line in self.console.mask(body(response)).splitlines():
                 self.console.say(f"    < {line}")
@@ -358,12 +360,12 @@ class Demo:
         if abs(offset) > 30 and self.session.auth is None:
             side = "behind" if offset > 0 else "ahead of"
             message = f"this computer's clock is {abs(offset):,.0f} s {side} the server's"
-            self.console.complain("warning", message, "set the clock: signatures carry the time")
+            self.console.warn(message, "set the clock: signatures carry the time")
 
     def send(self, method: str, path: str, **arguments: Any) -> requests.Response:
         if self.console.interrupted:  # and somebody has swallowed the exception
             raise KeyboardInterrupt
-        self.sleep(PAUSE)
+        sleep(PAUSE)
         self.doing = f"{method} {path}"
         arguments = {"timeout": oauth.TIMEOUT, **arguments}
         response = self.session.request(method, self.base_url + path, **arguments)
@@ -383,31 +385,30 @@ class Demo:
 
     def step(self, title: str, action: Callable[..., Any], *arguments: Any) -> Any:
         """Run one step and return its result; None if it failed, or if all has to stop."""
-        if self.stopped or self.console.gone:
+        if self.console.stopped:
             return None
         self.console.say()
         self.console.say(title)
         try:
             return action(*arguments)
         except oauth.OAuthError as error:
-            message, hint = str(error), error.hint
-            response = getattr(error, "response", None)
-            if response is not None:
-                if response.is_redirect:
-                    self.show(response)  # oauth.py refused it before anybody else saw it
-                said = words(response, self.console)
+            message, hint, failure = str(error), error.hint, ""
+            if error.response is not None:
+                if error.response.is_redirect:
+                    self.show(error.response)  # oauth.py refused it before anybody else saw it
+                said = words(error.response, self.console)
                 message += f": {said}" if said else ""
-                failure = f"{response.status_code} {self.doing.split()[1]} {said}"
-                hint = next(HELP[pattern] for pattern in HELP if re.search(pattern, failure))
-                self.stopped = response.status_code == requests.codes.too_many_requests
+                failure = f"{error.response.status_code} {self.doing.split()[1]} {said}"
+                if error.response.status_code == requests.codes.too_many_requests:
+                    self.console.stopped = True
         except (OSError, ValueError) as error:  # of requests, and what it lets through
             cause: BaseException = error
             while cause.__context__ is not None:
                 cause = cause.__context__
-            failure, message = type(error).__name__, f"no complete answer: {cause}"
+            message, hint, failure = f"no complete answer: {cause}", "", type(error).__name__
+        if failure:
             hint = next(HELP[pattern] for pattern in HELP if re.search(pattern, failure))
-        self.console.complain("error", f"{self.doing}: {message}", hint)
-        self.failed = True
+        self.console.error(f"{self.doing}: {message}", hint)
         return None
 
     def log_in(self, credentials: oauth.Credentials) -> None:
@@ -417,17 +418,25 @@ class Demo:
         self.session.auth = oauth.OAuth1(credentials, token.token)
         self.console.rows(["valid until", f"{token.expires:%Y-%m-%d %H:%M:%S} UTC"])
 
-    def open_brokerage_session(self) -> None:
+    def open_brokerage_session(self) -> bool:
+        """Return whether it was refused, which may change."""
         wish = {"publish": True, "compete": self.options.compete}
         answer = self.call("POST", "/iserver/auth/ssodh/init", dict, json=wish)
-        self.initialized, self.refused = True, answer.get("passed") is False
-        waiting = "refused for now" if self.refused else "settling, asked again for the quote"
+        refused = answer.get("passed") is False
+        waiting = "refused for now" if refused else "settling, asked again for the quote"
         self.console.rows(["state", "ready" if ready(answer) else waiting])
+        return refused
+
+    def listing(self, path: str, kind: type, keys: Sequence[str]) -> list[dict[str, Any]]:
+        """Print what the keys hold of each object in the answer, a list or a dict of them."""
+        answer = self.call("GET", path, kind)
+        items = objects(answer if kind is list else list(answer.values()))
+        self.console.table(keys, items)
+        return items
 
     def accounts(self) -> str:
         """Return the id of the first account."""
-        accounts = objects(self.call("GET", "/portfolio/accounts", list))
-        self.console.table(("accountId", "type", "currency"), accounts)
+        accounts = self.listing("/portfolio/accounts", list, ACCOUNT)
         for name in (account.get("accountId") for account in accounts):
             if isinstance(name, str) and name.strip("."):  # ".." leads elsewhere, however encoded
                 return name
@@ -442,14 +451,6 @@ class Demo:
             rows.append([key, item.get("amount"), item.get("currency")])
         self.console.rows(*rows)
 
-    def ledger(self, path: str) -> None:
-        answer = self.call("GET", f"{path}/ledger", dict)
-        self.console.table(LEDGER, objects(list(answer.values())))
-
-    def positions(self, path: str) -> None:
-        answer = self.call("GET", f"{path}/positions/0", list)
-        self.console.table(POSITION, objects(answer))
-
     def stock(self) -> int:
         """Return the contract id of the symbol's first listing, in the US if there is one."""
         symbol = self.options.symbol
@@ -458,8 +459,7 @@ class Demo:
             (contract.get("isUS") is not True, company.get("name"), contract.get("exchange"), conid)
             for company in objects(answer.get(symbol))
             for contract in objects(company.get("contracts"))
-            for conid in [contract.get("conid")]
-            if type(conid) is int and conid > 0
+            if type(conid := contract.get("conid")) is int and conid > 0
         ]
         if not listings:
             raise AnswerError(f"no stock has the symbol {symbol}", "try another --symbol")
@@ -467,21 +467,21 @@ class Demo:
         self.console.rows([name, exchange, f"conid {conid}"])
         return conid
 
-    def brokerage_ready(self) -> bool:
+    def brokerage_ready(self, refused: bool) -> bool:
         """Wait for the brokerage session; False if another one is in its place."""
         for attempt in range(10):
-            self.sleep(POLL if attempt else 0)
+            sleep(POLL if attempt else 0)
             status = self.call("POST", "/iserver/auth/status", dict)
             if ready(status) or status.get("fail"):
                 return ready(status)
-        if self.refused or status.get("competing"):
+        if refused or status.get("competing"):
             return False
         raise AnswerError("the brokerage session is not ready", "run the demo again in a minute")
 
-    def quote(self, conid: int) -> None:
-        if not self.initialized:
+    def quote(self, conid: int, refused: bool | None) -> None:
+        if refused is None:
             self.console.say("    left out: it needs the brokerage session")
-        elif self.brokerage_ready() and self.call("GET", "/iserver/accounts", dict):
+        elif self.brokerage_ready(refused) and self.call("GET", "/iserver/accounts", dict):
             data = self.snapshot(conid)
             last = data.get("31", "-")
             remark = {"C": " (previous close)", "H": " (halted)"}.get(last[0], "")
@@ -499,7 +499,7 @@ class Demo:
         """Poll for a quote: the first answer only subscribes."""
         params = {"conids": str(conid), "fields": "31,84,85,86,88,6509"}
         for attempt in range(8):
-            self.sleep(POLL if attempt else 0)
+            sleep(POLL if attempt else 0)
             answer = self.call("GET", "/iserver/marketdata/snapshot", list, params=params)
             for item in objects(answer):
                 data = {k: v for k, v in item.items() if isinstance(v, str) and v not in ("", "-1")}
@@ -513,23 +513,23 @@ class Demo:
         self.step("Live session token", self.log_in, credentials)
         if self.session.auth is None:
             return
-        self.step("Brokerage session", self.open_brokerage_session)
+        refused = self.step("Brokerage session", self.open_brokerage_session)
         account = self.step("Accounts", self.accounts)
         if account is not None:
             path = "/portfolio/" + quote(account, safe="", errors="replace")
             self.step(f"Summary of {cell(account)}", self.summary, path)
-            self.step(f"Ledger of {cell(account)}", self.ledger, path)
-            self.step(f"Positions of {cell(account)}", self.positions, path)
+            self.step(f"Ledger of {cell(account)}", self.listing, f"{path}/ledger", dict, LEDGER)
+            title = f"Positions of {cell(account)}"
+            self.step(title, self.listing, f"{path}/positions/0", list, POSITION)
         conid = self.step(f"Stock {self.options.symbol}", self.stock)
         if conid is not None:
-            self.step(f"Quote of {self.options.symbol}", self.quote, conid)
+            self.step(f"Quote of {self.options.symbol}", self.quote, conid, refused)
 
     def log_out(self) -> None:
         """Log out if there is a token, whatever happened; a Ctrl-C waits for it."""
         if self.session.auth is not None:
             on_interruption(signal.SIG_IGN)
-            self.failed = self.failed or self.console.gone
-            self.stopped = self.console.gone = self.console.interrupted = False
+            self.console.stopped = self.console.interrupted = False
             self.step("Logout", lambda: self.send("POST", "/logout", timeout=10))
         self.session.close()
 
@@ -555,14 +555,14 @@ def command_line(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def run(options: argparse.Namespace, console: Console, sleep: Sleep) -> int:
+def run(options: argparse.Namespace, console: Console) -> int:
     """Return the exit status: 0 all well, 1 something failed, 2 nothing was sent."""
     config = load_config(options.config, console, options.check)
     if config is None:
         return 2
     if options.check:
         console.say("no errors; nothing was sent")
-        return int(console.gone)
+        return int(console.failed)
     credentials = oauth.Credentials(
         realm=config["realm"],
         consumer_key=config["consumer_key"],
@@ -578,7 +578,7 @@ def run(options: argparse.Namespace, console: Console, sleep: Sleep) -> int:
     console.say(f"host      {urlsplit(config['base_url']).netloc}")
     oauth.log.handlers = [console]
     oauth.log.setLevel(logging.DEBUG if options.verbose else logging.WARNING)
-    demo = Demo(config["base_url"], options, console, sleep)
+    demo = Demo(config["base_url"], options, console)
     try:
         demo.run(credentials)
     except KeyboardInterrupt:  # which may have left a lock in the connection pool locked for good
@@ -586,10 +586,10 @@ def run(options: argparse.Namespace, console: Console, sleep: Sleep) -> int:
         raise
     finally:
         demo.log_out()
-    return 1 if demo.failed or console.gone else 0
+    return int(console.failed)
 
 
-def main(arguments: list[str] | None = None, sleep: Sleep = time.sleep) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the demo with the command line's arguments; return its exit status."""
     console = Console()
 
@@ -599,7 +599,7 @@ def main(arguments: list[str] | None = None, sleep: Sleep = time.sleep) -> int:
 
     on_interruption(interrupt)
     try:
-        return run(command_line(arguments), console, sleep)
+        return run(command_line(arguments), console)
     except KeyboardInterrupt:
         console.say("interrupted", error=True)
         return 130

@@ -1,13 +1,16 @@
 """First-party OAuth 1.0a as Interactive Brokers (IBKR) speaks it: from credentials to signed calls.
 
-IBKR took OAuth 1.0a (RFC 5849) and changed it; each docstring says where. A session goes like this:
+IBKR took OAuth 1.0a (RFC 5849) and changed it; each docstring says where. It knows the client by
+two RSA keys, uploaded to its portal: one signs requests, the other encrypts what IBKR hands out.
+A session needs a key of its own, the live session token, which is never sent:
 
  1. decrypt the access token secret, which the portal encrypted for the encryption key
- 2. send a Diffie-Hellman challenge, signed with the signature key and bound to that secret
- 3. from the server's response and the secret, derive the live session token, and compare proofs
- 4. sign every call with that token, until it expires after a day: then begin again
+ 2. send a challenge, the client's half of a Diffie-Hellman exchange; the request is signed with the
+    signature key, and the secret goes into the signature: so both are shown to be at hand
+ 3. from the server's half and the secret, derive the live session token, and compare proofs
+ 4. sign every call with that token, until it expires after a day: then go on at 2
 
-First what is signed and how (2, 4), then the exchange (1 to 3), then what touches the network.
+First what is signed and how (2, 4), then the exchange (1 to 3), then what requests needs for both.
 Sources:
 
     IBKR-2018    "OAuth at Interactive Brokers", 16 May 2018: the only complete worked numbers
@@ -41,7 +44,7 @@ Params = Iterable[tuple[str, str]]  # names and values, raw: neither is percent-
 log = logging.getLogger(__name__)
 
 TIMEOUT = (10, 30)
-"""Seconds to connect, and to wait for the next byte; IBKR's own servers give up after 10."""
+"""Seconds to connect, and to wait for the next byte of an answer."""
 
 SIGN_QUERY = True
 """Whether the query's parameters are signed. Sources disagree: OAuth (RFC 5849 section 3.4.1.3)
@@ -49,11 +52,12 @@ and IBKR-2018's worked example sign them, IBKR-docs say not to; clients of both 
 
 
 class OAuthError(Exception):
-    """Base of all errors here: `str()` says what is wrong, `hint` what to do about it."""
+    """Base of all errors here: `str()` says what is wrong, `hint` what to do about it; `response`
+    is the answer where that may say more."""
 
-    def __init__(self, message: str, hint: str) -> None:
+    def __init__(self, message: str, hint: str, response: requests.Response | None = None) -> None:
         super().__init__(message)
-        self.hint = hint
+        self.hint, self.response = hint, response
 
 
 class CredentialsError(OAuthError):
@@ -61,11 +65,7 @@ class CredentialsError(OAuthError):
 
 
 class AnswerError(OAuthError):
-    """The server answered something that must not be used; `response` is the whole answer."""
-
-    def __init__(self, message: str, hint: str, response: requests.Response | None = None) -> None:
-        super().__init__(message, hint)
-        self.response = response
+    """The server answered something that must not be used."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class LiveSessionToken:
-    """The key of one session: 20 bytes, never sent and never shown, and when they expire (UTC)."""
+    """The key of one session, 20 bytes that are never sent or shown, and when it expires (UTC)."""
 
     token: bytes = field(repr=False)
     expires: datetime
@@ -132,7 +132,7 @@ def authorization_header(realm: str, params: Params) -> str:
 
 def decrypt_access_token_secret(access_token_secret: str, encryption_key: RsaKey) -> bytes:
     """Return the secret, 32 bytes in practice, that IBKR encrypted with RSAES-PKCS1-v1_5 and put
-    into base64 (IBKR-2018). Raises CredentialsError if that was not done for this very key."""
+    into base64 (IBKR-2018). Raises CredentialsError if this key does not decrypt it."""
     hint = "generate the token again and copy the whole secret; it belongs to one encryption key"
     try:
         ciphertext = base64.b64decode(access_token_secret, validate=True)
@@ -172,11 +172,11 @@ def diffie_hellman_challenge(prime: int, generator: int, exponent: int) -> str:
 def diffie_hellman_shared_secret(prime: int, exponent: int, response: str) -> bytes:
     """Return K = B^exponent mod prime, in the form of Java's BigInteger.toByteArray().
 
-    `response` is the server's B in hex. The form is the shortest big-endian one that has a zero
-    bit in front: 0x7f gives 7f, 0xff gives 00 ff (IBKR-guide). Without that sign bit up to half
-    of all log-ins fail, at random.
+    `response` is the server's B in hex. The form is the shortest big-endian one whose top bit, the
+    sign, is 0: 0x7f gives 7f, 0xff gives 00 ff (IBKR-guide). Without that 00 up to half of all
+    log-ins fail, at random.
 
-    Raises AnswerError unless 2 <= B <= prime - 2: any other B fixes K, whatever the exponent.
+    Raises AnswerError unless 2 <= B <= prime - 2: from any other B, anybody can guess K.
     """
     if not re.fullmatch("[0-9a-fA-F]+", response):
         raise AnswerError("the Diffie-Hellman response is not a hex number", "try again later")
@@ -190,7 +190,7 @@ def diffie_hellman_shared_secret(prime: int, exponent: int, response: str) -> by
 
 def derive_live_session_token(shared_secret: bytes, access_token_secret: bytes) -> bytes:
     """Return HMAC-SHA1(key = shared secret, message = decrypted access token secret): 20 bytes.
-    SHA-1 is IBKR's choice (IBKR-2018); as an HMAC it is not known to be broken."""
+    All that is IBKR's choice (IBKR-2018); SHA-1 as an HMAC is not known to be broken."""
     return hmac.digest(shared_secret, access_token_secret, "sha1")
 
 
@@ -216,7 +216,7 @@ class OAuth1(AuthBase):
     challenge, and its base string begins with the prepend: the decrypted access token secret in
     lower-case hex, not encoded, no separator (IBKR-2018). Bodies are not signed: they are JSON.
 
-    Threads may share it; a Session they may not. No retries under it: a nonce counts only once.
+    Threads may share it, but not a Session. Mount no retries: a nonce is accepted only once.
     """
 
     def __init__(
@@ -242,9 +242,9 @@ class OAuth1(AuthBase):
         request.url = urlunsplit((scheme, host, path, query, ""))
         log.debug("%s %s", request.method, request.url)
         params = self.oauth_params()
-        signed = params + query_params if SIGN_QUERY else params
+        to_sign = params + query_params if SIGN_QUERY else params
         url = urlunsplit((scheme, host, path, "", ""))
-        params.append(("oauth_signature", self.sign(str(request.method), url, signed)))
+        params.append(("oauth_signature", self.sign(str(request.method), url, to_sign)))
         request.headers["Authorization"] = authorization_header(self.credentials.realm, params)
         request.hooks["response"].append(refuse_redirect)
         return request
@@ -264,15 +264,14 @@ class OAuth1(AuthBase):
 
     def sign(self, method: str, url: str, params: Params) -> str:
         """Return the value of oauth_signature: base64, not percent-encoded yet."""
-        prepend = self.credentials.access_token_secret.hex() if self.token is None else ""
+        access_token = percent_encode(self.credentials.access_token)
+        base_string = signature_base_string(method, url, params)
+        log.debug("signature base string: %s", base_string.replace(access_token, "***"))
+        if self.token is not None:
+            return hmac_sha256_signature(base_string, self.token)
+        prepend = self.credentials.access_token_secret.hex()
         base_string = signature_base_string(method, url, params, prepend)
-        shown = base_string[len(prepend) :].replace(
-            percent_encode(self.credentials.access_token), "***"
-        )
-        log.debug("signature base string: %s", shown)
-        if self.token is None:
-            return rsa_sha256_signature(base_string, self.credentials.signature_key)
-        return hmac_sha256_signature(base_string, self.token)
+        return rsa_sha256_signature(base_string, self.credentials.signature_key)
 
 
 def read_json(response: requests.Response) -> Any:
@@ -292,7 +291,7 @@ def accept_answer(answer: Any, credentials: Credentials, exponent: int) -> LiveS
     expires = values.get("live_session_token_expiration")  # milliseconds since 1970
     if type(response) is not str or type(proof) is not str or type(expires) is not int:
         raise AnswerError("the answer lacks a part of the exchange", "try again later")
-    if not 0 < expires < 4e12:
+    if not 1e12 < expires < 4e12:  # between 2001 and 2096
         raise AnswerError("the answer's expiration is not in milliseconds", "try again later")
     shared_secret = diffie_hellman_shared_secret(credentials.dh_prime, exponent, response)
     token = derive_live_session_token(shared_secret, credentials.access_token_secret)
@@ -311,8 +310,8 @@ def request_live_session_token(
 ) -> LiveSessionToken:
     """Agree with the server on a live session token, valid for about 24 hours (IBKR-docs).
 
-    `base_url` is all before /oauth. Raises AnswerError unless the answer is right in all parts,
-    requests.RequestException if there is none.
+    `base_url` is all before /oauth, without the slash. Raises AnswerError unless the answer is
+    right in all parts, requests.RequestException if there is none.
     """
     a = exponent()
     challenge = diffie_hellman_challenge(credentials.dh_prime, credentials.dh_generator, a)

@@ -72,14 +72,13 @@ class Runner:
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self.capsys = capsys
-        self.pauses: list[float] = []
 
     def __call__(self, sandbox: Sandbox, *options: str, config: Any = None) -> Result:
         path = sandbox.config_path if config is None else Path(sandbox.folder) / "other.json"
         if config is not None:
             path.write_text(config if isinstance(config, str) else json.dumps(config))
         self.capsys.readouterr()
-        status = demo.main([str(path), *options], sleep=self.pauses.append)
+        status = demo.main([str(path), *options])
         result = Result(status, *self.capsys.readouterr())
         assert_no_secret(result.out + result.err, sandbox.secrets)
         assert "Traceback" not in result.err
@@ -87,7 +86,8 @@ class Runner:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Runner:
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Runner:
+    monkeypatch.setattr(demo, "sleep", lambda _: None)
     return Runner(capsys)
 
 

@@ -89,6 +89,7 @@ def sandbox() -> Iterator[Changed]:
             patch.delenv(name, raising=False)
             patch.delenv(name.upper(), raising=False)
         patch.setattr(oauth, "TIMEOUT", (5, 0.5))
+        patch.setattr(demo, "sleep", lambda _: None)
         yield sandbox
     gc.collect()  # now, while the filter below holds
 
@@ -109,7 +110,7 @@ def run_demo(
         (sandbox.folder / "other.pem").write_bytes(key)
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = demo.main([str(path), *options], sleep=lambda _: None)
+        status = demo.main([str(path), *options])
     text = out.getvalue() + err.getvalue()
     assert status in (0, 1, 2)
     assert re.fullmatch("[ -~\n]*", text), ascii(text)

@@ -6,11 +6,12 @@ import base64
 import hashlib
 import hmac
 import logging
+import random
 import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 from urllib.parse import unquote
 
 import pytest
@@ -192,6 +193,15 @@ def test_exponents_are_fresh_and_use_all_256_bits() -> None:
     assert max(seen) < 350
 
 
+@pytest.mark.parametrize("make", [oauth.new_exponent, oauth.new_nonce])
+def test_nothing_random_comes_from_pythons_predictable_generator(make: Callable[[], Any]) -> None:
+    made = []
+    for _ in range(2):
+        random.seed(1)
+        made.append(make())
+    assert made[0] != made[1]
+
+
 @pytest.mark.parametrize(("number", "exponent"), [(0, 1), (1, 2), (2**256 - 2, 2**256 - 1)])
 def test_an_exponent_is_never_zero(
     monkeypatch: pytest.MonkeyPatch, number: int, exponent: int
@@ -243,18 +253,15 @@ def test_two_hundred_logins_in_a_row_succeed_whatever_the_shared_secret_looks_li
     assert any(length < 256 for length, _ in lengths)
 
 
-def test_a_fresh_exponent_is_taken_for_every_login(server: Sandbox) -> None:
-    seen = []
-
-    def exponent() -> int:
-        seen.append(oauth.new_exponent())
-        return seen[-1]
-
+def test_every_login_sends_another_challenge(
+    server: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
     credentials = sandbox_credentials(server)
-    with requests.Session() as session:
+    with requests.Session() as session, caplog.at_level(logging.DEBUG, logger="oauth"):
         for _ in range(3):
-            oauth.request_live_session_token(session, server.base_url, credentials, exponent)
-    assert len(set(seen)) == 3
+            oauth.request_live_session_token(session, server.base_url, credentials)
+    challenges = re.findall("diffie_hellman_challenge%3D([0-9a-f]{500,512})%26", caplog.text)
+    assert len(set(challenges)) == 3
 
 
 # Answers are judged before they are used
@@ -323,7 +330,8 @@ PROOF = "the server's proof of the live session token is wrong: the token is not
         ("live_session_token_expiration", 1.7e12, LACKS),
         ("live_session_token_expiration", True, LACKS),
         ("live_session_token_expiration", 0, EXPIRY),
-        ("live_session_token_expiration", -1, EXPIRY),
+        ("live_session_token_expiration", 1_700_000_000, EXPIRY),
+        ("live_session_token_expiration", 1_000_000_000_000, EXPIRY),
         ("live_session_token_expiration", 4_000_000_000_000, EXPIRY),
         ("live_session_token_expiration", 10**30, EXPIRY),
     ],
@@ -338,7 +346,7 @@ def test_an_answer_with_one_wrong_part_is_refused(
     assert_no_secret(repr(caught.value) + caught.value.hint, [SECRET, Peer(credentials).token])
 
 
-@pytest.mark.parametrize("expires", [1, 3_999_999_999_999])
+@pytest.mark.parametrize("expires", [1_000_000_000_001, 3_999_999_999_999])
 def test_any_expiry_in_milliseconds_is_accepted(
     credentials: oauth.Credentials, expires: int
 ) -> None:

@@ -114,7 +114,10 @@ def test_the_command_line_is_checked(arguments: list[str], status: int, message:
 
 @pytest.mark.parametrize("pause", range(1, 15))
 def test_an_interruption_in_any_pause_logs_out(
-    server: Sandbox, capsys: pytest.CaptureFixture[str], pause: int
+    server: Sandbox,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    pause: int,
 ) -> None:
     pauses: list[float] = []
 
@@ -123,7 +126,8 @@ def test_an_interruption_in_any_pause_logs_out(
         if len(pauses) == pause:
             raise KeyboardInterrupt
 
-    assert demo.main([str(server.config_path)], sleep) == 130
+    monkeypatch.setattr(demo, "sleep", sleep)
+    assert demo.main([str(server.config_path)]) == 130
     assert capsys.readouterr().err == "interrupted\n"
     assert server.logged_out
     assert paths(server).count("/logout") == 1

@@ -695,11 +695,10 @@ def test_a_delayed_answer_does_not_delay_the_end() -> None:
     assert time.monotonic() - started < 2
 
 
-def test_every_fault_has_a_line_of_help_and_another_answer_than_usual() -> None:
+def test_every_fault_has_a_line_of_help() -> None:
     for name, fault in FAULTS.items():
         assert fault.help.isprintable()
         assert len(f"  {name}  {fault.help}") < 100
-        assert fault.answers or fault.answer is None
 
 
 # Rate, memory, many requests
