@@ -526,9 +526,8 @@ class Demo:
             self.step(f"Quote of {self.options.symbol}", self.quote, conid, refused)
 
     def log_out(self) -> None:
-        """Log out if there is a token, whatever happened; a Ctrl-C waits for it."""
+        """Log out if there is a token, whatever happened."""
         if self.session.auth is not None:
-            on_interruption(signal.SIG_IGN)
             self.console.stopped = self.console.interrupted = False
             self.step("Logout", lambda: self.send("POST", "/logout", timeout=10))
         self.session.close()
@@ -581,6 +580,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     demo = Demo(config["base_url"], options, console)
     try:
         demo.run(credentials)
+        on_interruption(signal.SIG_IGN)  # here and not later: the logout must not be cut off
     except KeyboardInterrupt:  # which may have left a lock in the connection pool locked for good
         demo.session.mount(config["base_url"], HTTPAdapter())
         raise
@@ -594,6 +594,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console()
 
     def interrupt(*_: object) -> None:
+        on_interruption(signal.SIG_IGN)  # once is enough
         console.interrupted = True
         raise KeyboardInterrupt
 
