@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -131,6 +132,22 @@ def test_an_interruption_in_any_pause_logs_out(
     assert capsys.readouterr().err == "interrupted\n"
     assert server.logged_out
     assert paths(server).count("/logout") == 1
+
+
+@posix
+def test_an_interruption_that_somebody_swallowed_ends_the_run_before_the_next_request(
+    server: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sleep(_: float) -> None:
+        if len(server.requests) == 3:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(demo, "sleep", sleep)
+    assert demo.main([str(server.config_path)]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert len(server.requests) == 5  # that pause's, and the logout
+    assert server.logged_out
 
 
 @posix
