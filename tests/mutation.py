@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COPY = ROOT / "build" / "mutation"
 TESTS = {
     "oauth.py": ("vectors", "oauthlib", "oauth"),
-    "demo.py": ("config", "transcripts", "answers", "network"),
+    "demo.py": ("config", "console", "transcripts", "answers", "network"),
 }
 SETTINGS = """[mutmut]
 source_paths =

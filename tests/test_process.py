@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -15,7 +14,6 @@ from typing import Any, Callable
 
 import pytest
 
-import demo
 from tests.conftest import ROOT, assert_no_secret, start_demo
 from tests.sandbox import Answer, Sandbox
 
@@ -111,43 +109,6 @@ def test_the_command_line_is_checked(arguments: list[str], status: int, message:
 
 
 # Ctrl-C
-
-
-@pytest.mark.parametrize("pause", range(1, 15))
-def test_an_interruption_in_any_pause_logs_out(
-    server: Sandbox,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    pause: int,
-) -> None:
-    pauses: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-        if len(pauses) == pause:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(demo, "sleep", sleep)
-    assert demo.main([str(server.config_path)]) == 130
-    assert capsys.readouterr().err == "interrupted\n"
-    assert server.logged_out
-    assert paths(server).count("/logout") == 1
-
-
-@posix
-def test_an_interruption_that_somebody_swallowed_ends_the_run_before_the_next_request(
-    server: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def sleep(_: float) -> None:
-        if len(server.requests) == 3:
-            with contextlib.suppress(KeyboardInterrupt):
-                signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(demo, "sleep", sleep)
-    assert demo.main([str(server.config_path)]) == 130
-    assert capsys.readouterr().err == "interrupted\n"
-    assert len(server.requests) == 5  # that pause's, and the logout
-    assert server.logged_out
 
 
 @posix
