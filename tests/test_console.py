@@ -7,7 +7,6 @@ import errno
 import io
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,13 +137,10 @@ def closed_pipe() -> Iterator[io.TextIOWrapper]:
 
 @posix
 def test_when_the_reader_of_the_output_has_gone_it_logs_out(
-    server: Sandbox,
-    closed_pipe: io.TextIOWrapper,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    server: Sandbox, closed_pipe: io.TextIOWrapper, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "stdout", closed_pipe)
-    assert demo.main([str(server.config_path)]) == 1
+    with contextlib.redirect_stdout(closed_pipe):
+        assert demo.main([str(server.config_path)]) == 1
     assert capsys.readouterr().err == ""
     assert [request.path for request in server.requests] in (
         [],  # the first line did not get out
@@ -154,26 +150,23 @@ def test_when_the_reader_of_the_output_has_gone_it_logs_out(
 
 @posix
 def test_when_the_reader_of_the_errors_has_gone_it_ends_with_the_same_status(
-    server: Sandbox, closed_pipe: io.TextIOWrapper, monkeypatch: pytest.MonkeyPatch
+    server: Sandbox, closed_pipe: io.TextIOWrapper
 ) -> None:
-    monkeypatch.setattr(sys, "stderr", closed_pipe)
-    assert demo.main([str(server.config_path) + "x"]) == 2
+    with contextlib.redirect_stderr(closed_pipe):
+        assert demo.main([str(server.config_path) + "x"]) == 2
 
 
 @posix
 def test_the_check_fails_when_nobody_reads_it(
-    server: Sandbox, closed_pipe: io.TextIOWrapper, monkeypatch: pytest.MonkeyPatch
+    server: Sandbox, closed_pipe: io.TextIOWrapper
 ) -> None:
-    monkeypatch.setattr(sys, "stdout", closed_pipe)
-    assert demo.main([str(server.config_path), "--check"]) == 1
+    with contextlib.redirect_stdout(closed_pipe):
+        assert demo.main([str(server.config_path), "--check"]) == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_one_error(
-    server: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with open("/dev/full", "w", encoding="ascii") as full:
-        monkeypatch.setattr(sys, "stdout", full)
+def test_a_full_disk_is_one_error(server: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    with open("/dev/full", "w", encoding="ascii") as full, contextlib.redirect_stdout(full):
         assert demo.main([str(server.config_path)]) == 1
     expected = f"error: cannot write: {os.strerror(errno.ENOSPC)}\nhint: make room for the output\n"
     assert capsys.readouterr().err == expected
