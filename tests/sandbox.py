@@ -455,6 +455,7 @@ def variants(attempt: Attempt, secret: str) -> Iterator[tuple[list[str], str]]:
             urls.append(("query left in the URL", f"{attempt.url}?{query}"))
     if attempt.prepend:
         prepends = [("", secret), ("prepend missing", ""), ("prepend in capitals", secret.upper())]
+        prepends += [("prepend followed by &", secret + "&")]
     else:
         prepends = [("", ""), ("prepend outside the token request", secret)]
     lists = []
@@ -469,6 +470,9 @@ def variants(attempt: Attempt, secret: str) -> Iterator[tuple[list[str], str]]:
         (url_mistake, url), (prepend_mistake, prepend), (realm, order, parameters) = wrong
         mistakes = [m for m in (url_mistake, prepend_mistake, realm, order) if m]
         yield mistakes, base_string(attempt.method, url, parameters, prepend)
+    for _, query_pairs in query_forms(attempt.query):
+        lower_case = attempt._replace(method=attempt.method.lower())
+        yield ["HTTP method in lower case"], lower_case.expected(query_pairs)
     if len(attempt.pairs) <= 6:  # in any order, the query first or last
         for _, query_pairs in query_forms(attempt.query):
             for some_order in itertools.permutations(attempt.pairs):
@@ -697,10 +701,10 @@ class Sandbox:
             raise RefusedError("unknown path", NOT_FOUND)
         route = f"{request.method} {path}"
         name = ROUTES.get(route, "")
-        sent, session = self._check(request, record, name == "token")
+        sent, session = self._check(request, record, ROUTES.get(f"POST {path}") == "token")
         if not name:
             raise RefusedError(
-                "wrong method for this path", error_answer(405, "Method Not Allowed")
+                "wrong HTTP method for this path", error_answer(405, "Method Not Allowed")
             )
         canned = self.answers.get(route)
         if session is None:
@@ -846,6 +850,7 @@ class Sandbox:
             as_text = base64.b64encode(session.token)
             keys += [("", session.token), ("token used as text instead of decoded", as_text)]
             keys += [("token used as text instead of decoded", session.token.hex().encode())]
+            keys += [("& after the key", key + b"&") for key in (session.token, as_text)]
             if session.token_without_sign_byte:
                 keys += [("sign byte of K missing", session.token_without_sign_byte)]
         return keys + [("live session token that has ended", token) for token in self._ended]

@@ -492,6 +492,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "wrong host in the URL (http://127.0.0.1)": {"origin": "http://127.0.0.1"},
     "wrong host in the URL (http://localhost)": {"origin": "http://localhost"},
     "realm signed": {"realm_signed": True},
+    "HTTP method in lower case": {"signed_method": "get"},
 }
 TOKEN_MISTAKES: dict[str, dict[str, Any]] = {
     "prepend missing": {"prepend": ""},
@@ -500,6 +501,7 @@ TOKEN_MISTAKES: dict[str, dict[str, Any]] = {
     "signature not percent-encoded": {"raw_signature": True},
     "wrong host in the URL (https://api.ibkr.com)": {"origin": "https://api.ibkr.com"},
     "realm signed": {"realm_signed": True},
+    "HTTP method in lower case": {"signed_method": "post"},
 }
 
 
@@ -522,15 +524,28 @@ def test_a_mistake_in_the_token_request_is_named(fresh: Setup, mistake: str) -> 
         assert "expected base string: <prepend>POST&http%3A%2F%2F127.0.0.1" in fresh.refusal()
 
 
-def test_the_prepend_in_capitals_is_named(fresh: Setup) -> None:
-    assert fresh.client.log_in(prepend=fresh.client.secret.hex().upper()).status == 401
+def test_the_token_request_by_get_is_named(fresh: Setup) -> None:
+    extra = {"diffie_hellman_challenge": "abc"}
+    reply = fresh.client.send("GET", "/oauth/live_session_token", extra=extra)
+    assert reply.status == 405
+    assert fresh.refusal().endswith("refused: wrong HTTP method for this path")
+
+
+def test_a_prepend_in_another_form_is_named(fresh: Setup) -> None:
+    prepend = fresh.client.secret.hex()
+    assert fresh.client.log_in(prepend=prepend.upper()).status == 401
     assert "refused: signature: prepend in capitals\n" in fresh.refusal()
+    assert fresh.client.log_in(prepend=prepend + "&").status == 401
+    assert "refused: signature: prepend followed by &\n" in fresh.refusal()
 
 
 def test_the_token_used_as_text_is_named(logged_in: Setup) -> None:
     key = base64.b64encode(logged_in.client.token)
     assert logged_in.client.send("GET", "/tickle", key=key).status == 401
     assert "token used as text instead of decoded" in logged_in.refusal()
+    for form in (key, logged_in.client.token):
+        assert logged_in.client.send("GET", "/tickle", key=form + b"&").status == 401
+        assert "refused: signature: & after the key\n" in logged_in.refusal()
 
 
 def test_a_missing_sign_byte_is_named() -> None:
