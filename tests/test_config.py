@@ -211,11 +211,32 @@ BROKEN: list[tuple[str, Change, str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("change", "field", "message"), [row[1:] for row in BROKEN], ids=[row[0] for row in BROKEN]
-)
+@pytest.fixture(scope="module")
+def explanations() -> Iterator[dict[str, str]]:
+    """What each broken config is answered, word for word. To be read before it is accepted:
+
+    UPDATE_TRANSCRIPTS=1 python -m pytest --numprocesses=0 tests/test_config.py
+    """
+    path = ROOT / "tests" / "transcripts" / "broken-configs.txt"
+    blocks = path.read_text(encoding="ascii").split("\n\n")
+    known = {
+        name.strip("[]"): text for name, _, text in (b.strip().partition("\n") for b in blocks)
+    }
+    yield known
+    if os.environ.get("UPDATE_TRANSCRIPTS"):
+        blocks = [f"[{name}]\n{known[name]}\n" for name, *_ in BROKEN]
+        path.write_text("\n".join(blocks), encoding="ascii")
+
+
+@pytest.mark.parametrize(("name", "change", "field", "message"), BROKEN, ids=[r[0] for r in BROKEN])
 def test_a_broken_config_is_named_and_nothing_is_sent(
-    sandbox: Sandbox, run: Runner, change: Change, field: str, message: str
+    sandbox: Sandbox,
+    run: Runner,
+    explanations: dict[str, str],
+    name: str,
+    change: Change,
+    field: str,
+    message: str,
 ) -> None:
     config = dict(sandbox.config)
     change(config, sandbox.folder)
@@ -232,6 +253,10 @@ def test_a_broken_config_is_named_and_nothing_is_sent(
     lines = result.err.splitlines()
     assert lines[lines.index(wanted[0]) + 1].startswith("hint: ")
     assert sandbox.connections == before
+    explained = result.err.replace(str(sandbox.folder), "/tmp/sandbox").strip()
+    if os.environ.get("UPDATE_TRANSCRIPTS"):
+        explanations[name] = explained
+    assert explained == explanations[name]
 
 
 # Broken files
