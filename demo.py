@@ -88,7 +88,7 @@ class Console(logging.Handler):
     def hide(self, *secrets: str | bytes) -> None:
         for secret in secrets:
             if isinstance(secret, bytes):
-                self.hide(secret.hex(), base64.b64encode(secret).decode("ascii"))
+                self.hide(secret.hex(), base64.b64encode(secret).decode())
             elif len(secret) > 7:  # a shorter one is nobody's, and would mask the half of it all
                 self.hidden |= {secret, quote(secret, safe="")}
 
@@ -167,7 +167,7 @@ def server_url(text: str, *_: Any) -> tuple[str, str]:
     host = r"https://[\w.-]+|http://(localhost|127(\.\d+){3}|\[::1\])"
     if not re.fullmatch(rf"({host})(:\d{{1,5}})?(/[\w.~-]+)*/?", text, re.ASCII):
         raise Wrong("not a URL like https://host/path", "")
-    return text.rstrip("/"), text
+    return text.removesuffix("/"), text
 
 
 def private_key(text: str, folder: str, _: Any) -> tuple[RSA.RsaKey, str]:
@@ -214,7 +214,7 @@ def prime_number(text: str, *_: Any) -> tuple[int, str]:
     bits = prime.bit_length()
     if not 2040 <= bits <= 8192:
         raise Wrong(f"has {bits} bits, about 2048 are right", "")
-    fingerprint = hashlib.sha256(f"{prime:X}".encode("ascii")).hexdigest()[:8]
+    fingerprint = hashlib.sha256(f"{prime:X}".encode()).hexdigest()[:8]
     # Fermat's test catches every slip of the pen. The number in IBKR-2018 is no prime, yet used.
     if pow(2, prime - 1, prime) != 1 and fingerprint != "c039f329":
         raise Wrong("not a prime: a digit is wrong or missing", "")

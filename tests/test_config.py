@@ -143,6 +143,8 @@ BROKEN: list[tuple[str, Change, str, str]] = [
     ("key path not a path", put("encryption_key_fp", "a\0b"), "encryption_key_fp", "not a path"),
     ("key path of half characters", put("encryption_key_fp", "\ud800"), "encryption_key_fp", "not a path"),
     ("key path too long", put("encryption_key_fp", "x" * 251), "encryption_key_fp", "not a path"),
+    ("key path long", put("encryption_key_fp", "x" * 250), "encryption_key_fp", "No such file"),
+    ("key begun in place of its path", put("signature_key_fp", "-----BEGIN PRIVATE KEY-----MII"), "signature_key_fp", "not a path"),
     ("home of nobody", put("signature_key_fp", "~nobody-here/k"), "signature_key_fp", "No such file"),
     ("key itself for its path", put("signature_key_fp", original().decode()), "signature_key_fp", "not a path"),
     ("secret for a key path", put("signature_key_fp", "A" * 344), "signature_key_fp", "not a path"),

@@ -41,8 +41,8 @@ def test_a_text_of_eight_characters_can_be_a_secret_and_a_shorter_one_is_none() 
     assert console.mask("1234567 abcdefgh") == "1234567 ***"
 
 
-def test_of_two_secrets_that_begin_alike_the_longer_is_hidden_whole() -> None:
-    secrets = ["abcdefgh" + "x" * more for more in range(20)]
+def test_a_secret_that_contains_another_is_hidden_whole() -> None:
+    secrets = ["abcdefgh" + "x" * more for more in range(20)] + ["0abcdefgh", "zabcdefgh"]
     console = demo.Console()
     console.hide(*secrets)
     for secret in secrets:
@@ -88,6 +88,7 @@ def test_all_but_printable_ascii_is_written_as_an_escape(text: str, clean: str) 
         (0, "0.00"),
         (1234567, "1,234,567.00"),
         (-1234.5, "-1,234.50"),
+        (0.125, "0.1250"),
         (0.1234, "0.1234"),
         (1 / 3, "0.3333"),
         (999_999_999_999_999, "999,999,999,999,999.00"),
