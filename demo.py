@@ -158,7 +158,7 @@ def read_file(path: str) -> str:
 
 def plain_text(text: str, *_: Any) -> tuple[str, str]:
     if re.search("[^!-~]", text):
-        raise Wrong("has a space or a character beyond ASCII", "")
+        raise Wrong("has a space or a character beyond ASCII")
     return text, f"{len(text)} characters"
 
 
@@ -166,7 +166,7 @@ def server_url(text: str, *_: Any) -> tuple[str, str]:
     """Accept https everywhere, http on this computer only."""
     host = r"https://[\w.-]+|http://(localhost|127(\.\d+){3}|\[::1\])"
     if not re.fullmatch(rf"({host})(:\d{{1,5}})?(/[\w.~-]+)*/?", text, re.ASCII):
-        raise Wrong("not a URL like https://host/path", "")
+        raise Wrong("not a URL like https://host/path")
     return text.removesuffix("/"), text
 
 
@@ -183,7 +183,7 @@ def private_key(text: str, folder: str, _: Any) -> tuple[RSA.RsaKey, str]:
     except (ValueError, IndexError, TypeError, ArithmeticError):
         raise Wrong(f"{path} is not an RSA key in PEM form", "give openssl's own file") from None
     if not key.has_private():
-        raise Wrong(f"{path} is not a private key", "")
+        raise Wrong(f"{path} is not a private key")
     if key.size_in_bits() < 2048:
         raise Wrong(f"{path} has {key.size_in_bits()} bits, not 2048", "run keys/generate.sh")
     return key, f"RSA private key, {key.size_in_bits()} bits"
@@ -191,7 +191,7 @@ def private_key(text: str, folder: str, _: Any) -> tuple[RSA.RsaKey, str]:
 
 def decrypted_secret(text: str, _: str, found: dict[str, Any]) -> tuple[bytes, str]:
     if not re.fullmatch("[A-Za-z0-9+/]+={0,2}", text):
-        raise Wrong("not base64", "")
+        raise Wrong("not base64")
     if "encryption_key_fp" not in found:
         return b"", f"{len(text)} characters, not tried for want of its key"
     try:
@@ -209,21 +209,21 @@ def prime_number(text: str, *_: Any) -> tuple[int, str]:
     """Read hex as openssl prints it: with colons, spaces, line breaks, 0x, leading zeros."""
     digits = re.sub(r"^0[xX]|[\s:]", "", text)
     if not re.fullmatch("[0-9a-fA-F]+", digits):
-        raise Wrong("not a number in hex", "")
+        raise Wrong("not a number in hex")
     prime = int(digits, 16)
     bits = prime.bit_length()
     if not 2040 <= bits <= 8192:
-        raise Wrong(f"has {bits} bits, about 2048 are right", "")
+        raise Wrong(f"has {bits} bits, about 2048 are right")
     fingerprint = hashlib.sha256(f"{prime:X}".encode()).hexdigest()[:8]
     # Fermat's test catches every slip of the pen. The number in IBKR-2018 is no prime, yet used.
     if pow(2, prime - 1, prime) != 1 and fingerprint != "c039f329":
-        raise Wrong("not a prime: a digit is wrong or missing", "")
+        raise Wrong("not a prime: a digit is wrong or missing")
     return prime, f"{bits} bits, SHA-256 {fingerprint}..."
 
 
 def generator_number(text: str, *_: Any) -> tuple[int, str]:
     if not re.fullmatch(r"[2-9]|[1-9]\d+", text):
-        raise Wrong("not a whole number from 2 on", "")
+        raise Wrong("not a whole number from 2 on")
     return int(text), "a whole number"
 
 
@@ -243,9 +243,9 @@ FIELDS: dict[str, tuple[Callable[[str, str, dict[str, Any]], tuple[Any, str]], s
 def field_text(values: dict[str, Any], name: str) -> str:
     value, kind = values.get(name, ""), type(OPTIONAL.get(name, ""))
     if type(value) is not kind:
-        raise Wrong("not a text in quotes" if kind is str else "not a whole number", "")
+        raise Wrong("not a text in quotes" if kind is str else "not a whole number")
     if re.match(r"(your|path-to|generated)-|\s*$", str(value)):
-        raise Wrong("not filled in", "")
+        raise Wrong("not filled in")
     return str(value).strip()
 
 
@@ -370,7 +370,7 @@ class Demo:
         arguments = {"timeout": oauth.TIMEOUT, **arguments}
         response = self.session.request(method, self.base_url + path, **arguments)
         if response.status_code // 100 != 2:
-            raise AnswerError(f"HTTP {response.status_code}", "", response)
+            raise AnswerError(f"HTTP {response.status_code}", response=response)
         return response
 
     def call(self, method: str, path: str, kind: type, **arguments: Any) -> Any:
@@ -378,9 +378,9 @@ class Demo:
         response = self.send(method, path, **arguments)
         answer = oauth.read_json(response)
         if isinstance(answer, dict) and answer.get("error"):
-            raise AnswerError(f"HTTP {response.status_code}", "", response)
+            raise AnswerError(f"HTTP {response.status_code}", response=response)
         if not isinstance(answer, kind):
-            raise AnswerError("an answer of another form than expected", "", response)
+            raise AnswerError("an answer of another form than expected", response=response)
         return answer
 
     def step(self, title: str, action: Callable[..., Any], *arguments: Any) -> Any:

@@ -55,7 +55,9 @@ class OAuthError(Exception):
     """Base of all errors here: `str()` says what is wrong, `hint` what to do about it; `response`
     is the answer where that may say more."""
 
-    def __init__(self, message: str, hint: str, response: requests.Response | None = None) -> None:
+    def __init__(
+        self, message: str, hint: str = "", response: requests.Response | None = None
+    ) -> None:
         super().__init__(message)
         self.hint, self.response = hint, response
 
