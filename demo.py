@@ -79,7 +79,7 @@ PERSONAL = re.compile(  # in answers: signatures, the machine, the holder's name
 class Console(logging.Handler):
     """Prints plain ASCII, and `***` in place of all that it was told to hide.
 
-    It knows whether an error was printed, and whether to stop: nobody reads on, or a Ctrl-C came.
+    It knows whether an error was printed, and whether all has to stop.
     """
 
     hidden: frozenset[str] = frozenset()
