@@ -255,7 +255,7 @@ def warnings(
     """Point out what can be right, but seldom is: field, message and hint."""
     consumer, key = found.get("consumer_key", "TESTCONS"), found.get("signature_key_fp")
     realm = "test_realm" if consumer == "TESTCONS" else "limited_poa"
-    if {"consumer_key", "realm"} <= found.keys() and found["realm"] != realm:
+    if "consumer_key" in found and found.get("realm", realm) != realm:
         yield "realm", "does not fit the consumer key", FIELDS["realm"][1]
     if not re.fullmatch("[A-Z0-9]{9}|TESTCONS", consumer):
         hint = "the portal stores it in capitals; its case matters"
@@ -267,7 +267,7 @@ def warnings(
         if os.name == "posix" and os.stat(path).st_mode & 0o077:
             yield name, "others may read the file", f"chmod 600 {path}"
     for name in sorted(values.keys() - FIELDS.keys()):
-        close = difflib.get_close_matches(name, FIELDS, 1)
+        close = difflib.get_close_matches(name, FIELDS)
         yield name, "unknown field", f"did you mean {close[0]}?" if close else "it is ignored"
 
 

@@ -714,6 +714,14 @@ def test_a_cookie_that_the_server_says_back_is_masked(
     assert cookies
 
 
+def test_the_secrets_of_the_config_are_masked_in_every_form(sandbox: Bent, run: Runner) -> None:
+    decrypted = next(secret for secret in sandbox.secrets if isinstance(secret, bytes))
+    told = [sandbox.access_token, decrypted.hex(), base64.b64encode(decrypted).decode()]
+    sandbox.answers = {SUMMARY: error_answer(500, " ".join(told))}
+    config = {**sandbox.config, "access_token": f" {sandbox.access_token}\n"}
+    assert "HTTP 500: *** *** ***\n" in run(sandbox, config=config).err
+
+
 def pieces(secret: str) -> set[str]:
     """What tells a part of a secret from chance."""
     return {secret[start : start + 8] for start in range(len(secret) - 7)}

@@ -87,6 +87,11 @@ def secret(edit: Callable[[str], str]) -> Change:
     return change
 
 
+def larger_signature_key(config: dict[str, Any], folder: Path) -> None:
+    key_file(lambda: pem_of(rsa.generate_private_key(65537, 3072)))(config, folder)
+    config["access_token_secret"] = "AAAA" + config["access_token_secret"][4:]
+
+
 def swap_keys(config: dict[str, Any], _: Path) -> None:
     one, two = config["signature_key_fp"], config["encryption_key_fp"]
     config.update(signature_key_fp=two, encryption_key_fp=one)
@@ -174,6 +179,7 @@ BROKEN: list[tuple[str, Change, str, str]] = [
     ("secret half pasted", secret(lambda text: text[:172]), "access_token_secret", "the access token secret has 129 bytes, the key has 256"),
     ("secret pasted twice", secret(lambda text: text[:-2] + "AA" + text), "access_token_secret", "bytes, the key has 256"),
     ("secret of another key", secret(lambda text: "AAAA" + text[4:]), "access_token_secret", UNDECRYPTED),
+    ("secret of another key, beside a larger one", larger_signature_key, "access_token_secret", UNDECRYPTED),
     ("secret larger than the key", secret(lambda text: "////" + text[4:]), "access_token_secret", UNDECRYPTED),
     ("secret decrypted already", put("access_token_secret", "ab" * 32), "access_token_secret", "the access token secret has 48 bytes, the key has 256"),
     ("prime of words", put("dh_prime", "my prime"), "dh_prime", NOT_HEX),
@@ -259,6 +265,16 @@ def test_a_broken_config_is_named_and_nothing_is_sent(
     if os.environ.get("UPDATE_TRANSCRIPTS"):
         explanations[name] = explained
     assert explained == explanations[name]
+
+
+def test_a_secret_in_the_wrong_place_is_masked(sandbox: Sandbox, run: Runner) -> None:
+    config = dict(sandbox.config)
+    for name in ("access_token", "access_token_secret"):
+        config[config[name]] = "x"
+    config["signature_key_fp"] = config["access_token"]
+    result = run(sandbox, config=config)
+    assert f"{sandbox.folder}/***: No such file or directory\n" in result.err
+    assert result.err.count("***: unknown field\n") == 2
 
 
 # Broken files
