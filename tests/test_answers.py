@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-import functools
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, Callable
 from urllib.parse import quote, unquote
 
 import pytest
-from Crypto.PublicKey import RSA
+import requests
 
 import demo
 import oauth
@@ -46,12 +46,8 @@ class Bent(Sandbox):
 
 @pytest.fixture(scope="module")
 def module_sandbox() -> Iterator[Bent]:
-    """One for all tests; the config's keys and prime, whose check takes long, are read once."""
-    sandbox = Bent()
-    with sandbox, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RSA, "import_key", functools.lru_cache(RSA.import_key))
-        check = functools.lru_cache(demo.prime_number)
-        patch.setitem(demo.FIELDS, "dh_prime", (lambda text, *_: check(text), "a hint"))
+    """One for all tests."""
+    with Bent() as sandbox:
         yield sandbox
 
 
@@ -492,8 +488,205 @@ def test_a_session_that_stays_refused_is_an_error_for_who_asked_to_take_it_over(
     sandbox.answers = {STATUS: answer, ISERVER: json_answer({})}
     result = run(sandbox, "--compete")
     assert result.status == 1
-    assert "the brokerage session is refused" in result.err
-    assert "hint: log out elsewhere" in result.err
+    path = "POST /iserver/auth/status" if b"fail" in answer.body else "GET /iserver/accounts"
+    message = f"error: {path}: the brokerage session is refused\n"
+    assert result.err == message + "hint: log out elsewhere, then wait\n"
+
+
+def bodies_sent(sandbox: Bent, run: Runner, *options: str) -> dict[str, Request]:
+    sent = {}
+
+    def bend(request: Request, answer: Answer) -> Answer:
+        sent[f"{request.method} {request.path}"] = request
+        return answer
+
+    sandbox.bend = bend
+    run(sandbox, *options)
+    return sent
+
+
+@pytest.mark.parametrize("options", [[], ["--compete"]])
+def test_the_session_of_others_is_taken_over_only_on_demand(
+    sandbox: Bent, run: Runner, options: list[str]
+) -> None:
+    request = bodies_sent(sandbox, run, *options)[INIT]
+    assert json.loads(request.body) == {"publish": True, "compete": bool(options)}
+
+
+def test_every_request_names_the_program(sandbox: Bent, run: Runner) -> None:
+    sent = bodies_sent(sandbox, run)
+    assert {request.headers["User-Agent"] for request in sent.values()} == {"ibkr-oauth-demo"}
+
+
+def test_a_status_of_success_other_than_200_is_success(sandbox: Bent, run: Runner) -> None:
+    sandbox.answers = {LOGOUT: Answer(204, b""), LEDGER: json_answer({}, 201)}
+    assert run(sandbox)[::2] == (0, "")
+
+
+def test_an_answer_of_another_form_is_quoted(sandbox: Bent, run: Runner) -> None:
+    sandbox.answers = {LEDGER: json_answer([1, 2])}
+    assert run(sandbox).err == (
+        "error: GET /portfolio/DU0001234/ledger: an answer of another form than expected: [1,2]\n"
+        "hint: try later; with -v the demo shows every answer whole\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (error_answer(500, "e" * 300), "e" * 200),
+        (Answer(500, b"e" * 300, PLAIN), "e" * 200),
+        (Answer(500, b"<b>" * 666 + b"abc", PLAIN), "ab"),
+        (Answer(302, b"", {"Location": "/" + "e" * 300}), "to /" + "e" * 196),
+    ],
+)
+def test_of_what_the_server_says_the_beginning_is_shown(
+    sandbox: Bent, run: Runner, answer: Answer, said: str
+) -> None:
+    sandbox.answers = {SUMMARY: answer}
+    assert run(sandbox).err.splitlines()[0].endswith(f": {said}")
+
+
+def test_bytes_that_are_no_text_are_shown_as_such(sandbox: Bent, run: Runner) -> None:
+    sandbox.answers = {SUMMARY: Answer(500, b"a\xffb", PLAIN)}
+    result = run(sandbox, "-v")
+    assert "    < a\\ufffdb\n" in result.out
+    assert "HTTP 500: a\\ufffdb\n" in result.err
+
+
+@pytest.mark.parametrize("name", [5, None, ["DU1"], "", ".", "..", "..."])
+def test_an_account_needs_a_name_that_is_no_path(sandbox: Bent, run: Runner, name: Any) -> None:
+    sandbox.answers = {ACCOUNTS: account_ids(name, "X.", "DU0001234")}
+    result = run(sandbox)
+    assert "Summary of X.\n" in result.out
+
+
+def test_of_a_null_amount_nothing_is_shown(sandbox: Bent, run: Runner) -> None:
+    null = {"amount": 5, "currency": "USD", "isNull": True}
+    sandbox.answers = {SUMMARY: json_answer({"netliquidation": null, "buyingpower": "5"})}
+    shown = lines_of(run(sandbox).out)
+    assert {"netliquidation - -", "buyingpower - -"} <= set(shown)
+
+
+def stocks(*contracts: dict[str, Any]) -> Answer:
+    companies = [
+        {"name": contract.pop("name", "N"), "contracts": [contract]} for contract in contracts
+    ]
+    return json_answer({"AAPL": companies})
+
+
+def test_the_first_listing_in_the_us_is_taken(sandbox: Bent, run: Runner) -> None:
+    sandbox.answers = {
+        STOCKS: stocks(
+            {"name": "A", "conid": 7, "exchange": "X", "isUS": False},
+            {"name": "Z", "conid": 1, "exchange": "Z", "isUS": True},
+            {"name": "A", "conid": 2, "exchange": "A", "isUS": True},
+        )
+    }
+    assert "Z Z conid 1" in lines_of(run(sandbox).out)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, "5", 5.0, None])
+def test_a_contract_id_is_a_positive_whole_number(sandbox: Bent, run: Runner, wrong: Any) -> None:
+    sandbox.answers = {STOCKS: stocks({"conid": wrong, "isUS": True}, {"conid": 265598})}
+    result = run(sandbox)
+    assert "N - conid 265598" in lines_of(result.out)
+    assert result.status == 0
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_session_that_others_have_is_left_to_them(
+    sandbox: Bent, run: Runner, refused: bool
+) -> None:
+    waiting = {"authenticated": False, "connected": True}
+    sandbox.answers = {
+        INIT: json_answer({**waiting, **({"passed": False} if refused else {})}),
+        STATUS: json_answer({**waiting, "competing": not refused}),
+    }
+    result = run(sandbox)
+    assert result[::2] == (0, "")
+    assert "    left out: another session of this username has the market data;\n" in result.out
+    assert [r.path for r in sandbox.requests].count("/iserver/auth/status") == 10
+
+
+@pytest.mark.parametrize(
+    ("fields", "enough"),
+    [
+        ({"31": "5"}, True),
+        ({"84": "5", "86": "6"}, True),
+        ({"84": "5"}, False),
+        ({"86": "5", "85": "1"}, False),
+        ({"6509": "NpB"}, True),
+        ({"6509": "RpB"}, False),
+    ],
+)
+def test_a_quote_needs_a_price_or_both_sides_or_no_subscription(
+    sandbox: Bent, run: Runner, fields: dict[str, str], enough: bool
+) -> None:
+    sandbox.answers = {SNAPSHOT: json_answer([{"conid": 265598, **fields}])}
+    result = run(sandbox)
+    assert result.status == (not enough)
+    asked = [r.path for r in sandbox.requests].count("/iserver/marketdata/snapshot")
+    assert asked == (1 if enough else 8)
+
+
+@pytest.mark.parametrize("quality", [{}, {"6509": "?"}])
+def test_data_of_a_quality_that_nobody_knows_is_called_unknown(
+    sandbox: Bent, run: Runner, quality: dict[str, str]
+) -> None:
+    sandbox.answers = {SNAPSHOT: json_answer([{"conid": 265598, "31": "5", **quality}])}
+    assert "    data  unknown\n" in run(sandbox).out
+
+
+@pytest.mark.parametrize(
+    ("ahead", "said"),
+    [
+        (30, ""),
+        (-30, ""),
+        (30.6, "31 s behind"),
+        (-30.6, "31 s ahead of"),
+        (4000.0, "4,000 s behind"),
+    ],
+)
+def test_a_clock_that_is_off_is_pointed_out_once(
+    sandbox: Bent, run: Runner, monkeypatch: pytest.MonkeyPatch, ahead: float, said: str
+) -> None:
+    monkeypatch.setattr(demo, "clock_offset", lambda _: ahead)
+    warning = f"warning: this computer's clock is {said} the server's\n"
+    hint = "hint: set the clock: signatures carry the time\n"
+    assert run(sandbox)[::2] == (0, warning + hint if said else "")
+
+
+@pytest.mark.parametrize(
+    ("date", "offset"),
+    [
+        ("Tue, 14 Nov 2023 22:13:50 GMT", 30),
+        ("Tue, 14 Nov 2023 22:13:10 GMT", -10),
+        ("yesterday", 0),
+        ("", 0),
+        ("Tue, 14 Nov 99999 22:13:10 GMT", 0),
+        (None, 0),
+    ],
+)
+def test_the_clock_is_compared_with_the_answers_date(
+    monkeypatch: pytest.MonkeyPatch, date: str | None, offset: int
+) -> None:
+    monkeypatch.setattr(demo, "time", lambda: 1_700_000_000.0)
+    response = requests.Response()
+    response.headers.update({"Date": date} if date is not None else {})
+    assert demo.clock_offset(response) == offset
+
+
+def test_the_line_of_an_answer_shows_how_long_it_took(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = demo.command_line([])
+    response = requests.Response()
+    response.url = "https://h/v1/api/portfolio/v1/api"
+    response.status_code, response.elapsed = 200, timedelta(seconds=1.234)
+    response.request = requests.Request("GET", response.url).prepare()
+    demo.Demo("https://h/v1/api", options, demo.Console()).show(response)
+    assert capsys.readouterr().out == f"  {'GET /portfolio/v1/api':<50} 200   1,234 ms\n"
 
 
 @pytest.mark.parametrize("value", [True, False])
