@@ -518,6 +518,21 @@ def test_every_request_names_the_program(sandbox: Bent, run: Runner) -> None:
     assert {request.headers["User-Agent"] for request in sent.values()} == {"ibkr-oauth-demo"}
 
 
+def test_no_request_waits_for_ever(
+    sandbox: Bent, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timeouts = []
+    send = requests.Session.send
+
+    def noting(*arguments: Any, **options: Any) -> requests.Response:
+        timeouts.append(options["timeout"])
+        return send(*arguments, **options)
+
+    monkeypatch.setattr(requests.Session, "send", noting)
+    run(sandbox)
+    assert timeouts == [(10, 30)] * (len(sandbox.requests) - 1) + [10]
+
+
 def test_a_status_of_success_other_than_200_is_success(sandbox: Bent, run: Runner) -> None:
     sandbox.answers = {LOGOUT: Answer(204, b""), LEDGER: json_answer({}, 201)}
     assert run(sandbox)[::2] == (0, "")
@@ -625,7 +640,9 @@ def test_a_quote_needs_a_price_or_both_sides_or_no_subscription(
 ) -> None:
     sandbox.answers = {SNAPSHOT: json_answer([{"conid": 265598, **fields}])}
     result = run(sandbox)
-    assert result.status == (not enough)
+    error = "error: GET /iserver/marketdata/snapshot: no price after 8 questions\n"
+    hint = "hint: try while the market is open\n"
+    assert result[::2] == ((0, "") if enough else (1, error + hint))
     asked = [r.path for r in sandbox.requests].count("/iserver/marketdata/snapshot")
     assert asked == (1 if enough else 8)
 

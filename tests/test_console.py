@@ -1,4 +1,4 @@
-"""How the demo prints: what it masks, how it lays out rows, and what it does when nobody reads."""
+"""The demo at the terminal: arguments, masking, layout, outputs that nobody reads, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 import demo
+from tests.conftest import ROOT
 from tests.sandbox import Sandbox
 
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX")
@@ -22,6 +24,71 @@ posix = pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSI
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "sleep", lambda _: None)
+
+
+# The command line
+
+HELP = """\
+usage: demo.py [-h] [--symbol SYMBOL] [--compete] [--check] [-v] [config]
+
+Try IBKR's Client Portal API with OAuth 1.0a.
+
+positional arguments:
+  config           path of the JSON config (default: test-config.json)
+
+options:
+  -h, --help       show this help message and exit
+  --symbol SYMBOL  stock to quote (default: AAPL)
+  --compete        take the brokerage session over: logs out a TWS or IBKR Mobile of the username
+  --check          check config and keys offline, then stop
+  -v, --verbose    show every request and answer whole
+"""
+
+
+def test_the_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["demo.py", "--help"])
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("NO_COLOR", "1")
+    with pytest.raises(SystemExit) as caught:
+        demo.main()
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.replace("optional arguments:", "options:") == HELP
+
+
+def test_without_arguments_it_reads_the_config_beside_it() -> None:
+    assert vars(demo.command_line([])) == {
+        "config": str(ROOT / "test-config.json"),
+        "symbol": "AAPL",
+        "compete": False,
+        "check": False,
+        "verbose": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["x.json"], ("x.json", "AAPL", False, False, False)),
+        (["--symbol", "brk b", "x"], ("x", "BRK B", False, False, False)),
+        (["x", "--symbol", "A-1.Z" * 4], ("x", "A-1.Z" * 4, False, False, False)),
+        (["--compete", "x"], ("x", "AAPL", True, False, False)),
+        (["--check", "x"], ("x", "AAPL", False, True, False)),
+        (["-v", "x"], ("x", "AAPL", False, False, True)),
+        (["--verbose", "x"], ("x", "AAPL", False, False, True)),
+    ],
+)
+def test_the_arguments_are_taken(arguments: list[str], expected: tuple[object, ...]) -> None:
+    options = demo.command_line(arguments)
+    taken = (options.config, options.symbol, options.compete, options.check, options.verbose)
+    assert taken == expected
+
+
+@pytest.mark.parametrize("symbol", ["", "A" * 21, "A,B", "A&B", "A/B", "\u00c4", "A\n"])
+def test_what_is_no_symbol_is_refused(capsys: pytest.CaptureFixture[str], symbol: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        demo.command_line(["--symbol", symbol])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(" error: --symbol: not the symbol of a stock\n")
 
 
 # Masking
