@@ -647,6 +647,22 @@ def test_a_quote_needs_a_price_or_both_sides_or_no_subscription(
     assert asked == (1 if enough else 8)
 
 
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("5.10", "5.10"),
+        ("C5.10", "5.10 (previous close)"),
+        ("H5.10", "5.10 (halted)"),
+        ("X1", "X1"),
+    ],
+)
+def test_a_letter_before_the_price_is_explained(
+    sandbox: Bent, run: Runner, sent: str, shown: str
+) -> None:
+    sandbox.answers = {SNAPSHOT: price(f31=sent)}
+    assert f"    last  {shown}\n" in run(sandbox).out
+
+
 @pytest.mark.parametrize("quality", [{}, {"6509": "?"}])
 def test_data_of_a_quality_that_nobody_knows_is_called_unknown(
     sandbox: Bent, run: Runner, quality: dict[str, str]
