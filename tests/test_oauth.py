@@ -423,6 +423,13 @@ def test_the_login_waits_no_longer_than_the_timeouts(server: Sandbox) -> None:
         assert session.options["timeout"] == (10, 30) == oauth.TIMEOUT
 
 
+def test_an_error_has_a_message_and_perhaps_a_hint_and_an_answer() -> None:
+    error, answer = oauth.OAuthError("message"), requests.Response()
+    assert (str(error), error.hint, error.response) == ("message", "", None)
+    error = oauth.OAuthError("message", "hint", answer)
+    assert (str(error), error.hint, error.response) == ("message", "hint", answer)
+
+
 # Secrets stay inside
 
 
