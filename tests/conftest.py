@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -91,9 +91,12 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     return Runner(capsys)
 
 
-def start_demo(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+def start_demo(
+    *arguments: object, warnings: Sequence[str] = ("error",), **options: Any
+) -> subprocess.Popen[str]:
     """Start demo.py as a person would, in a process of its own."""
-    command = [sys.executable, "-W", "error", str(ROOT / "demo.py"), *map(str, arguments)]
+    filters = [f"-W{warning}" for warning in warnings]
+    command = [sys.executable, *filters, str(ROOT / "demo.py"), *map(str, arguments)]
     pipe = subprocess.PIPE
     settings = {"stdout": pipe, "stderr": pipe, "encoding": "utf-8", "start_new_session": True}
     environment = {**os.environ, "NO_PROXY": "127.0.0.1", **options.pop("env", {})}
