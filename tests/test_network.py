@@ -430,7 +430,7 @@ def test_what_is_hardly_http_is_one_error(
         b"Content-Length: 2\r\nContent-Encoding: " + b"gzip," * 100 + b"gzip",
     ],
 )
-def test_headers_that_contradict_are_one_error(
+def test_headers_that_urllib3_gives_up_on_are_one_error(
     sandbox: Seeing, run: Runner, headers: bytes
 ) -> None:
     with Wire(say(OK + headers + b"\r\n\r\n{}")) as server:
