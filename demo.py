@@ -554,15 +554,8 @@ def command_line(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def run(options: argparse.Namespace, console: Console) -> int:
-    """Return the exit status: 0 all well, 1 something failed, 2 nothing was sent."""
-    config = load_config(options.config, console, options.check)
-    if config is None:
-        return 2
-    if options.check:
-        console.say("no errors; nothing was sent")
-        return int(console.failed)
-    credentials = oauth.Credentials(
+def credentials_from(config: dict[str, Any]) -> oauth.Credentials:
+    return oauth.Credentials(
         realm=config["realm"],
         consumer_key=config["consumer_key"],
         access_token=config["access_token"],
@@ -571,6 +564,16 @@ def run(options: argparse.Namespace, console: Console) -> int:
         dh_prime=config["dh_prime"],
         dh_generator=config["dh_generator"],
     )
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Return the exit status: 0 all well, 1 something failed, 2 nothing was sent."""
+    config = load_config(options.config, console, options.check)
+    if config is None:
+        return 2
+    if options.check:
+        console.say("no errors; nothing was sent")
+        return int(console.failed)
     console.say(f"config    {options.config}")
     console.say(f"realm     {config['realm']}")
     console.say(f"consumer  {config['consumer_key']}")
@@ -579,7 +582,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     oauth.log.setLevel(logging.DEBUG if options.verbose else logging.WARNING)
     demo = Demo(config["base_url"], options, console)
     try:
-        demo.run(credentials)
+        demo.run(credentials_from(config))
         on_interruption(signal.SIG_IGN)  # here and not later: the logout must not be cut off
     except KeyboardInterrupt:  # which may have left a lock in the connection pool locked for good
         demo.session.mount(config["base_url"], HTTPAdapter())
