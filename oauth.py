@@ -154,12 +154,12 @@ def decrypt_access_token_secret(access_token_secret: str, encryption_key: RsaKey
 
 
 def new_exponent() -> int:
-    """Return a fresh secret Diffie-Hellman exponent of up to 256 random bits, never 0."""
+    """Return a fresh Diffie-Hellman exponent, to be kept secret: an int from 1 to 2^256 - 1."""
     return 1 + secrets.randbelow(2**256 - 1)
 
 
 def new_nonce() -> str:
-    """Return 128 random bits in hex: a nonce must never repeat (RFC 5849 section 3.3)."""
+    """Return 32 hex digits for a nonce, which must never repeat (RFC 5849 section 3.3)."""
     return secrets.token_hex(16)
 
 
@@ -217,6 +217,7 @@ class OAuth1(AuthBase):
     Without a token, for the request of one: RSA-SHA256. That one carries the Diffie-Hellman
     challenge, and its base string begins with the prepend: the decrypted access token secret in
     lower-case hex, not encoded, no separator (IBKR-2018). Bodies are not signed: they are JSON.
+    Raises ValueError unless given either a token or a challenge.
 
     Threads may share it, but not a Session. Mount no retries: a nonce is accepted only once.
     """

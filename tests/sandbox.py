@@ -1031,7 +1031,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             sandbox.stopping.wait(answer.delay)
         self._send(answer)
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815 (names that http.server calls)
+    # http.server calls "do_" and the method as it came
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "")
