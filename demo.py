@@ -39,33 +39,30 @@ CONFIG = "test-config.json"  # path to your app config, seen from the folder of 
 PAUSE = 0.11  # seconds before each call: IBKR bars an address for more than ten in a second
 POLL = 1.0  # seconds before asking again for what is not ready yet
 
-OPTIONAL = {"base_url": "https://api.ibkr.com/v1/api", "dh_generator": 2}
 HELP = {  # what helps with "STATUS PATH TEXT" of an answer, or with a failure; the first match
     "^401 /oauth/.*invalid consumer": "compare the nine characters and their case; a new key"
     " works after a day or a weekend; paper and live have keys of their own",
-    "^401 /oauth/.*LST failed": "generate the token again and copy token and secret:"
-    " each new secret ends the one before",
+    "^401 /oauth.*LST failed": "generate the token again, copy both values: that ends the old ones",
     "^401 /oauth/": "access token, realm, signature key or this computer's clock may be wrong",
     "^401 /iserver/": "another session took over: close TWS and IBKR Mobile, or use --compete",
     "^401 /portfolio/.*/": "this session does not know the account; nothing is wrong with the keys",
-    "^401 ": "the live session token is not accepted any more: run the demo again",
+    "^401": "the live session token is not accepted any more: run the demo again",
     "no bridge": "the brokerage session is not ready: run the demo again in a minute",
     "query /accounts first": "the brokerage session was renewed on the way: run the demo again",
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
-    "^403 ": "this address is blocked: try without a VPN, or from another network",
-    "^404 ": "check base_url in the config",
-    "^30. ": "a proxy or a log-in page may answer in IBKR's place: check the network and base_url",
-    "^410 ": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
-    "^429 ": "too many requests: wait 15 minutes, each try before prolongs the ban",
-    "^503 ": "IBKR is slow or in maintenance (midnight, Saturday evening, New York): try later",
+    "^403": "this address is blocked: try without a VPN, or from another network",
+    "^404": "check base_url in the config",
+    "^30": "a proxy or a log-in page may answer in IBKR's place: check the network and base_url",
+    "^410": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
+    "^429": "too many requests: wait 15 minutes, each try before prolongs the ban",
+    "^503": "IBKR is slow or in maintenance (midnight, Saturday evening, New York): try later",
     "^SSLError": "check base_url; your own proxy's certificate belongs into REQUESTS_CA_BUNDLE",
-    "^407 |^ProxyError": "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
+    "^407|^ProxyError": "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
     "^Connect": "check the network, and base_url in the config",
     "": "try later; with -v the demo shows every answer whole",
 }
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
 SUMMARY += ["excessliquidity", "buyingpower", "initmarginreq", "maintmarginreq"]
-ACCOUNT = ("accountId", "type", "currency")
 LEDGER = ("currency", "cashbalance", "settledcash", "stockmarketvalue", "netliquidationvalue")
 POSITION = ("contractDesc", "position", "mktPrice", "mktValue", "unrealizedPnl", "currency")
 QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
@@ -108,32 +105,26 @@ class Console(logging.Handler):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             self.failed = self.stopped = True
             if not isinstance(problem, BrokenPipeError):
-                self.error(f"cannot write: {problem.strerror}", "make room for the output")
+                self.complain("error", f"cannot write: {problem.strerror}", "make room for it")
 
-    def error(self, message: str, hint: str) -> None:
-        self.failed = True
-        self.warn(message, hint, "error")
-
-    def warn(self, message: str, hint: str, kind: str = "warning") -> None:
+    def complain(self, kind: str, message: str, hint: str) -> None:
+        """Print an "error" or a "warning", and what to do about it."""
+        self.failed |= kind == "error"
         self.say(f"{kind}: {message}", error=True)
         self.say(f"hint: {hint}", error=True)
 
     def emit(self, record: logging.LogRecord) -> None:
         self.say(f"    > {record.getMessage()}")
 
-    def rows(self, *rows: Sequence[object]) -> None:
-        """Print aligned rows: the first column to the left, the others to the right."""
-        cells = [[self.clean(cell(value))[:40] for value in row] for row in rows]
+    def table(self, keys: Sequence[str], items: list[dict[str, Any]]) -> None:
+        """Print what the keys hold in the first ten items: texts to the left, then numbers."""
+        rows = [[cell(item.get(key)) for key in keys] for item in items[:10]]
+        rows.insert(0, [f"{len(rows)} of {len(items)}", *keys[1:]])
+        cells = [[self.clean(text)[:40] for text in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(*cells)]
         for first, *others in cells:
-            right = [text.rjust(width) for text, width in zip(others, widths[1:])]
-            self.say("    " + "  ".join([first.ljust(widths[0]), *right]))
-
-    def table(self, keys: Sequence[str], items: list[dict[str, Any]]) -> None:
-        """Print the values that stand under the keys, a row for each of the first ten items."""
-        shown = items[:10]
-        head = [f"{len(shown)} of {len(items)}", *keys[1:]]
-        self.rows(head, *([item.get(key) for key in keys] for item in shown))
+            right = [f"  {text:>{width}}" for text, width in zip(others, widths[1:])]
+            self.say(f"    {first:<{widths[0]}}{''.join(right)}")
 
 
 def cell(value: Any) -> str:
@@ -152,46 +143,28 @@ def read_file(path: str) -> str:
         raise Wrong(f"{path}: {error.strerror}", "check the path and its rights") from None
 
 
-# The checks of the fields. Each gets the text, the config's folder and the values of the fields
-# before; it returns the value and a remark on it, or raises what is wrong, and a special hint.
+# The checks of the config's fields. Each gets the text and the values of the fields before; it
+# returns the value and a remark on it, or raises what is wrong, and a hint if it has its own.
 
 
-def plain_text(text: str, *_: Any) -> tuple[str, str]:
-    if re.search("[^!-~]", text):
-        raise Wrong("has a space or a character beyond ASCII")
+def plain_text(text: str, _: object) -> tuple[str, str]:
     return text, f"{len(text)} characters"
 
 
-def server_url(text: str, *_: Any) -> tuple[str, str]:
-    """Accept https everywhere, http on this computer only."""
-    host = r"https://[\w.-]+|http://(localhost|127(\.\d+){3}|\[::1\])"
-    if not re.fullmatch(rf"({host})(:\d{{1,5}})?(/[\w.~-]+)*/?", text, re.ASCII):
-        raise Wrong("not a URL like https://host/path")
-    return text.removesuffix("/"), text
-
-
-def private_key(text: str, folder: str, _: Any) -> tuple[RSA.RsaKey, str]:
-    """Read a PEM file; a relative path begins at the config's folder."""
-    if re.search("[\0-\x1f\ud800-\udfff]|-----BEGIN", text) or len(text) > 250:
-        raise Wrong("not a path", "give the path of the PEM file, each backslash in it twice")
-    path = os.path.join(folder, os.path.expanduser(text))
+def private_key(path: str, _: object) -> tuple[RSA.RsaKey, str]:
     pem = read_file(path)
     if "ENCRYPTED" in pem:
         raise Wrong(f"{path} has a passphrase", f"remove it: openssl rsa -in {path} -out NEW.pem")
     try:
         key = RSA.import_key(pem[pem.find("-----BEGIN ") :].strip())
     except (ValueError, IndexError, TypeError, ArithmeticError):
-        raise Wrong(f"{path} is not an RSA key in PEM form", "give openssl's own file") from None
-    if not key.has_private():
-        raise Wrong(f"{path} is not a private key")
-    if key.size_in_bits() < 2048:
-        raise Wrong(f"{path} has {key.size_in_bits()} bits, not 2048", "run keys/generate.sh")
+        raise Wrong(f"{path} is not an RSA key in PEM form") from None
+    if not key.has_private() or key.size_in_bits() < 2048:
+        raise Wrong(f"{path} is not a private key of 2048 bits or more")
     return key, f"RSA private key, {key.size_in_bits()} bits"
 
 
-def decrypted_secret(text: str, _: str, found: dict[str, Any]) -> tuple[bytes, str]:
-    if not re.fullmatch("[A-Za-z0-9+/]+={0,2}", text):
-        raise Wrong("not base64")
+def decrypted_secret(text: str, found: dict[str, Any]) -> tuple[bytes, str]:
     if "encryption_key_fp" not in found:
         return b"", f"{len(text)} characters, not tried for want of its key"
     try:
@@ -205,12 +178,9 @@ def decrypted_secret(text: str, _: str, found: dict[str, Any]) -> tuple[bytes, s
     return secret, f"{len(text)} characters, decrypts to {len(secret)} bytes"
 
 
-def prime_number(text: str, *_: Any) -> tuple[int, str]:
+def prime_number(text: str, _: object) -> tuple[int, str]:
     """Read hex as openssl prints it: with colons, spaces, line breaks, 0x, leading zeros."""
-    digits = re.sub(r"^0[xX]|[\s:]", "", text)
-    if not re.fullmatch("[0-9a-fA-F]+", digits):
-        raise Wrong("not a number in hex")
-    prime = int(digits, 16)
+    prime = int(re.sub(r"[\s:]", "", text), 16)
     bits = prime.bit_length()
     if not 2040 <= bits <= 8192:
         raise Wrong(f"has {bits} bits, about 2048 are right")
@@ -221,113 +191,89 @@ def prime_number(text: str, *_: Any) -> tuple[int, str]:
     return prime, f"{bits} bits, SHA-256 {fingerprint}..."
 
 
-def generator_number(text: str, *_: Any) -> tuple[int, str]:
-    if not re.fullmatch(r"[2-9]|[1-9]\d+", text):
-        raise Wrong("not a whole number from 2 on")
-    return int(text), "a whole number"
-
-
-FIELDS: dict[str, tuple[Callable[[str, str, dict[str, Any]], tuple[Any, str]], str]] = {
-    "base_url": (server_url, "leave it out for https://api.ibkr.com/v1/api"),
-    "realm": (plain_text, "limited_poa, or test_realm for the consumer TESTCONS"),
-    "consumer_key": (plain_text, "copy the nine characters saved in the self-service portal"),
-    "signature_key_fp": (private_key, "give the path of private_signature.pem"),
-    "encryption_key_fp": (private_key, "give the path of private_encryption.pem"),
-    "access_token": (plain_text, "copy it from the page that generated it"),
-    "access_token_secret": (decrypted_secret, "copy all of it from the page that generated it"),
-    "dh_prime": (prime_number, "copy what this prints: openssl asn1parse -in dhparam.pem"),
-    "dh_generator": (generator_number, "leave it out: openssl's is 2"),
+URL = (  # http on this computer only
+    r"(?a)(https://[\w.-]+|http://(localhost|127(\.\d+){3}|\[::1\]))(:\d{1,5})?(/[\w.~-]+)*/?",
+    "a URL like https://host/path",
+)
+WORD = ("[!-~]+", "plain ASCII without spaces")
+PATH = (r"(?!.*-----BEGIN)[^\0-\x1f\ud800-\udfff]{1,250}", "a path; a backslash is written twice")
+HEX = (r"(0[xX])?[\s:]*[0-9a-fA-F][0-9a-fA-F\s:]*", "a number in hex")
+NUMBER = (r"[2-9]|[1-9]\d+", "a whole number from 2 on")
+OPTIONAL = {"base_url": "https://api.ibkr.com/v1/api", "dh_generator": 2}
+FIELDS: dict[str, tuple[tuple[str, str], Callable[[str, Any], tuple[Any, str]], str]] = {
+    "base_url": (URL, lambda url, _: (url.removesuffix("/"), url), "leave it out for IBKR's own"),
+    "realm": (WORD, plain_text, "limited_poa, or test_realm for the consumer TESTCONS"),
+    "consumer_key": (WORD, plain_text, "copy the nine characters saved in the self-service portal"),
+    "signature_key_fp": (PATH, private_key, "give the path of private_signature.pem"),
+    "encryption_key_fp": (PATH, private_key, "give the path of private_encryption.pem"),
+    "access_token": (WORD, plain_text, "copy it from the page that generated it"),
+    "access_token_secret": (WORD, decrypted_secret, "copy all of it from where it was generated"),
+    "dh_prime": (HEX, prime_number, "copy what this prints: openssl asn1parse -in dhparam.pem"),
+    "dh_generator": (NUMBER, lambda text, _: (int(text), text), "leave it out: openssl's is 2"),
 }
 
 
-def field_text(values: dict[str, Any], name: str) -> str:
+def field_text(values: dict[str, Any], name: str, pattern: str, form: str) -> str:
     value, kind = values.get(name, ""), type(OPTIONAL.get(name, ""))
     if type(value) is not kind:
         raise Wrong("not a text in quotes" if kind is str else "not a whole number")
-    if re.match(r"(your|path-to|generated)-|\s*$", str(value)):
+    text = str(value).strip()
+    if re.match("(your|path-to|generated)-|$", text):
         raise Wrong("not filled in")
-    return str(value).strip()
+    if not re.fullmatch(pattern, text):
+        raise Wrong(f"not {form}")
+    return text
 
 
-def warnings(
-    values: dict[str, Any], folder: str, found: dict[str, Any]
-) -> Iterator[tuple[str, str, str]]:
+def warnings(values: dict[str, Any], found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Point out what can be right, but seldom is: field, message and hint."""
-    consumer, key = found.get("consumer_key", "TESTCONS"), found.get("signature_key_fp")
+    consumer, key = found.get("consumer_key"), found.get("signature_key_fp")
     realm = "test_realm" if consumer == "TESTCONS" else "limited_poa"
-    if "consumer_key" in found and found.get("realm", realm) != realm:
-        yield "realm", "does not fit the consumer key", FIELDS["realm"][1]
-    if not re.fullmatch("[A-Z0-9]{9}|TESTCONS", consumer):
+    if consumer and found.get("realm", realm) != realm:
+        yield "realm", "does not fit the consumer key", FIELDS["realm"][2]
+    if consumer and not re.fullmatch("[A-Z0-9]{9}|TESTCONS", consumer):
         hint = "the portal stores it in capitals; its case matters"
         yield "consumer_key", "not nine capitals or digits", hint
     if key is not None and key == found.get("encryption_key_fp"):
         yield "signature_key_fp", "also the encryption key", "make two keys"
-    for name in sorted({"signature_key_fp", "encryption_key_fp"} & found.keys()):
-        path = os.path.join(folder, os.path.expanduser(values[name].strip()))
-        if os.name == "posix" and os.stat(path).st_mode & 0o077:
-            yield name, "others may read the file", f"chmod 600 {path}"
+    for name in ("signature_key_fp", "encryption_key_fp"):
+        if name in found and os.name == "posix" and os.stat(values[name]).st_mode & 0o077:
+            yield name, "others may read the file", f"chmod 600 {values[name]}"
     for name in sorted(values.keys() - FIELDS.keys()):
         close = difflib.get_close_matches(name, FIELDS)
         yield name, "unknown field", f"did you mean {close[0]}?" if close else "it is ignored"
 
 
-def load_config(path: str, console: Console, show: bool) -> dict[str, Any] | None:
-    """Read forgivingly, judge strictly: complain of all that is wrong, or return the values."""
+def load_config(path: str, console: Console, show: bool) -> dict[str, Any]:
+    """Read forgivingly, judge strictly: return what is right, and complain of all that is not."""
     try:
         values = {**OPTIONAL, **json.loads(read_file(path), strict=False)}
-    except Wrong as problem:
-        console.error(str(problem), problem.hint)
-        return None
     except (ValueError, TypeError, RecursionError) as error:
-        where = f": {error}" if isinstance(error, ValueError) else ""
         hint = "look there, and at the line before; in a path, write a backslash twice"
-        console.error(f"{path}: not a JSON object{where}", hint)
-        return None
-    console.hide(*(str(values.get(name)) for name in ("access_token", "access_token_secret")))
-    folder = os.path.dirname(path)
+        raise Wrong(f"{path}: not a JSON object: {error}", hint) from None
+    for name in ("access_token", "access_token_secret"):
+        console.hide(str(values.get(name)).strip())
     found: dict[str, Any] = {}
-    for name, (check, hint) in FIELDS.items():
+    for name, (form, check, hint) in FIELDS.items():
         try:
-            found[name], remark = check(field_text(values, name), folder, found)
+            text = field_text(values, name, *form)
+            if form is PATH:
+                text = values[name] = os.path.join(os.path.dirname(path), os.path.expanduser(text))
+            found[name], remark = check(text, found)
         except Wrong as problem:
-            console.error(f"{path}: {name}: {problem}", problem.hint or hint)
+            console.complain("error", f"{path}: {name}: {problem}", problem.hint or hint)
         else:
             if show:
                 console.say(f"  ok  {name:<20} {remark}")
-    for name, message, hint in warnings(values, folder, found):
-        console.warn(f"{path}: {name}: {message}", hint)
-    if len(found) < len(FIELDS):
-        return None
-    console.hide(found["access_token"], found["access_token_secret"])
+    for name, message, hint in warnings(values, found):
+        console.complain("warning", f"{path}: {name}: {message}", hint)
+    console.hide(found.get("access_token_secret", b""))
     return found
 
 
 def objects(value: Any) -> list[dict[str, Any]]:
     """Return the objects of what should be a list of them."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def body(response: requests.Response) -> str:
-    return response.content.decode("utf-8", "replace")
-
-
-def words(response: requests.Response, console: Console) -> str:
-    """Return what the server says is wrong: its `error` field, or the beginning of its text."""
-    if response.is_redirect:
-        return console.mask(f"to {response.headers['Location']}")[:200]
-    try:
-        said = console.mask(str(oauth.read_json(response)["error"]))
-    except (AnswerError, LookupError, TypeError):
-        said = re.sub("<[^<>]*>", " ", console.mask(body(response))[:2000])
-    return " ".join(said.split())[:200]
-
-
-def clock_offset(response: requests.Response) -> float:
-    """Return the seconds by which the server's clock is ahead of this one, 0 if it shows none."""
-    try:
-        return parsedate_to_datetime(response.headers["Date"]).timestamp() - time()
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return 0
 
 
 def ready(session: dict[str, Any]) -> bool:
@@ -350,17 +296,29 @@ class Demo:
     def show(self, response: requests.Response, **_: object) -> None:
         """Print a line about an answer, all of it with --verbose, and a clock that is off."""
         self.console.hide(*(cookie.value or "" for cookie in response.cookies))
-        path = urlsplit(response.url).path.removeprefix(urlsplit(self.base_url).path)
-        title, seconds = f"{response.request.method} {path}", response.elapsed.total_seconds()
-        self.console.say(f"  {title:<50} {response.status_code} {seconds * 1000:>7,.0f} ms")
+        response.encoding = "utf-8"
+        milliseconds = response.elapsed.total_seconds() * 1000
+        self.console.say(f"  {self.doing:<50} {response.status_code} {milliseconds:>7,.0f} ms")
         if self.options.verbose:
-            for line in self.console.mask(body(response)).splitlines():
+            for line in self.console.mask(response.text).splitlines():
                 self.console.say(f"    < {line}")
-        offset = clock_offset(response)
-        if abs(offset) > 30 and self.session.auth is None:
-            side = "behind" if offset > 0 else "ahead of"
-            message = f"this computer's clock is {abs(offset):,.0f} s {side} the server's"
-            self.console.warn(message, "set the clock: signatures carry the time")
+        with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):  # no date in it
+            offset = parsedate_to_datetime(response.headers["Date"]).timestamp() - time()
+            if abs(offset) > 30 and self.session.auth is None:
+                side = "behind" if offset > 0 else "ahead of"
+                message = f"this computer's clock is {abs(offset):,.0f} s {side} the server's"
+                hint = "set the clock: signatures carry the time"
+                self.console.complain("warning", message, hint)
+
+    def words(self, response: requests.Response) -> str:
+        """Return what the server says is wrong: its `error` field, or the beginning of its text."""
+        try:
+            said = str(oauth.read_json(response)["error"])
+        except (AnswerError, LookupError, TypeError):
+            said = re.sub("<[^<>]*>", " ", response.text)
+        if response.is_redirect:
+            said = f"to {response.headers['Location']}"
+        return " ".join(self.console.mask(said).split())[:200]
 
     def send(self, method: str, path: str, **arguments: Any) -> requests.Response:
         if self.console.interrupted:  # and somebody has swallowed the exception
@@ -396,11 +354,10 @@ class Demo:
             if error.response is not None:
                 if error.response.is_redirect:
                     self.show(error.response)  # oauth.py refused it before anybody else saw it
-                said = words(error.response, self.console)
+                said = self.words(error.response)
                 message += f": {said}" if said else ""
                 failure = f"{error.response.status_code} {self.doing.split()[1]} {said}"
-                if error.response.status_code == requests.codes.too_many_requests:
-                    self.console.stopped = True
+                self.console.stopped |= error.response.status_code == 429
         except (OSError, ValueError) as error:  # of requests, and what it lets through
             cause: BaseException = error
             while cause.__context__ is not None:
@@ -408,7 +365,7 @@ class Demo:
             message, hint, failure = f"no complete answer: {cause}", "", type(error).__name__
         if failure:
             hint = next(HELP[pattern] for pattern in HELP if re.search(pattern, failure))
-        self.console.error(f"{self.doing}: {message}", hint)
+        self.console.complain("error", f"{self.doing}: {message}", hint)
         return None
 
     def log_in(self, credentials: oauth.Credentials) -> None:
@@ -416,7 +373,7 @@ class Demo:
         token = oauth.request_live_session_token(self.session, self.base_url, credentials)
         self.console.hide(token.token)
         self.session.auth = oauth.OAuth1(credentials, token.token)
-        self.console.rows(["valid until", f"{token.expires:%Y-%m-%d %H:%M:%S} UTC"])
+        self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
     def open_brokerage_session(self) -> bool:
         """Return whether it was refused, which may change."""
@@ -424,7 +381,7 @@ class Demo:
         answer = self.call("POST", "/iserver/auth/ssodh/init", dict, json=wish)
         refused = answer.get("passed") is False
         waiting = "refused for now" if refused else "settling, asked again for the quote"
-        self.console.rows(["state", "ready" if ready(answer) else waiting])
+        self.console.say(f"    state  {'ready' if ready(answer) else waiting}")
         return refused
 
     def listing(self, path: str, kind: type, keys: Sequence[str]) -> list[dict[str, Any]]:
@@ -436,36 +393,33 @@ class Demo:
 
     def accounts(self) -> str:
         """Return the id of the first account."""
-        accounts = self.listing("/portfolio/accounts", list, ACCOUNT)
-        for name in (account.get("accountId") for account in accounts):
+        for account in self.listing("/portfolio/accounts", list, ("accountId", "type", "currency")):
+            name = account.get("accountId")
             if isinstance(name, str) and name.strip("."):  # ".." leads elsewhere, however encoded
                 return name
         raise AnswerError("no account in the answer", "ask IBKR for access to one")
 
     def summary(self, path: str) -> None:
         answer = self.call("GET", f"{path}/summary", dict)
-        rows = []
-        for key in SUMMARY:
-            item = answer.get(key)
-            item = item if isinstance(item, dict) and not item.get("isNull") else {}
-            rows.append([key, item.get("amount"), item.get("currency")])
-        self.console.rows(*rows)
+        items = [{"name": key, **item} for key in SUMMARY for item in objects([answer.get(key)])]
+        known = [item for item in items if not item.get("isNull")]
+        self.console.table(("name", "amount", "currency"), known)
 
-    def stock(self) -> int:
+    def stock(self) -> str:
         """Return the contract id of the symbol's first listing, in the US if there is one."""
         symbol = self.options.symbol
         answer = self.call("GET", "/trsrv/stocks", dict, params={"symbols": symbol})
         listings = [
-            (contract.get("isUS") is not True, company.get("name"), contract.get("exchange"), conid)
+            {**company, **contract, "conid": str(conid)}
             for company in objects(answer.get(symbol))
             for contract in objects(company.get("contracts"))
             if type(conid := contract.get("conid")) is int and conid > 0
         ]
         if not listings:
             raise AnswerError(f"no stock has the symbol {symbol}", "try another --symbol")
-        _, name, exchange, conid = min(listings, key=lambda listing: listing[0])
-        self.console.rows([name, exchange, f"conid {conid}"])
-        return conid
+        listings.sort(key=lambda listing: listing.get("isUS") is not True)
+        self.console.table(("name", "exchange", "conid"), listings)
+        return str(listings[0]["conid"])
 
     def brokerage_ready(self, refused: bool) -> bool:
         """Wait for the brokerage session; False if another one is in its place."""
@@ -478,16 +432,14 @@ class Demo:
             return False
         raise AnswerError("the brokerage session is not ready", "run the demo again in a minute")
 
-    def quote(self, conid: int, refused: bool | None) -> None:
-        if refused is None:
-            self.console.say("    left out: it needs the brokerage session")
-        elif self.brokerage_ready(refused) and self.call("GET", "/iserver/accounts", dict):
+    def quote(self, conid: str, refused: bool) -> None:
+        if self.brokerage_ready(refused) and self.call("GET", "/iserver/accounts", dict):
             data = self.snapshot(conid)
             last = data.get("31", "-")
             remark = {"C": " (previous close)", "H": " (halted)"}.get(last[0], "")
             self.console.say(f"    last  {last.lstrip('CH')}{remark}")
-            for name, price, size in (("bid", "84", "88"), ("ask", "86", "85")):
-                self.console.say(f"    {name}   {data.get(price, '-')} x {data.get(size, '-')}")
+            self.console.say(f"    bid   {data.get('84', '-')} x {data.get('88', '-')}")
+            self.console.say(f"    ask   {data.get('86', '-')} x {data.get('85', '-')}")
             self.console.say(f"    data  {QUALITY.get(data.get('6509', '-')[0], 'unknown')}")
         elif self.options.compete:
             raise AnswerError("the brokerage session is refused", "log out elsewhere, then wait")
@@ -495,16 +447,16 @@ class Demo:
             self.console.say("    left out: another session of this username has the market data;")
             self.console.say("    --compete takes it over, and logs out its TWS or IBKR Mobile")
 
-    def snapshot(self, conid: int) -> dict[str, str]:
+    def snapshot(self, conid: str) -> dict[str, str]:
         """Poll for a quote: the first answer only subscribes."""
-        params = {"conids": str(conid), "fields": "31,84,85,86,88,6509"}
+        params = {"conids": conid, "fields": "31,84,85,86,88,6509"}
         for attempt in range(8):
             sleep(POLL if attempt else 0)
             answer = self.call("GET", "/iserver/marketdata/snapshot", list, params=params)
             for item in objects(answer):
                 data = {k: v for k, v in item.items() if isinstance(v, str) and v not in ("", "-1")}
                 priced = "31" in data or {"84", "86"} <= data.keys()
-                if item.get("conid") == conid and (priced or data.get("6509", "")[:1] == "N"):
+                if str(item.get("conid")) == conid and (priced or data.get("6509", "")[:1] == "N"):
                     return data
         raise AnswerError("no price after 8 questions", "try while the market is open")
 
@@ -517,12 +469,13 @@ class Demo:
         account = self.step("Accounts", self.accounts)
         if account is not None:
             path = "/portfolio/" + quote(account, safe="", errors="replace")
-            self.step(f"Summary of {cell(account)}", self.summary, path)
-            self.step(f"Ledger of {cell(account)}", self.listing, f"{path}/ledger", dict, LEDGER)
-            title = f"Positions of {cell(account)}"
-            self.step(title, self.listing, f"{path}/positions/0", list, POSITION)
+            self.step(f"Summary of {account}", self.summary, path)
+            self.step(f"Ledger of {account}", self.listing, f"{path}/ledger", dict, LEDGER)
+            self.step(
+                f"Positions of {account}", self.listing, f"{path}/positions/0", list, POSITION
+            )
         conid = self.step(f"Stock {self.options.symbol}", self.stock)
-        if conid is not None:
+        if conid is not None and refused is not None:
             self.step(f"Quote of {self.options.symbol}", self.quote, conid, refused)
 
     def log_out(self) -> None:
@@ -554,22 +507,10 @@ def command_line(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def credentials_from(config: dict[str, Any]) -> oauth.Credentials:
-    return oauth.Credentials(
-        realm=config["realm"],
-        consumer_key=config["consumer_key"],
-        access_token=config["access_token"],
-        access_token_secret=config["access_token_secret"],
-        signature_key=config["signature_key_fp"],
-        dh_prime=config["dh_prime"],
-        dh_generator=config["dh_generator"],
-    )
-
-
 def run(options: argparse.Namespace, console: Console) -> int:
     """Return the exit status: 0 all well, 1 something failed, 2 nothing was sent."""
     config = load_config(options.config, console, options.check)
-    if config is None:
+    if len(config) < len(FIELDS):
         return 2
     if options.check:
         console.say("no errors; nothing was sent")
@@ -580,12 +521,14 @@ def run(options: argparse.Namespace, console: Console) -> int:
     console.say(f"host      {urlsplit(config['base_url']).netloc}")
     oauth.log.handlers = [console]
     oauth.log.setLevel(logging.DEBUG if options.verbose else logging.WARNING)
-    demo = Demo(config["base_url"], options, console)
+    demo = Demo(config.pop("base_url"), options, console)
+    config["signature_key"] = config.pop("signature_key_fp")
+    del config["encryption_key_fp"]  # it decrypted the secret, and is done
     try:
-        demo.run(credentials_from(config))
+        demo.run(oauth.Credentials(**config))
         on_interruption(signal.SIG_IGN)  # here and not later: the logout must not be cut off
     except KeyboardInterrupt:  # which may have left a lock in the connection pool locked for good
-        demo.session.mount(config["base_url"], HTTPAdapter())
+        demo.session.mount(demo.base_url, HTTPAdapter())
         raise
     finally:
         demo.log_out()
@@ -604,6 +547,9 @@ def main(arguments: list[str] | None = None) -> int:
     on_interruption(interrupt)
     try:
         return run(command_line(arguments), console)
+    except Wrong as problem:
+        console.complain("error", str(problem), problem.hint)
+        return 2
     except KeyboardInterrupt:
         console.say("interrupted", error=True)
         return 130

@@ -176,10 +176,14 @@ def test_a_cell_shows_texts_and_numbers_for_people(value: Any, text: str) -> Non
     assert demo.cell(value) == text
 
 
-def test_rows_are_aligned_and_cells_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    demo.Console().rows(["a", "long", 1], ["bbb", "c" * 41, 1000.5])
-    out = capsys.readouterr().out
-    assert out == f"    a    {'long':>40}      1.00\n    bbb  {'c' * 40}  1,000.50\n"
+def test_a_table_is_aligned_and_its_cells_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    items = [{"a": "bbb", "b": "c" * 41, "d": 1000.5}, {"b": "long", "d": 1, "e": "unasked"}]
+    demo.Console().table(("a", "b", "d"), items)
+    assert capsys.readouterr().out.splitlines() == [
+        f"    2 of 2  {'b':>40}         d",
+        f"    bbb     {'c' * 40}  1,000.50",
+        f"    -       {'long':>40}      1.00",
+    ]
 
 
 @pytest.mark.parametrize(("count", "title"), [(0, "0 of 0"), (10, "10 of 10"), (11, "10 of 11")])
@@ -233,7 +237,7 @@ def test_the_check_fails_when_nobody_reads_it(
 def test_a_full_disk_is_one_error(server: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     with open("/dev/full", "w", encoding="ascii") as full, contextlib.redirect_stdout(full):
         assert demo.main([str(server.config_path)]) == 1
-    expected = f"error: cannot write: {os.strerror(errno.ENOSPC)}\nhint: make room for the output\n"
+    expected = f"error: cannot write: {os.strerror(errno.ENOSPC)}\nhint: make room for it\n"
     assert capsys.readouterr().err == expected
 
 

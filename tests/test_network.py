@@ -357,7 +357,7 @@ def test_a_time_out_in_one_step_lets_the_others_print(
     assert result.status == 1
     assert re.match("error: GET /portfolio/DU0001234/ledger: .*timed out\nhint: ", result.err)
     assert result.err.count("\n") == 2
-    for figure in ("1,339,037.20", "SPY DEC2026 600 C", "conid 265598", "231.48 x 400"):
+    for figure in ("1,339,037.20", "SPY DEC2026 600 C", "NASDAQ     265598", "231.48 x 400"):
         assert figure in result.out
     assert sandbox.logged_out
 

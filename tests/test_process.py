@@ -222,9 +222,7 @@ def test_a_full_disk_ends_the_run(server: Sandbox) -> None:
             process = start_demo(server.config_path, *options, stdout=full)
             status, _, err = finish(process, server)
             assert status == 1
-            assert err == (
-                "error: cannot write: No space left on device\nhint: make room for the output\n"
-            )
+            assert err == ("error: cannot write: No space left on device\nhint: make room for it\n")
     assert server.requests == []
 
 
