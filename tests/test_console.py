@@ -83,21 +83,20 @@ def test_the_arguments_are_taken(arguments: list[str], expected: tuple[object, .
     assert taken == expected
 
 
-@pytest.mark.parametrize("symbol", ["", "A" * 21, "A,B", "A&B", "A/B", "\u00c4", "A\n"])
-def test_what_is_no_symbol_is_refused(capsys: pytest.CaptureFixture[str], symbol: str) -> None:
-    with pytest.raises(SystemExit) as caught:
-        demo.command_line(["--symbol", symbol])
-    assert caught.value.code == 2
-    assert capsys.readouterr().err.endswith(" error: --symbol: not the symbol of a stock\n")
-
-
 # Masking
 
 
 def test_what_is_hidden_is_replaced_by_three_asterisks_in_every_form() -> None:
     console = demo.Console()
     console.hide("abc/def+", b"\xff\xfe\xfd\x00\x01\x02")
-    for text in ("abc/def+", "abc%2Fdef%2B", "fffefd000102", "//79AAEC", "%2F%2F79AAEC"):
+    for text in (
+        "abc/def+",
+        "abc%2Fdef%2B",
+        "fffefd000102",
+        "//79AAEC",
+        "%2F%2F79AAEC",
+        r"\/\/79AAEC",
+    ):
         assert console.mask(f"<{text}>") == "<***>"
     assert console.mask("abc/def") == "abc/def"
 
@@ -244,7 +243,7 @@ def test_a_full_disk_is_one_error(server: Sandbox, capsys: pytest.CaptureFixture
 # Ctrl-C; more of it in test_process.py
 
 
-@pytest.mark.parametrize("pause", range(1, 15))
+@pytest.mark.parametrize("pause", range(1, 12))
 def test_an_interruption_in_any_pause_logs_out(
     server: Sandbox,
     capsys: pytest.CaptureFixture[str],
@@ -275,7 +274,7 @@ def test_an_interruption_that_somebody_swallowed_ends_the_run_before_the_next_re
 
     monkeypatch.setattr(demo, "sleep", sleep)
     assert demo.main([str(server.config_path)]) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    assert capsys.readouterr().err == ""
     assert len(server.requests) == 5  # that pause's, and the logout
     assert server.logged_out
 
@@ -304,6 +303,6 @@ def test_every_call_is_preceded_by_a_pause_and_a_question_asked_again_by_a_longe
     monkeypatch.setattr(demo, "sleep", pauses.append)
     assert demo.main([str(server.config_path)]) == 0
     asked_again = [pause for pause in pauses if pause == 1]
-    assert pauses.count(0.11) == len(server.requests) - 1  # the token request is the first
+    assert len(pauses) == len(server.requests) - 1  # the token request is the first
     assert len(asked_again) == 2  # the status, the snapshot
-    assert set(pauses) == {0.11, 0, 1}
+    assert set(pauses) == {0.11, 1}

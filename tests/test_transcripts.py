@@ -46,7 +46,7 @@ def without_chance(text: str, sandbox: Sandbox) -> str:
     text = re.sub(
         r"(oauth_timestamp(?:%3D|=)|live_session_token_expiration\":)\d+", r"\1<time>", text
     )
-    return re.sub(r"\b(599|600|601) s behind", "600 s behind", text)
+    return re.sub(r"\b(599|600|601) s off", "600 s off", text)
 
 
 def transcript(result: Result, options: list[str], sandbox: Sandbox) -> str:
