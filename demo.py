@@ -324,6 +324,8 @@ class Demo:
         except oauth.OAuthError as error:
             message, hint = f"{self.doing}: {error}", error.hint
             if error.response is not None:
+                if error.response.is_redirect:  # which was refused before `show` saw it
+                    self.show(error.response)
                 message += f": {self.words(error.response) or 'nothing more said'}"
                 self.console.stopped |= error.response.status_code == 429
         except (OSError, ValueError) as error:  # of requests, and what it lets through
