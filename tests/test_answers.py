@@ -688,6 +688,7 @@ def test_data_of_a_quality_that_nobody_knows_is_called_unknown(
         ("", ""),
         ("Tue, 14 Nov 99999 22:13:10 GMT", ""),
         ("Mon, 99 Foo 99999 99:99:99 +9999", ""),
+        ("Tue, 14 Nov 2023 22:13:10 +99999999999999", ""),
         (None, ""),
     ],
 )
