@@ -717,6 +717,19 @@ def test_a_clock_that_is_off_is_pointed_out_once(
     assert run(sandbox)[::2] == (0, warning + hint if said and route == TOKEN else "")
 
 
+def test_a_failure_does_not_undo_a_stop() -> None:
+    console = demo.Console()
+
+    def fail() -> None:
+        console.stopped = True  # as when nobody reads the output any more
+        response = requests.Response()
+        response.status_code = 500
+        raise oauth.AnswerError("HTTP 500", response=response)
+
+    demo.Demo("https://h/v1/api", demo.command_line([]), console).step("Step", fail)
+    assert console.stopped
+
+
 def test_the_line_of_an_answer_shows_how_long_it_took(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

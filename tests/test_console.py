@@ -261,7 +261,9 @@ def test_an_interruption_in_any_pause_logs_out(
     assert demo.main([str(server.config_path)]) == 130
     assert capsys.readouterr().err == "interrupted\n"
     assert server.logged_out
-    assert [request.path for request in server.requests].count("/logout") == 1
+    *requests, logout = server.requests
+    assert logout.path == "/logout"
+    assert logout.connection not in {request.connection for request in requests}
 
 
 def test_an_interruption_that_somebody_swallowed_ends_the_run_before_the_next_request(
