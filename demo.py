@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from time import sleep, time
 from typing import Any, Callable
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 from Crypto.PublicKey import RSA
@@ -197,7 +197,7 @@ FIELDS: dict[str, tuple[str, Callable[[str, Any], tuple[Any, str]] | None, str]]
     "consumer_key": (WORD, None, "copy its nine characters from the self-service portal"),
     "signature_key_fp": (PATH, private_key, PEM_FILE.format("signature")),
     "encryption_key_fp": (PATH, private_key, PEM_FILE.format("encryption")),
-    "access_token": (WORD, lambda text, _: (text, f"{len(text)} characters"), "copy all of it"),
+    "access_token": (WORD, None, "copy all of it from where it was generated"),
     "access_token_secret": (WORD, decrypted_secret, "copy all of it from where it was generated"),
     "dh_prime": (HEX, prime_number, "copy what this prints: openssl asn1parse -in dhparam.pem"),
     "dh_generator": (NUMBER, lambda text, _: (int(text), text), "leave it out: openssl's is 2"),
@@ -235,8 +235,8 @@ def warnings(values: dict[str, Any], found: dict[str, Any]) -> Iterator[tuple[st
             yield name, "others may read the file", f"chmod 600 {values[name]}"
 
 
-def load_config(path: str, console: Console) -> dict[str, Any]:
-    """Read forgivingly, judge strictly: print and return what is right, complain of the rest."""
+def load_config(path: str, console: Console, show: bool) -> dict[str, Any]:
+    """Read forgivingly, judge strictly: return what is right, complain of all the rest."""
     try:
         values = {**OPTIONAL, **json.loads(read_file(path), strict=False)}
     except (ValueError, TypeError, RecursionError) as error:
@@ -250,8 +250,9 @@ def load_config(path: str, console: Console) -> dict[str, Any]:
             text = field_text(values, name, pattern)
             if check is private_key:
                 text = values[name] = os.path.join(os.path.dirname(path), os.path.expanduser(text))
-            found[name], remark = check(text, found) if check else (text, text)
-            console.say(f"  ok  {name:<20} {remark}")
+            found[name], remark = check(text, found) if check else (text, f"{len(text)} characters")
+            if show:
+                console.say(f"  ok  {name:<20} {remark}")
         except CredentialsError as problem:
             console.complain("error", f"{path}: {name}: {problem}", problem.hint or hint)
     for name, message, hint in warnings(values, found):
@@ -463,13 +464,16 @@ def command_line(arguments: list[str] | None) -> argparse.Namespace:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Return the exit status: 0 all well, 1 something failed, 2 nothing was sent."""
-    console.say(f"Config {options.config}")
-    config = load_config(options.config, console)
+    config = load_config(options.config, console, options.check)
     if len(config) < len(FIELDS):
         return 2
     if options.check:
         console.say("no errors; nothing was sent")
         return console.status
+    console.say(f"config    {options.config}")
+    console.say(f"realm     {config['realm']}")
+    console.say(f"consumer  {config['consumer_key']}")
+    console.say(f"host      {urlsplit(config['base_url']).netloc}")
     oauth.log.handlers = [console]
     oauth.log.setLevel(logging.DEBUG if options.verbose else logging.WARNING)
     demo = Demo(config.pop("base_url"), options, console)

@@ -176,7 +176,7 @@ def diffie_hellman_shared_secret(prime: int, exponent: int, response: str) -> by
 
     `response` is the server's B in hex. The form is the shortest big-endian one whose top bit, the
     sign, is 0: 0x7f gives 7f, 0xff gives 00 ff (IBKR-guide). Without that 00 up to half of all
-    log-ins fail, at random.
+    log-ins fail.
 
     Raises AnswerError unless 2 <= B <= prime - 2: from any other B, anybody can guess K.
     """

@@ -1031,8 +1031,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             sandbox.stopping.wait(answer.delay)
         self._send(answer)
 
-    # http.server calls "do_" and the method as it came
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "")
