@@ -1,264 +1,281 @@
 """Demo of Interactive Brokers' (IBKR) Client Portal API with first-party OAuth 1.0a.
 
 Checks a config, logs in, calls a handful of read-only endpoints, prints what they answer, and
-logs out. How the signing works is in oauth.py.
+logs out. How the signing works is in oauth.py, what is checked beforehand in keys/check.py.
 """
 
 from __future__ import annotations
-
-import os
-import signal
-import sys
-
-if __name__ == "__main__":  # for a Ctrl-C while the imports below run
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 import argparse
 import base64
 import contextlib
 import difflib
-import hashlib
+import html
 import json
 import logging
+import math
+import os
 import re
+import signal
+import sys
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from time import sleep, time
-from typing import Any, Callable
-from urllib.parse import quote, urlsplit
+from time import monotonic, sleep, time
+from typing import Any, Callable, TypeVar
+from urllib.parse import quote, unquote, urlsplit
 
 import requests
-from Crypto.PublicKey import RSA
-from requests.adapters import HTTPAdapter
 
 import oauth
-from oauth import AnswerError, CredentialsError
+from keys import check
 
-CONFIG = "test-config.json"  # path to your app config, seen from the folder of this file
-PAUSE = 0.11  # seconds before each call: IBKR bars an address for more than ten in a second
-POLL = 1.0  # seconds before asking again for what is not ready yet
+# In place of this, put the path of your own config: r"path-to-your-app-config". A relative one
+# begins at the folder of this file; "~" is your home; keep the r, and a \ needs no doubling.
+CONFIG = r"test-config.json"
 
-LATER = "try later; with -v the demo shows every answer whole"
-HELP = {  # what helps with an error better than the hint that it has; the first match counts
-    "/oauth/.*HTTP 401.*invalid consumer": "check its nine characters and their case; a new key"
-    " takes a day or a weekend; paper and live have keys of their own",
-    "/oauth/.*HTTP 401.*LST failed": "generate the token again and copy both values",
-    "/oauth/.*HTTP 401": "access token, realm, signature key or this computer's clock may be wrong",
-    " /iserver/.*HTTP 401": "another session took over: close TWS and Mobile, or use --compete",
-    "/portfolio/.*/.*HTTP 401": "the account is not this session's; nothing is wrong with the keys",
-    "HTTP 401": "the live session token is not accepted any more: run the demo again",
-    "no bridge|query /accounts": "the brokerage session is not ready: try again in a minute",
-    "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
-    "HTTP 403": "this address is blocked: try without a VPN, or from another network",
-    "HTTP 410": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
-    "HTTP 429": "too many requests: wait 15 minutes, each try before prolongs the ban",
-    "HTTP 503": "IBKR is slow or in maintenance (midnight, Saturday evening, New York): try later",
-    " SSLError": "check base_url; your own proxy's certificate belongs into REQUESTS_CA_BUNDLE",
-    "HTTP 407| ProxyError": "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
-    "HTTP 404| Connect": "check the network, and base_url in the config",
-}
+PACE = 0.11  # seconds from the start of a request to the next: IBKR bars whoever sends 11 in one
+ANSWER_SECONDS = 30.0  # for one answer, to its last byte
+LOGOUT_SECONDS = 10.0  # for the logout, with its second try
+STATUS_SECONDS = 10  # to ask, once a second, whether the brokerage session is up
+QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
+
+T = TypeVar("T")
+
+
+class Problem(Exception):
+    """What a step has to say when an answer is of no use, and what helps."""
+
+    def __init__(self, message: str, *hints: str) -> None:
+        super().__init__(message)
+        self.hints = hints
+
+
+class Stop(Exception):
+    """Nothing but the logout may follow."""
+
+
+class OutOfTime(Exception):
+    """An answer took too long. No OSError, which `requests` would take for one of its own."""
+
+
+class OutputClosed(Exception):
+    """Nobody reads the output any more."""
+
+
+SENDING = (oauth.OAuthError, requests.RequestException, OSError, ValueError)
+"""What a request raises: ours, those of `requests`, and those that leak through it."""
+
+
+# The steps
+
+
+class Demo:
+    """The story: one method for each endpoint, with its request and what is shown of the answer."""
+
+    def __init__(
+        self, client: Client, console: Console, report: check.Report, options: argparse.Namespace
+    ) -> None:
+        self.client = client
+        self.console = console
+        self.report = report
+        self.compete: bool = options.compete
+        self.symbol: str = options.symbol
+        self.wanted_account: str | None = options.account
+        self.brokerage = "none"  # then "settling", "ready", or "refused"
+
+    def run(self, credentials: oauth.Credentials) -> None:
+        """Go through all steps but the logout. One that fails does not stop the others."""
+        logged_in = self.step("Live session token", self.log_in, credentials)
+        if not logged_in:
+            return
+        self.step("Brokerage session", self.brokerage_session)
+        account = self.step("Accounts", self.accounts)
+        if account:
+            self.step(f"Summary of {account}", self.summary, account)
+            self.step(f"Ledger of {account}", self.ledger, account)
+            self.step(f"Positions of {account}", self.positions, account)
+        conid = self.step(f"Stock {self.symbol}", self.stock)
+        if conid:
+            self.step(f"Quote of {self.symbol}", self.quote, conid)
+            self.step(f"Daily bars of {self.symbol}", self.history, conid)
+
+    def step(self, title: str, action: Callable[..., T], *values: object) -> T | None:
+        """Run one step under its heading, and return its result, None if it failed."""
+        self.console.say()
+        self.console.say(title)
+        try:
+            return action(*values)
+        except (*SENDING, Problem, OutOfTime) as error:
+            message, hints = explain(error, self.client, self.report)
+            self.console.error(message, *hints)
+            if isinstance(error, OutOfTime) or self.client.status == 429:
+                raise Stop from None
+            return None
+
+    def log_in(self, credentials: oauth.Credentials) -> bool:
+        token = self.client.log_in(credentials)
+        self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
+        return True
+
+    def brokerage_session(self) -> None:
+        """Ask for the brokerage session, which opens /iserver. It may come up a little later."""
+        wish = {"publish": True, "compete": self.compete}
+        answer = self.client.post("/iserver/auth/ssodh/init", dict, wish)
+        self.judge_session(answer)
+
+    def judge_session(self, answer: dict[str, Any]) -> None:
+        """Keep what init or status says of the brokerage session; say it if it is refused."""
+        self.brokerage = session_state(answer)
+        reason = answer.get("fail") or answer.get("message")
+        if self.brokerage == "taken":
+            self.brokerage = "refused"
+            close = "close TWS, IBKR Mobile and Client Portal of this username, and run again"
+            taken = "another session of this username holds the brokerage session"
+            if self.compete:
+                raise Problem(f"{taken}, in spite of --compete", close)
+            instead = "or run with --compete, which logs them out"
+            self.console.warning(taken, close, instead)
+        elif isinstance(reason, str) and reason:
+            if self.brokerage != "ready":
+                self.brokerage = "refused"
+            raise Problem(f"IBKR says of the brokerage session: {reason[:200]}", LATER)
+
+    def accounts(self) -> str:
+        """Return the id of the account to show: the one asked for, or the first, but no group."""
+        answer = self.client.get("/portfolio/accounts", list)
+        self.console.table(("accountId", "type", "currency"), objects(answer))
+        ids = [account.get("accountId") for account in objects(answer)]
+        names = [name for name in ids if isinstance(name, str) and name.strip(".")]
+        if self.wanted_account and self.wanted_account not in names:
+            raise Problem(f"no account {self.wanted_account}", f"there is {', '.join(names)}")
+        for name in [self.wanted_account] if self.wanted_account else names:
+            if name.lower() != "all":
+                return name
+        raise Problem("no account in the answer", "ask IBKR for access to one")
+
+    def summary(self, account: str) -> None:
+        answer = self.client.get(f"/portfolio/{in_path(account)}/summary", dict)
+        items = []
+        for name in SUMMARY:
+            item = answer.get(name)
+            if isinstance(item, dict) and not item.get("isNull"):
+                items.append({"name": name, **item})
+        self.console.table(("name", "amount", "currency"), items)
+
+    def ledger(self, account: str) -> None:
+        answer = self.client.get(f"/portfolio/{in_path(account)}/ledger", dict)
+        columns = ("currency", "cashbalance", "settledcash", "stockmarketvalue")
+        self.console.table((*columns, "netliquidationvalue"), objects(list(answer.values())))
+
+    def positions(self, account: str) -> None:
+        answer = self.client.get(f"/portfolio/{in_path(account)}/positions/0", list)
+        columns = ("contractDesc", "position", "mktPrice", "mktValue", "unrealizedPnl", "currency")
+        self.console.table(columns, objects(answer))
+
+    def stock(self) -> str:
+        """Return the contract id of the symbol's first listing, in the US if there is one."""
+        answer = self.client.get("/trsrv/stocks", dict, {"symbols": self.symbol})
+        listings = []
+        for company in objects(answer.get(self.symbol)):
+            for contract in objects(company.get("contracts")):
+                if is_conid(contract.get("conid")):
+                    listings.append({**company, **contract, "conid": str(contract["conid"])})
+        if not listings:
+            raise Problem(f"no stock has the symbol {self.symbol}", symbol_hint(self.symbol))
+        listings.sort(key=lambda listing: listing.get("isUS") is not True)
+        self.console.table(("name", "exchange", "conid"), listings)
+        return str(listings[0]["conid"])
+
+    def quote(self, conid: str) -> None:
+        """Wait for the brokerage session, then print last, bid and ask."""
+        if self.brokerage == "settling":
+            self.wait_for_session()
+        if self.brokerage != "ready":
+            self.console.say("    left out: there is no brokerage session")
+            return
+        answer = self.client.get("/iserver/accounts", dict)
+        if not answer.get("accounts"):
+            why = "the username has none, or its brokerage session is not up"
+            raise Problem("no account in the answer", why)
+        data = self.snapshot(conid)
+        if not data:
+            raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
+        self.console.say(f"    last  {last_price(data)}")
+        self.console.say(f"    bid   {data.get(BID, '-')} x {data.get(BID_SIZE, '-')}")
+        self.console.say(f"    ask   {data.get(ASK, '-')} x {data.get(ASK_SIZE, '-')}")
+        self.console.say(f"    data  {availability(data)}")
+
+    def wait_for_session(self) -> None:
+        """Ask once a second until the brokerage session is up or refused."""
+        ends = monotonic() + STATUS_SECONDS
+        for _ in range(STATUS_SECONDS):
+            self.judge_session(self.client.post("/iserver/auth/status", dict))
+            if self.brokerage != "settling":
+                return
+            if monotonic() > ends:
+                break
+            sleep(1)
+        self.brokerage = "refused"
+        raise Problem("the brokerage session is not ready", "try again in a minute")
+
+    def snapshot(self, conid: str) -> dict[str, str]:
+        """Return what there is of a quote: the first answer only subscribes, then it fills up."""
+        fields = (LAST, BID, ASK_SIZE, ASK, BID_SIZE, AVAILABILITY)
+        params = {"conids": conid, "fields": ",".join(fields)}
+        ends = monotonic() + QUOTE_SECONDS
+        data: dict[str, str] = {}
+        for _ in range(2 * QUOTE_SECONDS):
+            answer = self.client.get("/iserver/marketdata/snapshot", list, params)
+            for item in objects(answer):
+                if str(item.get("conid")) == conid:
+                    data.update(present(item, fields))
+            complete = {LAST, BID, ASK, AVAILABILITY} <= data.keys()
+            if complete or monotonic() > ends:
+                break
+            sleep(0.5)
+        return data
+
+    def history(self, conid: str) -> None:
+        """Print the last five daily bars."""
+        if self.brokerage != "ready":
+            self.console.say("    left out: there is no brokerage session")
+            return
+        params = {"conid": conid, "period": "1m", "bar": "1d"}
+        answer = self.client.get("/iserver/marketdata/history", dict, params)
+        bars = objects(answer.get("data"))
+        if not bars:
+            raise Problem("no bars in the answer", LATER)
+        names = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}
+        rows = []
+        for bar in bars[-5:]:
+            row = {name: bar.get(letter) for name, letter in names.items()}
+            rows.append({"date": date_of(bar.get("t")), **row})
+        self.console.table(("date", *names), rows)
+
+    def logged_out(self) -> None:
+        """Say what became of the logout, which is over."""
+        if not self.client.logout_sent:
+            return
+        self.console.say()
+        self.console.say("Logout")
+        self.client.show()
+        if self.client.logout_error is not None:
+            message, hints = explain(self.client.logout_error, self.client, self.report)
+            self.console.error(message, *hints)
+        elif self.client.still_logged_in():
+            hint = "the session ends by itself some minutes after the last request"
+            self.console.warning("POST /logout: IBKR says that it did not log out", hint)
+
+
+# What the steps pick from an answer
+
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
 SUMMARY += ["excessliquidity", "buyingpower", "initmarginreq", "maintmarginreq"]
-LEDGER = ("currency", "cashbalance", "settledcash", "stockmarketvalue", "netliquidationvalue")
-POSITION = ("contractDesc", "position", "mktPrice", "mktValue", "unrealizedPnl", "currency")
+LAST, BID, BID_SIZE, ASK, ASK_SIZE, AVAILABILITY = "31", "84", "88", "86", "85", "6509"
 QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
 QUALITY.update(N="not subscribed", O="market-data agreement incomplete")
-PERSONAL = re.compile(  # in answers: signatures, the machine, the holder's name
-    r'((?:oauth_signature=\\?|"(?:live_session_token_signature|MAC|hardware_info|accountTitle|'
-    r'displayName|accountAlias)"\s*:\s*)")(?:[^"\\]|\\.)*'
-)
-
-
-class Console(logging.Handler):
-    """Prints plain ASCII, and `***` in place of all that it was told to hide."""
-
-    hidden: frozenset[str] = frozenset()
-    status = 0  # to exit with
-    stopped = False  # whether no other step is to begin
-
-    def hide(self, *secrets: str | bytes) -> None:
-        for secret in secrets:
-            if isinstance(secret, bytes):
-                self.hide(secret.hex(), base64.b64encode(secret).decode())
-            elif len(secret) > 7:  # a shorter one is nobody's, and would mask the half of it all
-                self.hidden |= {secret, quote(secret, safe=""), secret.replace("/", r"\/")}
-
-    def mask(self, text: str) -> str:
-        for secret in sorted(self.hidden, key=len, reverse=True):  # some contain others
-            text = text.replace(secret, "***")
-        return PERSONAL.sub(r"\1***", text)
-
-    def clean(self, text: str) -> str:
-        return re.sub("[^ -~]", lambda match: ascii(match[0])[1:-1], self.mask(text))
-
-    def say(self, text: str = "", error: bool = False) -> None:
-        stream = sys.stderr if error else sys.stdout
-        try:
-            print(self.clean(text), file=stream, flush=True)
-        except OSError as problem:  # the reader has gone: write nothing more, at exit neither
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            self.status, self.stopped = self.status or 1, True
-            if not isinstance(problem, BrokenPipeError):
-                self.complain("error", f"cannot write: {problem.strerror}", "make room for it")
-
-    def complain(self, kind: str, message: str, hint: str) -> None:
-        """Print an "error" or a "warning", and what to do about it."""
-        self.status = self.status or int(kind == "error")
-        self.say(f"{kind}: {message}", error=True)
-        self.say(f"hint: {hint}", error=True)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.say(f"    > {record.getMessage()}")
-
-    def table(self, keys: Sequence[str], items: list[dict[str, Any]]) -> None:
-        """Print what the keys hold in the first ten items: texts to the left, then numbers."""
-        rows = [[cell(item.get(key)) for key in keys] for item in items[:10]]
-        rows.insert(0, [f"{len(rows)} of {len(items)}", *keys[1:]])
-        cells = [[self.clean(text)[:40] for text in row] for row in rows]
-        widths = [max(map(len, column)) for column in zip(*cells)]
-        for first, *others in cells:
-            right = [f"  {text:>{width}}" for text, width in zip(others, widths[1:])]
-            self.say(f"    {first:<{widths[0]}}{''.join(right)}")
-
-
-def cell(value: Any) -> str:
-    """Return a JSON text or number for people, "-" for all else that a server may send instead."""
-    if type(value) in (int, float) and abs(value) < 1e15:
-        return f"{value:,.2f}" if round(value, 2) == value else f"{value:,.4f}"
-    return value if isinstance(value, str) and value else "-"
-
-
-def read_file(path: str) -> str:
-    """Return a text file's content, without the byte-order mark that Windows puts in front."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(1_000_000).decode("utf-8-sig", "replace")
-    except OSError as error:
-        raise CredentialsError(f"{path}: {error.strerror}", "check the path") from None
-
-
-# What is done with the text of a config's field, and the values found in the fields before: return
-# the value and what to print of it, or raise what is wrong, and a hint if there is a better one.
-
-
-def private_key(path: str, _: object) -> tuple[RSA.RsaKey, str]:
-    pem = read_file(path)
-    if "ENCRYPTED" in pem:
-        hint = f"remove it: openssl rsa -in {path} -out NEW.pem"
-        raise CredentialsError(f"{path} has a passphrase", hint)
-    try:
-        key = RSA.import_key(pem[pem.find("-----BEGIN ") :].strip())
-    except (ValueError, IndexError, TypeError, ArithmeticError):
-        raise CredentialsError(f"{path} is not an RSA key in PEM form") from None
-    if not key.has_private() or key.size_in_bits() < 2048:
-        raise CredentialsError(f"{path} is not a private key of 2048 bits or more")
-    return key, f"RSA private key, {key.size_in_bits()} bits"
-
-
-def decrypted_secret(text: str, found: dict[str, Any]) -> tuple[bytes, str]:
-    if "encryption_key_fp" not in found:
-        return b"", "not tried for want of its key"
-    try:
-        secret = oauth.decrypt_access_token_secret(text, found["encryption_key_fp"])
-    except CredentialsError as error:
-        problem = error
-        with contextlib.suppress(CredentialsError, KeyError):
-            oauth.decrypt_access_token_secret(text, found["signature_key_fp"])
-            problem = CredentialsError("decrypts with signature_key_fp", "swap the keys' paths")
-        raise problem from None
-    return secret, f"decrypts to {len(secret)} bytes"
-
-
-def prime_number(text: str, _: object) -> tuple[int, str]:
-    """Read hex as openssl prints it: with colons, spaces, line breaks, 0x, leading zeros."""
-    prime = int(re.sub(r"[\s:]", "", text), 16)
-    bits = prime.bit_length()
-    if not 2040 <= bits <= 8192:
-        raise CredentialsError(f"has {bits} bits, about 2048 are right")
-    fingerprint = hashlib.sha256(f"{prime:X}".encode()).hexdigest()[:8]
-    # Fermat's test catches every slip of the pen. The number in IBKR-2018 is no prime, yet used.
-    if pow(2, prime - 1, prime) != 1 and fingerprint != "c039f329":
-        raise CredentialsError("not a prime: a digit is wrong or missing")
-    return prime, f"{bits} bits, SHA-256 {fingerprint}..."
-
-
-LOCAL = r"http://(localhost|127(\.\d+){3}|\[::1\])"  # without TLS on this computer only
-URL = rf"(?a)(https://[\w.-]+|{LOCAL})(:\d{{1,5}})?(/[\w.~-]+)*/?"
-WORD = "[!-~]+"
-PATH = r"(?!.*-----BEGIN)[^\0-\x1f\ud800-\udfff]{1,250}"
-HEX = r"(0[xX])?[\s:]*[0-9a-fA-F][0-9a-fA-F\s:]*"
-NUMBER = r"[2-9]|[1-9]\d+"
-PEM_FILE = "give the path of private_{}.pem; a \\ in it is written twice"
-OPTIONAL = {"base_url": "https://api.ibkr.com/v1/api", "dh_generator": 2}
-# What the text of each field has to look like, what is made of it, and what helps if that fails.
-FIELDS: dict[str, tuple[str, Callable[[str, Any], tuple[Any, str]] | None, str]] = {
-    "base_url": (URL, None, 'give a URL like "https://host/path", or leave it out for IBKR\'s own'),
-    "realm": (WORD, None, 'give "limited_poa", or "test_realm" for the consumer TESTCONS'),
-    "consumer_key": (WORD, None, "copy its nine characters from the self-service portal"),
-    "signature_key_fp": (PATH, private_key, PEM_FILE.format("signature")),
-    "encryption_key_fp": (PATH, private_key, PEM_FILE.format("encryption")),
-    "access_token": (WORD, None, "copy all of it from where it was generated"),
-    "access_token_secret": (WORD, decrypted_secret, "copy all of it from where it was generated"),
-    "dh_prime": (HEX, prime_number, "copy what this prints: openssl asn1parse -in dhparam.pem"),
-    "dh_generator": (NUMBER, lambda text, _: (int(text), text), "leave it out: openssl's is 2"),
-}
-
-
-def field_text(values: dict[str, Any], name: str, pattern: str) -> str:
-    value, kind = values.get(name, ""), type(OPTIONAL.get(name, ""))
-    text = str(value).strip()
-    if re.match("(your|path-to|generated)-|$", text):
-        raise CredentialsError("not filled in")
-    if type(value) is not kind:
-        raise CredentialsError("not a text in quotes" if kind is str else "not a whole number")
-    if not re.fullmatch(pattern, text):
-        raise CredentialsError("not in the right form")
-    return text
-
-
-def warnings(values: dict[str, Any], found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Point out what can be right, but seldom is: field, message and hint."""
-    for name in sorted(values.keys() - FIELDS.keys()):
-        close = difflib.get_close_matches(name, FIELDS)
-        yield name, "unknown field", f"did you mean {close[0]}?" if close else "it is ignored"
-    if len(found) < len(FIELDS):
-        return
-    testing = found["consumer_key"] == "TESTCONS"
-    if found["realm"] != ("test_realm" if testing else "limited_poa"):
-        yield "realm", "does not fit the consumer key", FIELDS["realm"][2]
-    if not testing and not re.fullmatch("[A-Z0-9]{9}", found["consumer_key"]):
-        yield "consumer_key", "not nine capitals or digits", "its case matters; copy it again"
-    if found["signature_key_fp"] == found["encryption_key_fp"]:
-        yield "signature_key_fp", "also the encryption key", "make two keys"
-    for name in ("signature_key_fp", "encryption_key_fp"):
-        if os.name == "posix" and os.stat(values[name]).st_mode & 0o077:
-            yield name, "others may read the file", f"chmod 600 {values[name]}"
-
-
-def load_config(path: str, console: Console, show: bool) -> dict[str, Any]:
-    """Read forgivingly, judge strictly: return what is right, complain of all the rest."""
-    try:
-        values = {**OPTIONAL, **json.loads(read_file(path), strict=False)}
-    except (ValueError, TypeError, RecursionError) as error:
-        hint = "look there, and at the line before; in a path, write a backslash twice"
-        raise CredentialsError(f"{path}: not a JSON object: {error}", hint) from None
-    for name in ("access_token", "access_token_secret"):
-        console.hide(str(values.get(name)).strip())
-    found: dict[str, Any] = {}
-    for name, (pattern, check, hint) in FIELDS.items():
-        try:
-            text = field_text(values, name, pattern)
-            if check is private_key:
-                text = values[name] = os.path.join(os.path.dirname(path), os.path.expanduser(text))
-            found[name], remark = check(text, found) if check else (text, f"{len(text)} characters")
-            if show:
-                console.say(f"  ok  {name:<20} {remark}")
-        except CredentialsError as problem:
-            console.complain("error", f"{path}: {name}: {problem}", problem.hint or hint)
-    for name, message, hint in warnings(values, found):
-        console.complain("warning", f"{path}: {name}: {message}", hint)
-    console.hide(found.get("access_token_secret", b""))
-    return found
 
 
 def objects(value: Any) -> list[dict[str, Any]]:
@@ -266,244 +283,714 @@ def objects(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-class Demo:
-    """The steps: each prints what it got, and one that fails does not stop the others."""
+def in_path(text: str) -> str:
+    return quote(text, safe="", errors="replace")
 
-    doing = ""  # method and path of the last request
 
-    def __init__(self, base_url: str, options: argparse.Namespace, console: Console) -> None:
-        self.base_url, self.options, self.console = base_url.rstrip("/"), options, console
-        self.session = requests.Session()
-        self.session.headers["User-Agent"] = "ibkr-oauth-demo"  # without one, IBKR answers 403
-        self.session.hooks["response"].append(self.show)
+def is_conid(value: object) -> bool:
+    return type(value) is int and value > 0
 
-    def show(self, response: requests.Response, **_: object) -> None:
-        """Print a line about an answer, all of it with --verbose, and a clock that is off."""
-        self.console.hide(*(cookie.value or "" for cookie in response.cookies))
+
+def session_state(answer: dict[str, Any]) -> str:
+    """Return what init or status says: "ready", "taken" by another session, or "settling".
+
+    `competing` alone is not reliable, so a session that is up counts as up.
+    """
+    up = answer.get("authenticated") is True and answer.get("connected") is True
+    if up and answer.get("established") is not False:
+        return "ready"
+    forced = str(answer.get("fail", "")).startswith("Force compete capability")
+    if forced or answer.get("passed") is False or answer.get("competing") is True:
+        return "taken"
+    return "settling"
+
+
+def symbol_hint(symbol: str) -> str:
+    if re.search("[./-]", symbol):
+        return f'IBKR writes a share class with a space: --symbol "{re.sub("[./-]", " ", symbol)}"'
+    return "try another --symbol"
+
+
+def present(item: dict[str, Any], fields: Sequence[str]) -> dict[str, str]:
+    """Return those fields of a snapshot that hold data, as text."""
+    found = {}
+    for name in fields:
+        value = item.get(name)
+        text = "" if value is None else str(value)
+        if is_number(value):
+            text = number(value)
+        if text.strip() not in ("", "-1", "-1.00", "-", "N/A"):
+            found[name] = text.strip()
+    return found
+
+
+def last_price(data: dict[str, str]) -> str:
+    last = data.get(LAST, "-")
+    return last.replace("C", "previous close ").replace("H", "halted ")
+
+
+def availability(data: dict[str, str]) -> str:
+    code = data.get(AVAILABILITY, "-")
+    return QUALITY.get(code[0], f"{code}, which this demo does not know")
+
+
+def date_of(milliseconds: object) -> str:
+    """Return the date (UTC) of a time in milliseconds since 1970."""
+    if type(milliseconds) is int and 0 < milliseconds < 4e12:
+        return f"{datetime.fromtimestamp(milliseconds / 1000, timezone.utc):%Y-%m-%d}"
+    return "-"
+
+
+# The client: one signed call
+
+
+class Client:
+    """Sends one request at a time, no faster than IBKR allows, each bounded in time and size."""
+
+    def __init__(self, base_url: str, console: Console, interruption: Interruption) -> None:
+        self.base_url = base_url
+        self.console = console
+        self.interruption = interruption
+        self.session = self.new_session()
+        self.request = ""  # method and path of the last one
+        self.response: requests.Response | None = None  # to the last request
+        self.next_start = 0.0
+        self.answered: set[str] = set()  # paths, up to the account, that have worked
+        self.logout_sent = False
+        self.logout_error: Exception | None = None
+
+    def new_session(self) -> requests.Session:
+        session = requests.Session()
+        session.headers["User-Agent"] = "ibkr-oauth-demo"  # without one, IBKR answers 403
+        session.hooks["response"].append(self.keep)
+        session.trust_env = self.base_url.startswith("https:")  # no proxy sees loopback's http
+        return session
+
+    def keep(self, response: requests.Response, **_: object) -> None:
         response.encoding = "utf-8"
-        milliseconds = response.elapsed.total_seconds() * 1000
-        self.console.say(f"  {self.doing:<50} {response.status_code} {milliseconds:>7,.0f} ms")
-        if self.options.verbose:
-            for line in self.console.mask(response.text).splitlines():
-                self.console.say(f"    < {line}")
-        with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):  # no date in it
-            offset = abs(parsedate_to_datetime(response.headers["Date"]).timestamp() - time())
-            if offset > 30 and self.session.auth is None:
-                message = f"this computer's clock is {offset:,.0f} s off the server's"
-                self.console.complain("warning", message, "set it: signatures carry the time")
+        self.response = response
 
-    def call(self, method: str, path: str, kind: type | None = None, **arguments: Any) -> Any:
-        """Return the JSON answer, a dict or a list as `kind` says; without one, leave it unread."""
-        doing = f"{method} {path}"
-        sleep(POLL if doing == self.doing else PAUSE)
-        self.doing = doing
-        arguments = {"timeout": oauth.TIMEOUT, **arguments}
-        response = self.session.request(method, self.base_url + path, **arguments)
-        success = response.status_code // 100 == 2
-        answer = oauth.read_json(response) if success and kind else None
-        if not success or (isinstance(answer, dict) and answer.get("error")):
-            raise AnswerError(f"HTTP {response.status_code}", LATER, response)
-        if kind and not isinstance(answer, kind):
-            raise AnswerError("an answer of another form than expected", LATER, response)
+    def get(self, path: str, kind: type[T], params: dict[str, str] | None = None) -> T:
+        return self.call("GET", path, kind, params=params)
+
+    def post(self, path: str, kind: type[T], body: dict[str, Any] | None = None) -> T:
+        return self.call("POST", path, kind, json=body)
+
+    def call(self, method: str, path: str, kind: type[T], **arguments: Any) -> T:
+        """Return the JSON answer, a dict or a list as `kind` says. Raises SENDING, OutOfTime."""
+        self.exchange(method, path, lambda: self.send(method, path, **arguments))
+        response = self.answer()
+        if response.status_code // 100 != 2:
+            raise oauth.AnswerError(f"HTTP {response.status_code}", LATER, response)
+        answer = oauth.read_json(response)
+        if isinstance(answer, dict) and answer.get("error"):
+            raise oauth.AnswerError(f"HTTP {response.status_code}", LATER, response)
+        if not isinstance(answer, kind):
+            message = "an answer of another form than expected"
+            raise oauth.AnswerError(message, LATER, response)
+        self.answered.add(account_part(path))
         return answer
 
-    def words(self, response: requests.Response) -> str:
-        """Return what the server says is wrong: its `error` field, or the beginning of its text."""
-        said = response.headers.get("Location") or re.sub("<[^<>]*>", " ", response.text)
-        with contextlib.suppress(AnswerError, LookupError, TypeError):
-            said = str(oauth.read_json(response)["error"])
-        return " ".join(self.console.mask(said).split())[:200]
+    def log_in(self, credentials: oauth.Credentials) -> oauth.LiveSessionToken:
+        """Request the live session token, and sign all that follows with it."""
 
-    def step(self, title: str, action: Callable[..., Any], *values: Any, **options: Any) -> Any:
-        """Run one step and return its result; None if it failed, or if all has to stop."""
-        if self.console.stopped:
-            return None
-        self.console.say()
-        self.console.say(title)
+        def request() -> oauth.LiveSessionToken:
+            token = oauth.request_live_session_token(self.session, self.base_url, credentials)
+            self.session.auth = oauth.HmacSha256Auth(credentials, token.token)
+            self.console.secrets.hide(token.token)
+            return token
+
+        return self.exchange("POST", "/oauth/live_session_token", request)
+
+    def send(self, method: str, path: str, **arguments: Any) -> None:
+        arguments = {"timeout": oauth.TIMEOUT, "stream": True, **arguments}
+        response = self.session.request(method, self.base_url + path, **arguments)
+        oauth.read_answer(response)
+
+    def exchange(self, method: str, path: str, action: Callable[[], T]) -> T:
+        """Do what sends one request, in its turn and its time, and show the answer's first line."""
+        self.interruption.check()
+        self.begin(method, path)
         try:
-            return action(*values, **options)
-        except oauth.OAuthError as error:
-            message, hint = f"{self.doing}: {error}", error.hint
-            if error.response is not None:
-                if error.response.is_redirect:  # which was refused before `show` saw it
-                    self.show(error.response)
-                message += f": {self.words(error.response) or 'nothing more said'}"
-                self.console.stopped |= error.response.status_code == 429
-        except (OSError, ValueError) as error:  # of requests, and what it lets through
-            cause: BaseException = error
-            while cause.__context__ is not None:
-                cause = cause.__context__
-            message, hint = f"{self.doing}: {type(error).__name__}: {cause}", LATER
-        known = (HELP[pattern] for pattern in HELP if re.search(pattern, message))
-        self.console.complain("error", message, next(known, hint))
+            with time_limit(ANSWER_SECONDS):
+                result = action()
+        except (*SENDING, OutOfTime) as error:
+            self.response = getattr(error, "response", None) or self.response
+            self.show()
+            raise
+        self.show()
+        return result
+
+    def begin(self, method: str, path: str) -> None:
+        sleep(max(0.0, self.next_start - monotonic()))
+        self.next_start = monotonic() + PACE
+        self.request = f"{method} {path}"
+        self.response = None
+
+    def answer(self) -> requests.Response:
+        assert self.response is not None
+        return self.response
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the last request, 0 if there was no answer."""
+        return 0 if self.response is None else self.response.status_code
+
+    def show(self) -> None:
+        """Print a line about the last request, and with --verbose both sides in full."""
+        self.console.signed_requests()
+        if self.response is None:
+            return
+        self.console.secrets.hide(*(cookie.value or "" for cookie in self.response.cookies))
+        milliseconds = self.response.elapsed.total_seconds() * 1000
+        self.console.say(f"  {self.request:<50} {self.status} {milliseconds:>7,.0f} ms")
+        self.console.answer(self.response)
+
+    def clock_offset(self) -> float | None:
+        """Return the seconds that this computer's clock is ahead of the answer's date."""
+        if self.response is not None:
+            with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
+                date = parsedate_to_datetime(self.response.headers["Date"])
+                return time() - date.timestamp()
         return None
 
-    def log_in(self, credentials: oauth.Credentials) -> None:
-        self.doing = "POST /oauth/live_session_token"
-        token = oauth.request_live_session_token(self.session, self.base_url, credentials)
-        self.console.hide(token.token)
-        self.session.auth = oauth.OAuth1(credentials, token.token)
-        self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
-
-    def listing(self, path: str, kind: type, keys: Sequence[str]) -> list[dict[str, Any]]:
-        """Print what the keys hold of each object in the answer, a list or a dict of them."""
-        answer = self.call("GET", path, kind)
-        items = objects(answer if kind is list else list(answer.values()))
-        self.console.table(keys, items)
-        return items
-
-    def accounts(self) -> str:
-        """Return the id of the first account."""
-        for account in self.listing("/portfolio/accounts", list, ("accountId", "type", "currency")):
-            name = account.get("accountId")
-            if isinstance(name, str) and name.strip("."):  # ".." leads elsewhere, however encoded
-                return name
-        raise AnswerError("no account in the answer", "ask IBKR for access to one")
-
-    def summary(self, path: str) -> None:
-        answer = self.call("GET", path, dict)
-        items = [{"name": name, **item} for name in SUMMARY for item in objects([answer.get(name)])]
-        known = [item for item in items if not item.get("isNull")]
-        self.console.table(("name", "amount", "currency"), known)
-
-    def stock(self) -> str:
-        """Return the contract id of the symbol's first listing, in the US if there is one."""
-        symbol = self.options.symbol
-        answer = self.call("GET", "/trsrv/stocks", dict, params={"symbols": symbol})
-        listings = [
-            {**company, **contract, "conid": str(conid)}
-            for company in objects(answer.get(symbol))
-            for contract in objects(company.get("contracts"))
-            if type(conid := contract.get("conid")) is int and conid > 0
-        ]
-        if not listings:
-            raise AnswerError(f"no stock has the symbol {symbol}", "try another --symbol")
-        listings.sort(key=lambda listing: listing.get("isUS") is not True)
-        self.console.table(("name", "exchange", "conid"), listings)
-        return str(listings[0]["conid"])
-
-    def quote(self, conid: str, session: dict[str, Any]) -> None:
-        """Wait for the brokerage session, and print a quote unless another one is in its place."""
-        for _ in range(10):
-            status = self.call("POST", "/iserver/auth/status", dict)
-            up = status.get("authenticated") is True and status.get("connected") is True
-            ready = up and status.get("established") is not False
-            if ready or status.get("fail"):
-                break
-        taken = session.get("passed") is False or status.get("fail") or status.get("competing")
-        if not ready and not taken:
-            raise AnswerError("the brokerage session is not ready", "try again in a minute")
-        if ready and self.call("GET", "/iserver/accounts", dict):
-            self.snapshot(conid)
-        elif self.options.compete:
-            raise AnswerError("the brokerage session is refused", "log out elsewhere, then wait")
-        else:
-            self.console.say("    left out: another session has the market data; see --compete")
-
-    def snapshot(self, conid: str) -> None:
-        """Poll for a quote, as the first answer only subscribes, and print it."""
-        params = {"conids": conid, "fields": "31,84,85,86,88,6509"}
-        for _ in range(8):
-            answer = self.call("GET", "/iserver/marketdata/snapshot", list, params=params)
-            for item in (item for item in objects(answer) if str(item.get("conid")) == conid):
-                data = {k: v for k, v in item.items() if isinstance(v, str) and v not in ("", "-1")}
-                quality = QUALITY.get(data.get("6509", "-")[0], "unknown")
-                if "31" in data or {"84", "86"} <= data.keys() or quality == "not subscribed":
-                    last = data.get("31", "-").replace("C", "previous close ")
-                    self.console.say(f"    last  {last.replace('H', 'halted ')}")
-                    self.console.say(f"    bid   {data.get('84', '-')} x {data.get('88', '-')}")
-                    self.console.say(f"    ask   {data.get('86', '-')} x {data.get('85', '-')}")
-                    self.console.say(f"    data  {quality}")
-                    return
-        raise AnswerError("no price after 8 questions", "try while the market is open")
-
-    def run(self, credentials: oauth.Credentials) -> None:
-        """All steps but the logout."""
-        self.step("Live session token", self.log_in, credentials)
+    def log_out(self) -> None:
+        """Send the logout if there is a token, and print nothing. It alone may be sent twice: on a
+        fresh session, because an interruption can leave a lock of the old one taken, and because
+        the server may have closed the connection meanwhile."""
         if self.session.auth is None:
             return
-        init, wish = "/iserver/auth/ssodh/init", {"publish": True, "compete": self.options.compete}
-        session = self.step("Brokerage session", self.call, "POST", init, dict, json=wish)
-        account = self.step("Accounts", self.accounts)
-        if account is not None:
-            path, whose = "/portfolio/" + quote(account, safe="", errors="replace"), f"of {account}"
-            self.step(f"Summary {whose}", self.summary, f"{path}/summary")
-            self.step(f"Ledger {whose}", self.listing, f"{path}/ledger", dict, LEDGER)
-            self.step(f"Positions {whose}", self.listing, f"{path}/positions/0", list, POSITION)
-        conid = self.step(f"Stock {self.options.symbol}", self.stock)
-        if conid is not None and session is not None:
-            self.step(f"Quote of {self.options.symbol}", self.quote, conid, session)
+        self.logout_sent = True
+        ends = monotonic() + LOGOUT_SECONDS
+        usable = not self.interruption.seen and self.logout_error is None
+        try:
+            try:
+                self.try_logout(usable, ends)
+            except (KeyboardInterrupt, requests.ConnectionError):
+                self.try_logout(False, ends)
+        except (*SENDING, OutOfTime) as error:
+            self.logout_error = error
 
-    def log_out(self) -> None:
-        """Log out if there is a token, whatever happened."""
-        if self.console.status == 130:  # it may have left a lock in the connection pool locked
-            self.session.mount(self.base_url, HTTPAdapter())
-        self.console.stopped = False
-        if self.session.auth is not None:
-            self.step("Logout", self.call, "POST", "/logout", timeout=10)
-        self.session.close()
+    def try_logout(self, usable: bool, ends: float) -> None:
+        if not usable:
+            auth = self.session.auth
+            self.session = self.new_session()
+            self.session.auth = auth
+        self.begin("POST", "/logout")
+        with time_limit(ends - monotonic()):
+            self.send("POST", "/logout", timeout=LOGOUT_SECONDS)
+        if self.status // 100 != 2:
+            raise oauth.AnswerError(f"HTTP {self.status}", LATER, self.response)
+
+    def still_logged_in(self) -> bool:
+        """Tell whether the logout's answer says that it did not happen."""
+        try:
+            answer = oauth.read_json(self.answer())
+        except oauth.AnswerError:
+            return False
+        if not isinstance(answer, dict):
+            return False
+        return bool(answer.get("error") or answer.get("confirmed")) or answer.get("status") is False
 
 
-def on_interruption(handler: Any) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handler)
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise OutOfTime in the block after so many seconds. Time-outs of a socket begin anew with
+    each byte; on Windows, which has no such timer, only they hold."""
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 1)  # again, if a library swallows it
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+class Interruption:
+    """Ctrl-C and its like: the first raises KeyboardInterrupt, so that the session is logged out;
+    another Ctrl-C ends at once; others do nothing, since the logout is bounded."""
+
+    SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last two not everywhere
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    def watch(self) -> None:
+        for name in self.SIGNALS:
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self.handle)
+        if hasattr(signal, "SIGALRM"):
+            signal.signal(signal.SIGALRM, self.out_of_time)
+
+    def handle(self, number: int, _frame: object) -> None:
+        if self.seen:
+            if number == signal.SIGINT:
+                os._exit(130)
+            return
+        self.seen = True
+        raise KeyboardInterrupt
+
+    def out_of_time(self, _number: int, _frame: object) -> None:
+        raise OutOfTime
+
+    def check(self) -> None:
+        """Raise again what was swallowed: Python does so in destructors."""
+        if self.seen:
+            raise KeyboardInterrupt
+
+
+# What errors mean, and what helps
+
+LATER = "try later; with -v the demo shows every answer whole"
+KNOWN_WORDS = {
+    "no bridge": "the brokerage session is not ready: try again in a minute",
+    "query /accounts": "the brokerage session is not ready: try again in a minute",
+    "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
+    "invalid signature": "run python -m tests.sandbox --serve: it names what a signature got wrong",
+}
+KNOWN_STATUS = {
+    401: "the live session token is not accepted any more: run the demo again",
+    403: "this address is blocked: try without a VPN, or from another network",
+    407: "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
+    410: "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
+    429: "too many requests: wait 15 minutes, each try before prolongs the ban",
+    503: "IBKR is slow or in maintenance (midnight, Saturday evening, New York): try later",
+}
+
+
+def explain(error: Exception, client: Client, report: check.Report) -> tuple[str, Sequence[str]]:
+    """Return the message for an error of a step, and hints."""
+    message = f"{client.request}: {error}"
+    if isinstance(error, Problem):
+        return message, error.hints
+    if isinstance(error, OutOfTime):
+        return f"{client.request}: the answer took too long", [LATER]
+    if not isinstance(error, oauth.OAuthError):
+        return f"{client.request}: {cause_of(error)}", [network_hint(error, client)]
+    words = ""
+    if error.response is not None:
+        words = server_words(error.response, client.console.secrets)
+        message += f": {words or 'nothing more said'}"
+    if client.request.endswith("/oauth/live_session_token"):
+        ranked = token_hints(error, words, client, report)
+        return message, ranked or [answer_hint(error, words, client)]
+    return message, [answer_hint(error, words, client)]
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the kind of an error, and the words of what caused it, which say more."""
+    cause = error
+    while cause.__context__ is not None:
+        cause = cause.__context__
+    return f"{type(error).__name__}: {str(cause)[:200]}"
+
+
+def network_hint(error: Exception, client: Client) -> str:
+    if isinstance(error, requests.exceptions.SSLError):
+        return "check base_url; your own proxy's certificate belongs into REQUESTS_CA_BUNDLE"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return KNOWN_STATUS[407]
+    if isinstance(error, requests.ConnectionError):
+        first = client.session.auth is None
+        return "check the network, and base_url in the config" if first else "check the network"
+    return LATER
+
+
+def token_hints(
+    error: oauth.OAuthError, words: str, client: Client, report: check.Report
+) -> list[str]:
+    """Return the suspects if the token request was refused, or its answer is wrong."""
+    if isinstance(error, oauth.ProofError):
+        kind = "proof"
+    elif isinstance(error, oauth.ResponseRangeError):
+        kind = "range"
+    elif client.status == 401:
+        kind = "refused"
+    else:
+        return []
+    assert report.ingredients is not None
+    refusal = check.Refusal(kind, client.status, words, client.clock_offset())
+    return check.suspects(refusal, report.ingredients, report.findings)
+
+
+def answer_hint(error: oauth.OAuthError, words: str, client: Client) -> str:
+    """Return what helps with an answer that users of IBKR know: by its words, then its status."""
+    path = client.request.split(" ", 1)[1]
+    for known, hint in KNOWN_WORDS.items():
+        if known in words.lower():
+            return hint
+    if client.status == 404:
+        first = client.session.auth is None
+        return "check base_url in the config" if first else LATER
+    if client.status == 401 and path.startswith("/iserver/") and "not authenticated" in words:
+        return "another session took over: close TWS and Mobile, or use --compete"
+    if client.status == 401 and path.startswith("/portfolio/"):
+        if account_part(path) in client.answered:
+            return "this account has answered before: try later"
+        return "the account is not this session's; nothing is wrong with the keys"
+    return KNOWN_STATUS.get(client.status, error.hint)
+
+
+def account_part(path: str) -> str:
+    """Return a path up to the account: /portfolio/DU1/ledger gives /portfolio/DU1."""
+    return "/".join(path.split("/")[:3])
+
+
+def server_words(response: requests.Response, secrets: Secrets) -> str:
+    """Return what the server says is wrong: its `error` field, or the beginning of its text."""
+    said = response.headers.get("Location", "")
+    if not said:
+        with contextlib.suppress(oauth.AnswerError, LookupError, TypeError):
+            said = str(oauth.read_json(response)["error"])
+    if not said:
+        text = html.unescape(response.text[:4000])
+        said = re.sub("<[^<>]*>", " ", text)
+    return " ".join(secrets.mask(said[:4000]).split())[:200]
+
+
+# The console, and what it must not show
+
+
+class Secrets:
+    """Puts `***` in place of all that it was told to hide, however a server may have written it."""
+
+    NAMES = re.compile(
+        "oauth_signature|live_session_token_signature|MAC|hardware_info|accountTitle|displayName"
+        "|accountAlias|aliases|alias|sessionId|session|userName|username|user|userId|accountVan"
+        "|firstName|lastName|fullHolderName|holder|email|acctDesc|desc"
+    )
+
+    def __init__(self) -> None:
+        self.patterns: dict[str, re.Pattern[str]] = {}
+
+    def hide(self, *secrets: str | bytes) -> None:
+        for secret in secrets:
+            if isinstance(secret, bytes):
+                number = str(int.from_bytes(secret, "big"))
+                self.hide(secret.hex(), base64.b64encode(secret).decode(), number)
+            elif len(secret) > 7 and secret not in self.patterns:  # shorter ones would mask a lot
+                bare = secret.rstrip("=")
+                spelled = r"\s*".join(spelling(letter) for letter in bare)
+                self.patterns[secret] = re.compile(spelled + "=*", re.IGNORECASE)
+
+    def mask(self, text: str) -> str:
+        for decoded in (text, html.unescape(text), unquote(text), unescaped(text)):
+            if self.hidden_in(decoded):
+                text = decoded
+        for secret in sorted(self.patterns, key=len, reverse=True):  # some contain others
+            text = self.patterns[secret].sub("***", text)
+        return text
+
+    def hidden_in(self, text: str) -> bool:
+        return any(pattern.search(text) for pattern in self.patterns.values())
+
+    def redact(self, value: Any, name: str = "") -> Any:
+        """Return a JSON value without secrets, and without what tells of the holder."""
+        if isinstance(value, dict):
+            return {self.mask(key): self.redact(item, key) for key, item in value.items()}
+        if value and name and self.NAMES.fullmatch(name):
+            return "***"
+        if isinstance(value, list):
+            return [self.redact(item, name) for item in value]
+        return self.mask(value) if isinstance(value, str) else value
+
+
+def spelling(letter: str) -> str:
+    """Return a pattern for a letter, or for the ways in which it is written in URL, JSON, HTML."""
+    if letter.isalnum():
+        return letter
+    code = ord(letter)
+    same = {"+": "[+-]", "/": r"\\?[/_]"}.get(letter, re.escape(letter))
+    return rf"(?:{same}|%(?:25)*{code:02x}|\\+u{code:04x}|&#{code};|&#x0*{code:x};)"
+
+
+def unescaped(text: str) -> str:
+    r"""Return the text with every \u0041 decoded, as in JSON that is broken elsewhere."""
+    return re.sub(r"\\+u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
+
+
+class Console:
+    """Prints plain ASCII: what was found on stdout, errors, warnings and hints on stderr."""
+
+    def __init__(self, verbose: bool = False) -> None:
+        self.verbose = verbose
+        self.secrets = Secrets()
+        self.failed = False
+        self.requests = RequestLog()
+
+    def clean(self, text: str) -> str:
+        """Return the text without secrets, and with escapes for all that is not plain ASCII."""
+        return re.sub("[^ -~]", lambda match: ascii(match[0])[1:-1], self.secrets.mask(text))
+
+    def say(self, text: str = "") -> None:
+        self.write(text, sys.stdout)
+
+    def write(self, text: str, stream: Any) -> None:
+        """Raise OutputClosed if that fails, and let nothing be written at exit either."""
+        if stream is None:  # was closed before the start
+            return
+        try:
+            print(self.clean(text), file=stream, flush=True)
+        except OSError as error:
+            silence(stream)
+            self.failed = True
+            if stream is sys.stderr:
+                raise OutputClosed from None
+            if not is_closed_pipe(error):
+                self.error(f"cannot write: {error.strerror}", "make room for it")
+            raise OutputClosed from None
+
+    def error(self, message: str, *hints: str) -> None:
+        self.failed = True
+        self.complain("error", message, hints)
+
+    def warning(self, message: str, *hints: str) -> None:
+        self.complain("warning", message, hints)
+
+    def complain(self, kind: str, message: str, hints: Sequence[str]) -> None:
+        self.write(f"{kind}: {message}", sys.stderr)
+        for hint in hints:
+            self.write(f"hint: {hint}", sys.stderr)
+
+    def signed_requests(self) -> None:
+        """Print what oauth.py has logged since the last time."""
+        for line in self.requests.taken():
+            self.say(f"    > {line}")
+
+    def answer(self, response: requests.Response) -> None:
+        """Print an answer whole if --verbose was given: JSON indented, for reading."""
+        if not self.verbose:
+            return
+        with contextlib.suppress(*SENDING):  # which were seen when the answer was read
+            text = response.text
+            with contextlib.suppress(ValueError, RecursionError):
+                text = json.dumps(self.secrets.redact(json.loads(text)), indent=2)
+            for line in text.splitlines():
+                self.say(f"    < {line}")
+
+    def table(self, keys: Sequence[str], items: list[dict[str, Any]]) -> None:
+        """Print what the keys hold in the first ten items: texts to the left, then numbers."""
+        rows = [[cell(item.get(key)) for key in keys] for item in items[:10]]
+        cells = [[self.clean(text) for text in row] for row in rows]
+        cells.insert(0, [f"{len(rows)} of {len(items)}", *keys[1:]])
+        widths = [max(map(len, column)) for column in zip(*cells)]
+        for first, *others in cells:
+            right = [f"  {text:>{width}}" for text, width in zip(others, widths[1:])]
+            self.say(f"    {first:<{widths[0]}}{''.join(right)}")
+
+
+class RequestLog(logging.Handler):
+    """Keeps what oauth.py logs of a request until it is over: to print it could take for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def taken(self) -> list[str]:
+        lines, self.lines = self.lines, []
+        return lines
+
+
+def silence(stream: Any) -> None:
+    """Send what is still in a stream's buffer nowhere, so that Python does not fail at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def is_closed_pipe(error: OSError) -> bool:
+    """Tell whether the reader has gone; Windows says EINVAL then."""
+    return isinstance(error, BrokenPipeError) or (os.name == "nt" and error.errno == 22)
+
+
+def cell(value: Any) -> str:
+    """Return a JSON text or number for people, "-" for all else that a server may send instead."""
+    if is_number(value):
+        return number(value)
+    return value[:40] if isinstance(value, str) and value else "-"
+
+
+def is_number(value: Any) -> bool:
+    return type(value) is int or (type(value) is float and math.isfinite(value))
+
+
+def number(value: int | float) -> str:
+    """Return a number with two decimals, or more where they matter: eight digits in all.
+
+    >>> number(1339037.2), number(0.0066895), number(1.1287749)
+    ('1,339,037.20', '0.0066895', '1.1287749')
+    """
+    exact = Decimal(repr(value))
+    if exact and not -9 <= exact.adjusted() <= 17:
+        return f"{exact:.7g}"
+    decimals = max(2, 7 - exact.adjusted())
+    whole, _, fraction = f"{exact:,.{decimals}f}".partition(".")
+    return f"{whole}.{fraction.rstrip('0'):0<2}"
+
+
+# The command line
 
 
 def command_line(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Try IBKR's Client Portal API with OAuth 1.0a.")
     add = parser.add_argument
-    default = os.path.join(os.path.dirname(__file__), CONFIG)
-    add("config", nargs="?", default=default, help=f"path of the JSON config (default: {CONFIG})")
+    add("config", nargs="?", help=f"path of the JSON config (default: {CONFIG})")
+    add("--account", metavar="ID", help="account to show (default: the first)")
     add("--symbol", type=str.upper, default="AAPL", help="stock to quote (default: AAPL)")
     take_over = "take the brokerage session over: logs out a TWS or IBKR Mobile of the username"
     add("--compete", action="store_true", help=take_over)
     add("--check", action="store_true", help="check config and keys offline, then stop")
     add("-v", "--verbose", action="store_true", help="show every request and answer whole")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.config is None:
+        options.config = default_config()
+    return options
 
 
-def run(options: argparse.Namespace, console: Console) -> int:
+def default_config() -> str:
+    """Return the path in CONFIG, seen from the folder of this file, as short as it can be."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.path.expanduser(CONFIG))
+    try:
+        short = os.path.relpath(path)
+    except ValueError:  # on another drive
+        return path
+    return min(short, path, key=len)
+
+
+def load_config(path: str) -> dict[str, Any]:
+    """Return the JSON object in a file. Raises Problem."""
+    shown = check.shown_path(path)
+    try:
+        text = check.read_file(os.path.expanduser(path)).decode("utf-8-sig")
+        values = json.loads(text, strict=False)
+    except FileNotFoundError:
+        raise Problem(f"{shown}: no such file", missing_config(path)) from None
+    except OSError as error:
+        raise Problem(f"{shown}: {error.strerror}", "check the path") from None
+    except json.JSONDecodeError as error:
+        hint = "look there, and at the line before; in a path, write a backslash twice"
+        raise Problem(f"{shown}: not a JSON object: {error}", hint) from None
+    except UnicodeError:
+        raise Problem(f"{shown}: not a UTF-8 text", "save it as UTF-8") from None
+    except (ValueError, RecursionError):
+        raise Problem(f"{shown}: not a JSON object", "begin with a template again") from None
+    if not isinstance(values, dict):
+        raise Problem(f"{shown}: not a JSON object", "begin with a template again")
+    return values
+
+
+def missing_config(path: str) -> str:
+    folder, name = os.path.split(os.path.expanduser(path))
+    with contextlib.suppress(OSError, ValueError):
+        close = difflib.get_close_matches(name, os.listdir(folder or "."), 1)
+        if close:
+            return f"did you mean {check.shown_path(os.path.join(folder, close[0]))}?"
+    return "check the path"
+
+
+def check_and_report(path: str, console: Console, show: bool) -> check.Report:
+    """Check the config, and print what was found: errors and warnings, with `show` all of it."""
+    values = load_config(path)
+    for name in ("access_token", "access_token_secret"):
+        console.secrets.hide(str(values.get(name)).strip())
+    report = check.check_config(values, os.path.expanduser(path))
+    if report.ingredients is not None:
+        console.secrets.hide(report.ingredients.access_token_secret)
+    name = check.shown_path(path)
+    for finding in report.findings:
+        message = f"{name}: {finding.name}: {finding.message}"
+        if finding.kind == "error":
+            console.error(message, *finding.hints)
+        elif finding.kind == "warning":
+            console.warning(message, *finding.hints)
+        elif show:
+            console.say(f"  {finding.kind:<4} {finding.name:<21} {finding.message}")
+            for hint in finding.hints:
+                console.say(f"       {hint}")
+    return report
+
+
+def checked_config(path: str, console: Console) -> check.Ingredients | None:
+    """Return what a right config holds; of any other, print what is wrong, and return None."""
+    try:
+        return check_and_report(path, console, show=False).ingredients
+    except Problem as problem:
+        console.error(str(problem), *problem.hints)
+        return None
+
+
+def verdict(report: check.Report) -> str:
+    kinds = [finding.kind for finding in report.findings]
+    errors, warnings = kinds.count("error"), kinds.count("warning")
+    counted = f"{errors} error{'' if errors == 1 else 's'}" if errors else "no errors"
+    if warnings:
+        counted += f", {warnings} warning{'' if warnings == 1 else 's'}"
+    return f"{counted}; nothing was sent"
+
+
+def run(options: argparse.Namespace, console: Console, interruption: Interruption) -> int:
     """Return the exit status: 0 all well, 1 something failed, 2 nothing was sent."""
-    config = load_config(options.config, console, options.check)
-    if len(config) < len(FIELDS):
+    report = check_and_report(options.config, console, options.check)
+    found = report.ingredients
+    if options.check:
+        console.say(verdict(report))
+    if found is None:
         return 2
     if options.check:
-        console.say("no errors; nothing was sent")
-        return console.status
-    console.say(f"config    {options.config}")
-    console.say(f"realm     {config['realm']}")
-    console.say(f"consumer  {config['consumer_key']}")
-    console.say(f"host      {urlsplit(config['base_url']).netloc}")
-    oauth.log.handlers = [console]
-    oauth.log.setLevel(logging.DEBUG if options.verbose else logging.WARNING)
-    demo = Demo(config.pop("base_url"), options, console)
-    config["signature_key"] = config.pop("signature_key_fp")
-    del config["encryption_key_fp"]  # it decrypted the secret, and is done
+        return 0
+    console.say(f"config    {check.shown_path(options.config)}")
+    console.say(f"realm     {check.shown_realm(found.realm)}")
+    console.say(f"consumer  {check.shown_consumer_key(found.consumer_key)}")
+    console.say(f"host      {urlsplit(found.base_url).netloc}")
+    oauth.log.handlers = [console.requests]
+    oauth.log.setLevel(logging.DEBUG if console.verbose else logging.WARNING)
+    client = Client(found.base_url, console, interruption)
+    demo = Demo(client, console, report, options)
     try:
-        demo.run(oauth.Credentials(**config))
-        on_interruption(signal.SIG_IGN)  # here and not later: the logout must not be cut off
+        demo.run(credentials_of(found))
+    except Stop:
+        pass
     finally:
-        demo.log_out()
-    return console.status
+        client.log_out()
+    interruption.check()
+    demo.logged_out()
+    return int(console.failed)
+
+
+def credentials_of(found: check.Ingredients) -> oauth.Credentials:
+    return oauth.Credentials(
+        realm=found.realm,
+        consumer_key=found.consumer_key,
+        access_token=found.access_token,
+        access_token_secret=found.access_token_secret,
+        signature_key=found.signature_key,
+        dh_prime=found.dh_prime,
+        dh_generator=found.dh_generator,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo with the command line's arguments; return its exit status."""
+    interruption = Interruption()
+    interruption.watch()
     console = Console()
-
-    def interrupt(*_: object) -> None:
-        on_interruption(signal.SIG_IGN)  # once is enough
-        console.status, console.stopped = 130, True
-        raise KeyboardInterrupt
-
-    on_interruption(interrupt)
     try:
-        return run(command_line(arguments), console)
-    except CredentialsError as problem:
-        console.complain("error", str(problem), problem.hint)
+        options = command_line(arguments)
+        console.verbose = options.verbose
+        return run(options, console, interruption)
+    except Problem as problem:
+        console.error(str(problem), *problem.hints)
         return 2
+    except OutputClosed:
+        return 1
     except KeyboardInterrupt:
-        console.say("interrupted", error=True)
+        silence(sys.stdout)  # what is in its buffer may block for ever
+        with contextlib.suppress(OutOfTime, OutputClosed), time_limit(1):
+            console.write("interrupted", sys.stderr)
         return 130
 
 

@@ -1,0 +1,658 @@
+"""The ingredients of a log-in: is each in order, and which is suspect after a refusal?
+
+`check_config` reads a config forgivingly and judges it strictly, offline; `suspects` ranks what may
+be wrong once the server has refused. Both return data; nothing here prints, and no message repeats
+text that may be a secret in the wrong place.
+
+To add a field: give `Ingredients` an attribute, and fill it in `check_config`, where one line reads
+it. mypy finds the one that was forgotten.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Callable, Generic, TypeVar
+from urllib.parse import urlsplit
+
+from Crypto.PublicKey import RSA
+from Crypto.Util.asn1 import DerSequence
+
+import oauth
+
+BASE_URL = "https://api.ibkr.com/v1/api"
+REALM = "limited_poa"
+TEST_REALM, TEST_CONSUMER = "test_realm", "TESTCONS"
+PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one ingredient. `kind`: "ok", "note", "warning" or "error"."""
+
+    kind: str
+    name: str
+    message: str
+    hints: tuple[str, ...] = ()
+    misfit: str = ""  # the file beside the keys that does not fit
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a config holds that is right in all parts."""
+
+    base_url: str
+    realm: str
+    consumer_key: str
+    signature_key: RSA.RsaKey = field(repr=False)
+    signature_key_file: str = field(repr=False)
+    encryption_key: RSA.RsaKey = field(repr=False)
+    encryption_key_file: str = field(repr=False)
+    access_token: str = field(repr=False)
+    access_token_secret: bytes = field(repr=False)  # decrypted
+    dh_prime: int = field(repr=False)
+    dh_generator: int = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings, in the config's order; `ingredients` if none of them is an error."""
+
+    findings: list[Finding]
+    ingredients: Ingredients | None
+
+
+class FieldError(Exception):
+    """What is wrong with the value of a field."""
+
+    def __init__(self, message: str, *hints: str) -> None:
+        super().__init__(message)
+        self.hints = hints
+
+
+@dataclass(frozen=True)
+class Checked(Generic[T]):
+    """A value that is right, and what --check says of it."""
+
+    value: T
+    remark: str
+
+
+class Config:
+    """The fields of a config, each read once. Keeps what was found, and which names it knows."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+        self.names: list[str] = []
+        self.findings: list[Finding] = []
+
+    def read(
+        self, name: str, check: Callable[[Any], Checked[T]], default: object = None
+    ) -> Checked[T] | None:
+        """Return what `check` makes of the field, None if that is an error."""
+        self.names.append(name)
+        value = self.values.get(name, default)
+        try:
+            checked = check(value)
+        except FieldError as problem:
+            self.findings.append(Finding("error", name, str(problem), problem.hints))
+            return None
+        self.findings.append(Finding("ok", name, checked.remark))
+        return checked
+
+
+def check_config(values: dict[str, Any], path: str) -> Report:
+    """Check the fields of the config that was loaded from `path`, and the files that they name."""
+    folder = os.path.dirname(path)
+    testing = values.get("consumer_key") == TEST_CONSUMER
+    config = Config(values)
+    base_url = config.read("base_url", check_base_url, BASE_URL)
+    realm = config.read("realm", check_realm)
+    consumer_key = config.read("consumer_key", check_consumer_key)
+    signature_key = config.read(
+        "signature_key_fp", lambda text: check_private_key(text, "signature", folder, testing)
+    )
+    encryption_key = config.read(
+        "encryption_key_fp", lambda text: check_private_key(text, "encryption", folder, testing)
+    )
+    access_token = config.read("access_token", check_access_token)
+    secret = config.read(
+        "access_token_secret", lambda text: check_secret(text, encryption_key, signature_key)
+    )
+    dh_prime = config.read("dh_prime", check_prime)
+    dh_generator = config.read("dh_generator", check_generator, 2)
+    config.findings += unknown_fields(values, config.names)
+    if (  # one for each, for mypy to see that none is missing
+        base_url is None
+        or realm is None
+        or consumer_key is None
+        or signature_key is None
+        or encryption_key is None
+        or access_token is None
+        or secret is None
+        or dh_prime is None
+        or dh_generator is None
+    ):
+        return Report(config.findings, None)
+    ingredients = Ingredients(
+        base_url=base_url.value,
+        realm=realm.value,
+        consumer_key=consumer_key.value,
+        signature_key=signature_key.value.key,
+        signature_key_file=signature_key.value.path,
+        encryption_key=encryption_key.value.key,
+        encryption_key_file=encryption_key.value.path,
+        access_token=access_token.value,
+        access_token_secret=secret.value,
+        dh_prime=dh_prime.value,
+        dh_generator=dh_generator.value,
+    )
+    config.findings += doubts(ingredients)
+    config.findings += uploaded_files(ingredients)
+    config.findings += tracked_template(path)
+    return Report(config.findings, ingredients)
+
+
+# Texts: a field that is one line of plain characters
+
+
+def plain_text(value: object, hint: str) -> str:
+    """Return the text of a field that is filled in."""
+    if value is None:
+        raise FieldError("not filled in", hint)
+    if not isinstance(value, str):
+        raise FieldError("not a text in quotes", hint)
+    text = value.strip()
+    if not text or re.match("(your|path-to|generated)-", text):
+        raise FieldError("not filled in", hint)
+    return text
+
+
+def ascii_word(value: object, hint: str) -> str:
+    text = plain_text(value, hint)
+    if not re.fullmatch("[!-~]+", text):
+        raise FieldError("not in the right form: one word of plain letters", hint)
+    return text
+
+
+def size(text: str) -> str:
+    return f"{len(text)} characters"
+
+
+def shown_realm(realm: str) -> str:
+    """Return the realm where it has one of its forms; it may be a secret otherwise."""
+    return realm if realm in (REALM, TEST_REALM) else f"({size(realm)})"
+
+
+def shown_consumer_key(consumer_key: str) -> str:
+    right = consumer_key == TEST_CONSUMER or re.fullmatch("[A-Z0-9]{9}", consumer_key)
+    return consumer_key if right else f"({size(consumer_key)})"
+
+
+def check_realm(value: object) -> Checked[str]:
+    hint = f'give "{REALM}", or "{TEST_REALM}" for the consumer {TEST_CONSUMER}'
+    realm = ascii_word(value, hint)
+    return Checked(realm, shown_realm(realm))
+
+
+def check_consumer_key(value: object) -> Checked[str]:
+    key = ascii_word(value, "copy its nine characters from the self-service portal")
+    return Checked(key, shown_consumer_key(key))
+
+
+def check_access_token(value: object) -> Checked[str]:
+    token = ascii_word(value, "copy all of it from where it was generated")
+    return Checked(token, size(token))
+
+
+def check_base_url(value: object) -> Checked[str]:
+    """Accept https, or http on this computer only, with a host and a port that can exist."""
+    hint = 'give a URL like "https://host/path", or leave it out for IBKR\'s own'
+    text = plain_text(value, hint)
+    label = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+    host = rf"{label}(\.{label})*"
+    local = r"localhost|127(\.\d{1,3}){3}|\[::1\]"
+    if not re.fullmatch(rf"(?a)(https://{host}|http://({local}))(:\d+)?(/[\w.~-]+)*/?", text):
+        raise FieldError("not in the right form: https, or http on this computer", hint)
+    try:
+        url = urlsplit(text)
+        if url.port == 0 or len(url.netloc) > 250:
+            raise ValueError
+    except ValueError:
+        raise FieldError("no such host or port can exist", hint) from None
+    return Checked(text.rstrip("/"), text)
+
+
+def unknown_fields(values: dict[str, Any], names: list[str]) -> Iterator[Finding]:
+    for name in values:
+        if name in names:
+            continue
+        close = difflib.get_close_matches(name[:40], names, 1)
+        hint = f"did you mean {close[0]}?" if close else "it is ignored"
+        shown = name if harmless_name(name) else "a name that may be a secret, not shown"
+        yield Finding("warning", shown, "unknown field", (hint,))
+
+
+def harmless_name(name: str) -> bool:
+    """Tell whether a field's name is safe to show: its name and value may have changed places."""
+    short = re.fullmatch("[A-Za-z0-9_-]{1,32}", name)
+    return bool(short) and not re.search("[0-9a-fA-F]{16}", name)
+
+
+# Key files
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """A private key, and the path where it was found."""
+
+    key: RSA.RsaKey = field(repr=False)
+    path: str
+
+
+def shown_path(path: str) -> str:
+    """Return the path as the person gave it, unless it may be a secret."""
+    parts = re.split(r"[/\\]", path)
+    secret = re.search("[+=]|[0-9a-fA-F]{16}|[A-Za-z0-9/]{64}", path)
+    if secret or any(re.search("[A-Za-z0-9]{40}", part) for part in parts):
+        return f"a path of {size(path)}, not shown,"
+    return ascii(path)[1:-1].replace("\\\\", "\\")
+
+
+def check_private_key(value: object, use: str, folder: str, testing: bool) -> Checked[KeyFile]:
+    """Read the private key for one use, "signature" or "encryption"."""
+    hint = f"give the path of private_{use}.pem; a \\ in it is written twice"
+    text = plain_text(value, hint)
+    if len(text) > 250 or not re.fullmatch(r"(?!.*-----BEGIN)[^\0-\x1f\x7f]+", text):
+        raise FieldError("not a path", hint)
+    path = os.path.join(folder, os.path.expanduser(text))
+    shown = shown_path(text)
+    try:
+        key = private_key(read_file(path))
+    except FileNotFoundError:
+        raise FieldError(f"{shown} does not exist", *missing_key(path, use, testing)) from None
+    except OSError as error:
+        why = error.strerror or "cannot be read"
+        raise FieldError(f"{shown}: {why}", "check the path") from None
+    except UnicodeError:  # on systems whose file names are not UTF-8
+        raise FieldError("not a path on this system", hint) from None
+    except FieldError as problem:
+        hints = [text.replace("{}", use) for text in problem.hints]
+        raise FieldError(f"{shown} {problem}", *(hints or [hint])) from None
+    remark = f"private, {key.size_in_bits()} bits; public half: SHA-256 {key_fingerprint(key)}"
+    return Checked(KeyFile(key, path), remark)
+
+
+def read_file(path: str) -> bytes:
+    """Return what a regular file holds, its first megabyte. Raises OSError: for a FIFO, too."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(0, "not a regular file")
+    with open(path, "rb") as file:
+        return file.read(1_000_000)
+
+
+def missing_key(path: str, use: str, testing: bool) -> list[str]:
+    """Return hints for a key file that does not exist."""
+    name = os.path.basename(path)
+    if testing:
+        return [f"private_{use}.pem comes with IBKR's web demo, in its folder keys: copy it here"]
+    try:
+        close = difflib.get_close_matches(name, os.listdir(os.path.dirname(path) or "."), 1)
+    except OSError:
+        return ["its folder does not exist either; paths begin at the config's own folder"]
+    if close:
+        return [f"did you mean {shown_path(close[0])}?"]
+    return ["check the path, which begins at the config's own folder; or run keys/generate.sh"]
+
+
+def pem_block(data: bytes) -> str:
+    """Return the private key's block of a PEM file, or its first one, without the text around."""
+    if b"\0" in data:
+        raise FieldError("is no PEM file, or is UTF-16 text", "save it as plain ASCII or UTF-8")
+    text = data.decode("utf-8-sig", "replace").replace("\r", "\n")
+    blocks = re.findall(r"-----BEGIN [A-Z0-9 ]{1,40}-----[^-]*-----END [A-Z0-9 ]{1,40}-----", text)
+    if not blocks:
+        raise FieldError("is not in PEM form", "it must have the lines -----BEGIN and -----END")
+    private = [block for block in blocks if "PRIVATE KEY" in block]
+    block = (private or blocks)[0]
+    if len(block) > 16_000:
+        raise FieldError("is larger than any key of 4096 bits", "make one with keys/generate.sh")
+    if "\n" not in block.strip():
+        hint = "copy the file itself: a line break belongs after BEGIN, 64 characters, and END"
+        raise FieldError("has its key on one line", hint)
+    return "\n".join(line.strip() for line in block.split("\n") if line.strip())
+
+
+def private_key(data: bytes) -> RSA.RsaKey:
+    """Return the RSA private key of 2048 to 4096 bits in a PEM file. Raises FieldError."""
+    if re.search(rb"-----BEGIN ENCRYPTED|Proc-Type:[^\n]*ENCRYPTED", data):
+        raise FieldError("has a passphrase", "remove it: openssl rsa -in OLD.pem -out NEW.pem")
+    try:
+        key = RSA.import_key(pem_block(data))
+    except (ValueError, IndexError, TypeError, ArithmeticError):
+        raise FieldError("is not an RSA key in PEM form") from None
+    if not key.has_private():
+        raise FieldError("is a public key", "give the path of the private half, private_{}.pem")
+    if not 2048 <= key.size_in_bits() <= 4096:
+        raise FieldError(f"has {key.size_in_bits()} bits, IBKR takes 2048 to 4096")
+    return key
+
+
+def key_fingerprint(key: RSA.RsaKey) -> str:
+    """Return 8 hex digits: the beginning of the SHA-256 of the public half (DER)."""
+    return hashlib.sha256(key.public_key().export_key("DER")).hexdigest()[:8]
+
+
+# The access token secret
+
+
+def check_secret(
+    value: object, encryption: Checked[KeyFile] | None, signature: Checked[KeyFile] | None
+) -> Checked[bytes]:
+    """Decrypt the secret with the encryption key, if that was found."""
+    text = ascii_word(value, "copy all of it from where it was generated")
+    if encryption is None:
+        raise FieldError("not tried for want of its key", "mend encryption_key_fp first")
+    try:
+        secret = oauth.decrypt_access_token_secret(text, encryption.value.key)
+    except oauth.CredentialsError as error:
+        known = [encryption.value.path]
+        if signature is not None:
+            known.append(signature.value.path)
+        raise FieldError(str(error), *secret_hints(text, error, known)) from None
+    return Checked(secret, f"decrypts to {len(secret)} bytes")
+
+
+def secret_hints(text: str, error: oauth.CredentialsError, known: list[str]) -> list[str]:
+    """Return what to do about a secret that does not decrypt, the likeliest first."""
+    other = other_key_that_fits(text, known)
+    if other:
+        return [f"it decrypts with {shown_path(other)}: name that file in encryption_key_fp"]
+    if "does not decrypt" not in str(error):
+        return [error.hint]
+    hints = []
+    public = os.path.join(os.path.dirname(known[0]), "public_encryption.pem")
+    if public_half_differs(public, known[0]):
+        hints.append("public_encryption.pem beside the key is not its public half: which is old?")
+    return [
+        *hints,
+        "was this key's public half the one uploaded when the secret was generated?",
+        "only if so: generate the token again, which ends the present secret",
+    ]
+
+
+def other_key_that_fits(text: str, known: list[str]) -> str:
+    """Return the path of another private key in the keys' folders that decrypts the secret."""
+    for folder in dict.fromkeys(os.path.dirname(path) for path in known):
+        try:
+            names = sorted(os.listdir(folder or "."))[:100]
+        except OSError:
+            continue
+        for name in names:
+            path = os.path.join(folder, name)
+            if os.path.abspath(path) == os.path.abspath(known[0]):
+                continue
+            try:
+                oauth.decrypt_access_token_secret(text, private_key(read_file(path)))
+            except (OSError, FieldError, oauth.CredentialsError):
+                continue
+            return path
+    return ""
+
+
+# The Diffie-Hellman parameters
+
+
+def check_prime(value: object) -> Checked[int]:
+    """Accept hex as openssl prints it, or all that `openssl asn1parse` prints of the file."""
+    hint = "copy what this prints: openssl asn1parse -in dhparam.pem"
+    text = plain_text(value, hint)
+    printed = re.search(r"INTEGER\s*:\s*(-?[0-9A-Fa-f]+)", text)
+    if printed:
+        text = printed[1]
+    digits = re.sub(r"[\s:]", "", text)
+    if digits.startswith("-"):
+        again = "dhparam.pem is broken: make it again with keys/generate.sh, and upload that"
+        raise FieldError("a negative number, which is no prime", again)
+    if not re.fullmatch(r"(0[xX])?[0-9a-fA-F]{1,10000}", digits):
+        raise FieldError("not a hex number", hint)
+    prime = int(digits, 16)
+    if not 2040 <= prime.bit_length() <= 4096:
+        raise FieldError(f"has {prime.bit_length()} bits, about 2048 are right", hint)
+    fingerprint = prime_fingerprint(prime)
+    # Fermat's test finds every slip of the pen. The number in IBKR-2018 is no prime, yet used.
+    if pow(2, prime - 1, prime) != 1 and fingerprint != "c039f329":
+        raise FieldError("not a prime: a digit is wrong or missing", hint)
+    return Checked(prime, f"{prime.bit_length()} bits; SHA-256 {fingerprint}")
+
+
+def prime_fingerprint(prime: int) -> str:
+    """Return 8 hex digits: the beginning of the SHA-256 of the number in hex, in capitals."""
+    return hashlib.sha256(f"{prime:X}".encode()).hexdigest()[:8]
+
+
+def check_generator(value: object) -> Checked[int]:
+    hint = "leave it out: openssl's is 2; it is the second number that asn1parse prints"
+    if type(value) is not int:
+        raise FieldError("not a whole number", hint)
+    if not 2 <= value < 2**2039:
+        raise FieldError("not a number from 2 to the prime", hint)
+    return Checked(value, str(value) if value < 1000 else f"{value.bit_length()} bits")
+
+
+def dh_parameters(data: bytes) -> tuple[int, int]:
+    """Return prime and generator of a dhparam.pem. Raises ValueError."""
+    text = data.decode("ascii", "replace")
+    block = re.search(r"-----BEGIN [A-Z0-9. ]*DH PARAMETERS-----([^-]+)-----END ", text)
+    if not block:
+        raise ValueError("not in PEM form")
+    numbers = DerSequence().decode(base64.b64decode(block[1]))
+    prime, generator = numbers[0], numbers[1]
+    if type(prime) is not int or type(generator) is not int:
+        raise ValueError("not two numbers")
+    return prime, generator
+
+
+# What can be right, but seldom is
+
+
+def doubts(found: Ingredients) -> Iterator[Finding]:
+    """Return warnings about what is not an error by itself."""
+    if found.realm != fitting_realm(found):
+        hint = f'"{TEST_REALM}" is for {TEST_CONSUMER}, "{REALM}" for every other consumer'
+        yield Finding("warning", "realm", "does not fit the consumer key", (hint,))
+    if not well_formed(found.consumer_key):
+        hint = "copy it again from the portal, where it is in capitals; its case matters"
+        yield Finding("warning", "consumer_key", "not nine capitals or digits", (hint,))
+    if found.signature_key == found.encryption_key:
+        yield Finding("warning", "signature_key_fp", "also the encryption key", ("make two keys",))
+    files = {"signature_key_fp": found.signature_key_file}
+    files["encryption_key_fp"] = found.encryption_key_file
+    for name, path in files.items():
+        if os.name == "posix" and os.stat(path).st_mode & 0o077:
+            hint = f"chmod 600 {shown_path(path)}"
+            yield Finding("warning", name, "others may read the file", (hint,))
+
+
+def fitting_realm(found: Ingredients) -> str:
+    return TEST_REALM if found.consumer_key == TEST_CONSUMER else REALM
+
+
+def well_formed(consumer_key: str) -> bool:
+    return consumer_key == TEST_CONSUMER or bool(re.fullmatch("[A-Z0-9]{9}", consumer_key))
+
+
+def uploaded_files(found: Ingredients) -> Iterator[Finding]:
+    """Compare with the files that were uploaded, where they lie beside the keys."""
+    keys = {"public_signature.pem": (found.signature_key_file, found.signature_key)}
+    keys["public_encryption.pem"] = (found.encryption_key_file, found.encryption_key)
+    for name, (path, key) in keys.items():
+        public = beside(path, name)
+        if public is None:
+            continue
+        try:
+            differs = RSA.import_key(pem_block(public)) != key.public_key()
+        except (ValueError, IndexError, TypeError, ArithmeticError, FieldError):
+            differs = True
+        private = os.path.basename(path)
+        yield comparison(name, differs, f"is not the public half of {shown_path(private)}")
+    parameters = beside(found.signature_key_file, "dhparam.pem")
+    if parameters is not None:
+        yield compare_parameters(parameters, found)
+
+
+def beside(path: str, name: str) -> bytes | None:
+    try:
+        return read_file(os.path.join(os.path.dirname(path), name))
+    except OSError:
+        return None
+
+
+def compare_parameters(data: bytes, found: Ingredients) -> Finding:
+    try:
+        prime, generator = dh_parameters(data)
+    except (ValueError, IndexError, TypeError):
+        return comparison("dhparam.pem", True, "cannot be read")
+    if prime < 0:
+        return comparison("dhparam.pem", True, "is broken: its prime is negative; make it again")
+    if prime != found.dh_prime:
+        return comparison("dhparam.pem", True, "has another prime than dh_prime")
+    differs = generator != found.dh_generator
+    return comparison("dhparam.pem", differs, "has another generator than dh_generator")
+
+
+def comparison(name: str, differs: bool, problem: str) -> Finding:
+    if not differs:
+        return Finding("ok", name, "fits")
+    hint = "use the set of files that was uploaded together, or upload this one anew"
+    return Finding("warning", name, problem, (hint,), misfit=name)
+
+
+def public_half_differs(public: str, private: str) -> bool:
+    try:
+        key = private_key(read_file(private))
+        return RSA.import_key(pem_block(read_file(public))) != key.public_key()
+    except (OSError, ValueError, IndexError, TypeError, ArithmeticError, FieldError):
+        return False
+
+
+def tracked_template(path: str) -> Iterator[Finding]:
+    """Remark on a template of this repository that was filled in where git would see it."""
+    folder, name = os.path.split(os.path.abspath(path))
+    template = folder == PROJECT and name in ("config.json", "test-config.json")
+    if template and os.path.exists(os.path.join(PROJECT, ".git")):
+        hint = f"git update-index --skip-worktree {name}"
+        yield Finding("note", name, "git tracks this file, now with your token in it", (hint,))
+
+
+# After a refusal
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What the server said to the request of a live session token.
+
+    `kind`: "refused", "proof" (wrong proof) or "range" (response out of range). `clock`: seconds
+    that this computer's clock is ahead of the server's, if the answer has a date.
+    """
+
+    kind: str
+    status: int = 200
+    words: str = ""
+    clock: float | None = None
+
+
+GENERATE = "only then generate the token again, which ends the present secret"
+
+
+def suspects(refusal: Refusal, found: Ingredients, findings: list[Finding]) -> list[str]:
+    """Return hints, at most three, for the ingredient that is most likely wrong first.
+
+    In this order: what the answer names; the clock; a file beside the keys that does not fit; a
+    warning about the config; what such an answer mostly means. Where clock or files tell the cause,
+    nothing proposes to generate the token again: that would end a good secret.
+    """
+    words = refusal.words.lower()
+    named: list[str] = []
+    rest: list[str] = []
+    if refusal.kind in ("proof", "range"):
+        rest = exchange_suspects(found)
+    elif "invalid consumer" in words:
+        named = consumer_suspects(found)
+        rest = [
+            "a new key is active after up to 24 hours, or a weekend",
+            "paper and live have consumer keys, keys and tokens of their own",
+        ]
+    elif "no access secret key found" in words:
+        named = ["compare access_token with the portal, digit by digit"]
+        rest = [GENERATE]
+    elif refusal.status == 401:
+        rest = secret_suspects(found)
+    clock = clock_suspects(refusal)
+    files = [f"{f.name} {f.message}" for f in misfits(findings, refusal.kind)]
+    if clock and not named:  # IBKR refuses a time-stamp that is off, and says no more
+        return clock
+    if clock or files:
+        rest = [hint for hint in rest if "generate" not in hint.lower()]
+    ranked = [*named, *clock, *files, *realm_suspects(found), *rest]
+    return list(dict.fromkeys(ranked))[:3]
+
+
+def clock_suspects(refusal: Refusal) -> list[str]:
+    if refusal.kind != "refused" or refusal.clock is None or abs(refusal.clock) <= 30:
+        return []
+    return [f"set this computer's clock, which is {clock_offset(refusal.clock)} the server's"]
+
+
+def clock_offset(seconds: float) -> str:
+    """Return how far a clock is off, as "600 s behind"."""
+    return f"{abs(seconds):,.0f} s {'ahead of' if seconds > 0 else 'behind'}"
+
+
+def misfits(findings: list[Finding], kind: str) -> list[Finding]:
+    """Return the files that do not fit; those of the exchange last, unless it was the problem."""
+    found = [finding for finding in findings if finding.misfit]
+    exchange = [finding for finding in found if finding.misfit == "dhparam.pem"]
+    keys = [finding for finding in found if finding.misfit != "dhparam.pem"]
+    return keys + exchange if kind == "refused" else exchange + keys
+
+
+def realm_suspects(found: Ingredients) -> list[str]:
+    if found.realm == fitting_realm(found):
+        return []
+    return [f'realm: "{fitting_realm(found)}" belongs to this consumer']
+
+
+def consumer_suspects(found: Ingredients) -> list[str]:
+    hint = "compare consumer_key with the portal, letter by letter"
+    if not well_formed(found.consumer_key):
+        hint = "consumer_key: nine capitals or digits, as the portal shows them"
+    return [*realm_suspects(found), hint]
+
+
+def secret_suspects(found: Ingredients) -> list[str]:
+    half = key_fingerprint(found.signature_key)
+    return [
+        'is access_token_secret the one from the last "Generate"? Look before pressing it again',
+        f"signature key: the public_signature.pem uploaded must have SHA-256 {half}",
+        "compare access_token with the portal, digit by digit",
+    ]
+
+
+def exchange_suspects(found: Ingredients) -> list[str]:
+    hints = []
+    if found.dh_generator != 2:
+        hints.append("dh_generator: openssl's is 2; compare the dhparam.pem uploaded")
+    prime = prime_fingerprint(found.dh_prime)
+    hints.append(f"dh_prime: the dhparam.pem uploaded must have SHA-256 {prime}")
+    if not found.consumer_key.isupper():
+        hints.append("consumer_key: the portal keeps it in capitals, and its case counts")
+    return hints
