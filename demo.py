@@ -317,7 +317,7 @@ def present(item: dict[str, Any], fields: Sequence[str]) -> dict[str, str]:
     for name in fields:
         value = item.get(name)
         text = "" if value is None else str(value)
-        if is_number(value):
+        if value is not None and is_number(value):
             text = number(value)
         if text.strip() not in ("", "-1", "-1.00", "-", "N/A"):
             found[name] = text.strip()

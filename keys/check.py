@@ -303,7 +303,7 @@ def missing_key(path: str, use: str, testing: bool) -> list[str]:
     """Return hints for a key file that does not exist."""
     name = os.path.basename(path)
     if testing:
-        return [f"private_{use}.pem comes with IBKR's web demo, in its folder keys: copy it here"]
+        return [f"private_{use}.pem comes with IBKR's web demo, in its folder keys: copy it there"]
     try:
         close = difflib.get_close_matches(name, os.listdir(os.path.dirname(path) or "."), 1)
     except OSError:
