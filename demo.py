@@ -445,14 +445,18 @@ class Client:
         milliseconds = self.response.elapsed.total_seconds() * 1000
         self.console.say(f"  {self.request:<50} {self.status} {milliseconds:>7,.0f} ms")
         self.console.answer(self.response)
+        offset = self.clock_offset()
+        if self.request.endswith("/oauth/live_session_token") and abs(offset) > 30:
+            message = f"this computer's clock is {check.clock_offset(offset)} the server's"
+            self.console.warning(message, "set it: signatures carry the time")
 
-    def clock_offset(self) -> float | None:
-        """Return the seconds that this computer's clock is ahead of the answer's date."""
+    def clock_offset(self) -> float:
+        """Return the seconds that this computer's clock is ahead of the answer's date, if any."""
         if self.response is not None:
             with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
                 date = parsedate_to_datetime(self.response.headers["Date"])
                 return time() - date.timestamp()
-        return None
+        return 0.0
 
     def log_out(self) -> None:
         """Send the logout if there is a token, and print nothing. It alone may be sent twice: on a
