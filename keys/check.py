@@ -429,7 +429,8 @@ def check_prime(value: object) -> Checked[int]:
     if not 2040 <= prime.bit_length() <= 4096:
         raise FieldError(f"has {prime.bit_length()} bits, about 2048 are right", hint)
     fingerprint = prime_fingerprint(prime)
-    # Fermat's test finds every slip of the pen; Integer is five times faster than int at it. The number in IBKR-2018 is no prime, yet used.
+    # Fermat's test, in pycryptodome's faster arithmetic, finds every slip of the pen. The number in
+    # IBKR-2018 is no prime, yet used.
     if pow(Integer(2), prime - 1, Integer(prime)) != 1 and fingerprint != "c039f329":
         raise FieldError("not a prime: a digit is wrong or missing", hint)
     return Checked(prime, f"{prime.bit_length()} bits; SHA-256 {fingerprint}")
