@@ -189,11 +189,8 @@ class Demo:
         return str(listings[0]["conid"])
 
     def quote(self, conid: str) -> None:
-        """Wait for the brokerage session, then print last, bid and ask."""
-        if self.brokerage == "settling":
-            self.wait_for_session()
-        if self.brokerage != "ready":
-            self.console.say("    left out: there is no brokerage session")
+        """Print last, bid and ask, and how old they may be."""
+        if not self.session_is_up():
             return
         answer = self.client.get("/iserver/accounts", dict)
         if not answer.get("accounts"):
@@ -206,6 +203,15 @@ class Demo:
         self.console.say(f"    bid   {data.get(BID, '-')} x {data.get(BID_SIZE, '-')}")
         self.console.say(f"    ask   {data.get(ASK, '-')} x {data.get(ASK_SIZE, '-')}")
         self.console.say(f"    data  {availability(data)}")
+
+    def session_is_up(self) -> bool:
+        """Wait for the brokerage session, which every step under /iserver needs, or say that the
+        step is left out."""
+        if self.brokerage == "settling":
+            self.wait_for_session()
+        if self.brokerage != "ready":
+            self.console.say("    left out: there is no brokerage session")
+        return self.brokerage == "ready"
 
     def wait_for_session(self) -> None:
         """Ask once a second until the brokerage session is up or refused."""
@@ -239,8 +245,7 @@ class Demo:
 
     def history(self, conid: str) -> None:
         """Print the last five daily bars."""
-        if self.brokerage != "ready":
-            self.console.say("    left out: there is no brokerage session")
+        if not self.session_is_up():
             return
         params = {"conid": conid, "period": "1m", "bar": "1d"}
         answer = self.client.get("/iserver/marketdata/history", dict, params)

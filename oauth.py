@@ -516,12 +516,13 @@ def request_live_session_token(
     exponent: Callable[[], int] = new_exponent,
     timeout: float | tuple[float, float] = TIMEOUT,
     headers: Mapping[str, str] | None = None,
+    seconds: float = MAX_SECONDS,
 ) -> LiveSessionToken:
     """Agree with the server on a live session token, valid for about 24 hours (IBKR-docs).
 
     `base_url` is all before /oauth, and serves all other calls, too. `timeout` and `headers` are
-    those of `requests`. Raises AnswerError unless the answer is right in all parts, within
-    MAX_SECONDS after its headers; requests.RequestException if there is none.
+    those of `requests`; `seconds` is for the answer's body. Raises AnswerError unless the answer is
+    right in all parts, requests.RequestException if there is none.
     """
     a = exponent()
     challenge = diffie_hellman_challenge(credentials.dh_prime, credentials.dh_generator, a)
@@ -532,7 +533,7 @@ def request_live_session_token(
         headers=headers,
         stream=True,
     )
-    read_answer(response, MAX_SECONDS, piece=1)  # it is short, and may come in drops
+    read_answer(response, seconds, piece=1)  # it is short, and may come in drops
     if response.status_code != requests.codes.ok:
         raise AnswerError(f"HTTP {response.status_code}", "the answer's body says why", response)
     return accept_answer(read_json(response), credentials, a)
