@@ -55,7 +55,7 @@ def sandbox_credentials(sandbox: Sandbox) -> oauth.Credentials:
 
 
 def prepared(
-    auth: oauth.OAuth1, method: str = "GET", url: str = URL, **arguments: Any
+    auth: oauth.SignedRequest, method: str = "GET", url: str = URL, **arguments: Any
 ) -> requests.PreparedRequest:
     return requests.Request(method, url, auth=auth, **arguments).prepare()
 
@@ -71,9 +71,16 @@ def hmac_sha256(text: str) -> str:
     return base64.b64encode(hmac.new(TOKEN, text.encode(), hashlib.sha256).digest()).decode()
 
 
-def fixed(credentials: oauth.Credentials, **arguments: Any) -> oauth.OAuth1:
+STILL: dict[str, Any] = {"clock": lambda: 1700000000.9, "nonce": lambda: "cafe"}
+
+
+def fixed(
+    credentials: oauth.Credentials, token: bytes | None = None, challenge: str = ""
+) -> oauth.SignedRequest:
     """Sign with a clock and a nonce that stand still."""
-    return oauth.OAuth1(credentials, clock=lambda: 1700000000.9, nonce=lambda: "cafe", **arguments)
+    if token is None:
+        return oauth.RsaSha256Auth(credentials, challenge, **STILL)
+    return oauth.HmacSha256Auth(credentials, token, **STILL)
 
 
 def test_a_call_carries_its_parameters_and_an_hmac_over_them_and_the_query(
@@ -172,7 +179,7 @@ def test_the_token_request_is_signed_with_rsa_behind_the_prepend_and_carries_the
 def test_each_request_has_a_nonce_of_its_own_from_128_random_bits(
     credentials: oauth.Credentials,
 ) -> None:
-    auth = oauth.OAuth1(credentials, TOKEN)
+    auth = oauth.HmacSha256Auth(credentials, TOKEN)
     nonces = [header_of(prepared(auth))["oauth_nonce"] for _ in range(100)]
     assert len(set(nonces)) == 100
     assert all(re.fullmatch("[0-9a-f]{32}", nonce) for nonce in nonces)
@@ -180,7 +187,7 @@ def test_each_request_has_a_nonce_of_its_own_from_128_random_bits(
 
 def test_the_timestamp_is_the_present_in_seconds(credentials: oauth.Credentials) -> None:
     before = int(datetime.now(timezone.utc).timestamp())
-    header = header_of(prepared(oauth.OAuth1(credentials, TOKEN)))
+    header = header_of(prepared(oauth.HmacSha256Auth(credentials, TOKEN)))
     assert before <= int(header["oauth_timestamp"]) <= before + 2
 
 
@@ -220,7 +227,7 @@ def logged_in(server: Sandbox) -> Iterator[tuple[requests.Session, oauth.LiveSes
     with requests.Session() as session:
         credentials = sandbox_credentials(server)
         token = oauth.request_live_session_token(session, server.base_url, credentials)
-        session.auth = oauth.OAuth1(credentials, token.token)
+        session.auth = oauth.HmacSha256Auth(credentials, token.token)
         yield session, token
 
 
@@ -403,7 +410,7 @@ def test_a_redirect_is_refused_even_by_a_session_that_follows_them(status: int) 
         with Sandbox(answers=answers) as sandbox:
             credentials = sandbox_credentials(sandbox)
             token = oauth.request_live_session_token(session, sandbox.base_url, credentials)
-            session.auth = oauth.OAuth1(credentials, token.token)
+            session.auth = oauth.HmacSha256Auth(credentials, token.token)
             with pytest.raises(oauth.AnswerError, match="redirect") as caught:
                 session.get(sandbox.base_url + "/portfolio/accounts", timeout=9)
             assert str(caught.value) == f"HTTP {status}, a redirect, which is never followed"
@@ -486,33 +493,27 @@ def test_an_access_token_that_needs_encoding_is_masked_too(
     assert caplog.text.rstrip().endswith("oauth_token%3D***")
 
 
+COPY = "copy the whole secret again"
+OTHER_KEY = "use the private key whose public half was uploaded when the secret was generated"
+
+
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("given", "message", "hint"),
     [
-        ("not base64", "the access token secret is not base64"),
-        ("\u00e9" * 344, "the access token secret is not base64"),
-        ("QUJD", "the access token secret has 3 bytes, the key has 256"),
-        ("A" * 342 + "==", "the access token secret does not decrypt with this key"),
+        ("not base64", "the access token secret is not base64", COPY),
+        ("\u00e9" * 344, "the access token secret is not base64", COPY),
+        ("QUJD", "the access token secret has 3 bytes, the key has 256", COPY),
+        ("A" * 342 + "==", "the access token secret does not decrypt with this key", OTHER_KEY),
     ],
 )
-def test_a_failed_decryption_says_why_and_not_what_it_was_given(given: str, message: str) -> None:
+def test_a_failed_decryption_says_why_and_not_what_it_was_given(
+    given: str, message: str, hint: str
+) -> None:
     key = RSA.import_key((KEYS / "private_encryption.pem").read_bytes())
     with pytest.raises(oauth.CredentialsError) as caught:
         oauth.decrypt_access_token_secret(given, key)
     assert str(caught.value) == message
-    hint = "generate the token again and copy the whole secret; it belongs to one encryption key"
     assert caught.value.hint == hint
-
-
-def test_a_wrong_use_is_told_to_the_programmer(credentials: oauth.Credentials) -> None:
-    for length in (0, 19, 21, 28):
-        with pytest.raises(ValueError, match=r"^a live session token is 20 bytes; decode its "):
-            oauth.hmac_sha256_signature("GET&x&y", bytes(length))
-    for exponent in (0, -1):
-        with pytest.raises(ValueError, match=r"^the exponent must be positive$"):
-            oauth.diffie_hellman_challenge(DH_PRIME, 2, exponent)
-    with pytest.raises(UnicodeEncodeError):
-        oauth.rsa_sha256_signature("\u00e9", credentials.signature_key)
 
 
 @pytest.mark.parametrize(
@@ -534,9 +535,340 @@ def test_the_url_is_signed_without_the_schemes_own_port(
     assert caplog.records[1].getMessage().startswith(f"signature base string: GET&{signed}&")
 
 
-@pytest.mark.parametrize("arguments", [{}, {"token": TOKEN, "challenge": "abc"}])
-def test_without_a_token_or_a_challenge_nothing_is_signed(
-    credentials: oauth.Credentials, arguments: dict[str, Any]
+# Misuse: never a signature over the wrong thing
+
+KEY = RSA.import_key((KEYS / "private_signature.pem").read_bytes())
+GOOD = {
+    "realm": "limited_poa",
+    "consumer_key": "ABCDEFGHI",
+    "access_token": "0a" * 10,
+    "access_token_secret": SECRET,
+    "signature_key": KEY,
+    "dh_prime": DH_PRIME,
+    "dh_generator": 2,
+}
+PAIRS = [("a", "1")]
+MISUSES: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
+    "realm missing": (oauth.Credentials, ({**GOOD, "realm": None},), "realm must be str"),
+    "consumer key as bytes": (
+        oauth.Credentials,
+        ({**GOOD, "consumer_key": b"A"},),
+        "consumer_key must be str",
+    ),
+    "access token as bytes": (
+        oauth.Credentials,
+        ({**GOOD, "access_token": b"0a"},),
+        "access_token must be str",
+    ),
+    "secret as text": (
+        oauth.Credentials,
+        ({**GOOD, "access_token_secret": "c2VjcmV0"},),
+        "access_token_secret must be bytes",
+    ),
+    "key as text": (
+        oauth.Credentials,
+        ({**GOOD, "signature_key": "pem"},),
+        "signature_key must be RsaKey",
+    ),
+    "public key": (
+        oauth.Credentials,
+        ({**GOOD, "signature_key": KEY.public_key()},),
+        "signature_key must be the private half",
+    ),
+    "prime as hex": (oauth.Credentials, ({**GOOD, "dh_prime": "ff"},), "dh_prime must be int"),
+    "generator as text": (
+        oauth.Credentials,
+        ({**GOOD, "dh_generator": "2"},),
+        "dh_generator must be int",
+    ),
+    "generator 1": (
+        oauth.Credentials,
+        ({**GOOD, "dh_generator": 1},),
+        "dh_generator must be from 2 to dh_prime - 2",
+    ),
+    "generator p - 1": (
+        oauth.Credentials,
+        ({**GOOD, "dh_generator": DH_PRIME - 1},),
+        "dh_generator must be from 2 to dh_prime - 2",
+    ),
+    "encrypted secret as bytes": (
+        oauth.decrypt_access_token_secret,
+        (b"AAAA", KEY),
+        "encrypted_secret must be str",
+    ),
+    "encryption key as path": (
+        oauth.decrypt_access_token_secret,
+        ("AAAA", "a.pem"),
+        "encryption_key must be RsaKey",
+    ),
+    "public encryption key": (
+        oauth.decrypt_access_token_secret,
+        ("AAAA", KEY.public_key()),
+        "encryption_key must be the private half",
+    ),
+    "challenge, exponent 0": (
+        oauth.diffie_hellman_challenge,
+        (DH_PRIME, 2, 0),
+        "the exponent must be positive",
+    ),
+    "challenge, negative exponent": (
+        oauth.diffie_hellman_challenge,
+        (DH_PRIME, 2, -1),
+        "the exponent must be positive",
+    ),
+    "challenge, exponent as text": (
+        oauth.diffie_hellman_challenge,
+        (DH_PRIME, 2, "5"),
+        "exponent must be int",
+    ),
+    "challenge, prime as text": (oauth.diffie_hellman_challenge, ("17", 2, 5), "prime must be int"),
+    "challenge, generator as text": (
+        oauth.diffie_hellman_challenge,
+        (23, "2", 5),
+        "generator must be int",
+    ),
+    "shared secret, exponent 0": (
+        oauth.diffie_hellman_shared_secret,
+        (DH_PRIME, 0, "5"),
+        "the exponent must be positive",
+    ),
+    "shared secret, number": (
+        oauth.diffie_hellman_shared_secret,
+        (DH_PRIME, 5, 5),
+        "response must be str",
+    ),
+    "shared secret, prime as hex": (
+        oauth.diffie_hellman_shared_secret,
+        ("17", 5, "5"),
+        "prime must be int",
+    ),
+    "params as a dict": (
+        oauth.signature_base_string,
+        ("GET", URL, {"a": "1"}),
+        "params must be (name, value) pairs, not dict",
+    ),
+    "params as a text": (
+        oauth.signature_base_string,
+        ("GET", URL, "a=1"),
+        "params must be (name, value) pairs, not str",
+    ),
+    "params as bytes": (
+        oauth.signature_base_string,
+        ("GET", URL, b"a=1"),
+        "params must be (name, value) pairs, not bytes",
+    ),
+    "params as names": (
+        oauth.signature_base_string,
+        ("GET", URL, ["ab"]),
+        "params must be (name, value) pairs",
+    ),
+    "params as bytes names": (
+        oauth.signature_base_string,
+        ("GET", URL, [b"ab"]),
+        "params must be (name, value) pairs",
+    ),
+    "params of three": (
+        oauth.signature_base_string,
+        ("GET", URL, [("a", "b", "c")]),
+        "params must be (name, value) pairs",
+    ),
+    "a value that is None": (
+        oauth.signature_base_string,
+        ("GET", URL, [("a", None)]),
+        "a parameter's value must be str",
+    ),
+    "a value that is a number": (
+        oauth.authorization_header,
+        ("r", [("a", 1)]),
+        "a parameter's value must be str",
+    ),
+    "a name that is bytes": (
+        oauth.authorization_header,
+        ("r", [(b"a", "1")]),
+        "a parameter's name must be str",
+    ),
+    "a header's params as a dict": (
+        oauth.authorization_header,
+        ("r", {"a": "1"}),
+        "params must be (name, value) pairs, not dict",
+    ),
+    "a realm that is None": (oauth.authorization_header, (None, PAIRS), "realm must be str"),
+    "a user name in the URL": (
+        oauth.signature_base_string,
+        ("GET", "https://u:p@h/x", PAIRS),
+        "the URL must not contain a user name",
+    ),
+    "a URL that is bytes": (
+        oauth.signature_base_string,
+        ("GET", b"https://h/x", PAIRS),
+        "url must be str",
+    ),
+    "a method that is None": (
+        oauth.signature_base_string,
+        (None, URL, PAIRS),
+        "method must be str",
+    ),
+    "a prepend that is bytes": (
+        oauth.signature_base_string,
+        ("GET", URL, PAIRS, b"00"),
+        "prepend must be str",
+    ),
+    "RSA over bytes": (oauth.rsa_sha256_signature, (b"GET&a&b", KEY), "base_string must be str"),
+    "RSA with a path": (
+        oauth.rsa_sha256_signature,
+        ("GET&a&b", "a.pem"),
+        "signature_key must be RsaKey",
+    ),
+    "HMAC over bytes": (
+        oauth.hmac_sha256_signature,
+        (b"GET&a&b", TOKEN),
+        "base_string must be str",
+    ),
+    "HMAC with base64": (
+        oauth.hmac_sha256_signature,
+        ("GET&a&b", "AAAA"),
+        "live_session_token must be bytes",
+    ),
+    "HMAC with 19 bytes": (
+        oauth.hmac_sha256_signature,
+        ("GET&a&b", TOKEN[1:]),
+        "a live session token is 20 bytes; decode its base64 form",
+    ),
+    "a token from hex": (
+        oauth.derive_live_session_token,
+        ("00", SECRET),
+        "shared_secret must be bytes",
+    ),
+    "a token from base64": (
+        oauth.derive_live_session_token,
+        (b"0", "AAAA"),
+        "access_token_secret must be bytes",
+    ),
+    "a proof of 21 bytes": (
+        oauth.live_session_token_proof,
+        (TOKEN + b"0", "A"),
+        "a live session token is 20 bytes; decode its base64 form",
+    ),
+    "a proof for bytes": (
+        oauth.live_session_token_proof,
+        (TOKEN, b"A"),
+        "consumer_key must be str",
+    ),
+    "no credentials": (oauth.HmacSha256Auth, ({}, TOKEN), "credentials must be Credentials"),
+    "a token as text": (
+        oauth.HmacSha256Auth,
+        (oauth.Credentials(**GOOD), "AAAA"),
+        "live_session_token must be bytes",
+    ),
+    "a challenge as a number": (
+        oauth.RsaSha256Auth,
+        (oauth.Credentials(**GOOD), 5),
+        "challenge must be str",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISUSES)
+def test_a_wrong_use_is_told_to_the_programmer_without_the_value(name: str) -> None:
+    function, arguments, message = MISUSES[name]
+    named = arguments[0] if function is oauth.Credentials else {}
+    with pytest.raises((TypeError, ValueError)) as caught:
+        function(*(() if named else arguments), **named)
+    assert str(caught.value).partition(", not ")[0] == message.partition(", not ")[0]
+    assert message in str(caught.value)
+    assert_no_secret(str(caught.value), [SECRET, TOKEN, "c2VjcmV0c2VjcmV0"])
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "message"),
+    [
+        (URL + "?q=%FF", {}, "utf-8"),
+        ("https://u:p@h/x", {}, "the URL must not contain a user name"),
+        (URL, {"data": {"a": "1"}}, "send the parameters as JSON or in the query, not as a form"),
+    ],
+)
+def test_a_request_that_cannot_be_signed_rightly_is_not_sent(
+    credentials: oauth.Credentials, url: str, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=r"^give either a token or a challenge$"):
-        oauth.OAuth1(credentials, **arguments)
+    with pytest.raises(ValueError, match=message):
+        prepared(fixed(credentials, token=TOKEN), "POST", url, **options)
+
+
+def test_what_is_neither_way_to_sign_signs_nothing(credentials: oauth.Credentials) -> None:
+    with pytest.raises(NotImplementedError):
+        prepared(oauth.SignedRequest(credentials))
+
+
+def test_an_iterator_of_params_is_as_good_as_a_list() -> None:
+    assert oauth.signature_base_string("GET", URL, iter(PAIRS)).endswith("&a%3D1")
+    assert oauth.authorization_header("r", iter(PAIRS)) == 'OAuth realm="r", a="1"'
+
+
+# Answers are bounded
+
+
+def test_an_interim_answer_is_refused() -> None:
+    with Sandbox(answers={"GET /portfolio/accounts": Answer(103)}) as sandbox:
+        credentials = sandbox_credentials(sandbox)
+        with requests.Session() as session:
+            token = oauth.request_live_session_token(session, sandbox.base_url, credentials)
+            session.auth = oauth.HmacSha256Auth(credentials, token.token)
+            with pytest.raises(oauth.AnswerError, match=r"^HTTP 103, an interim answer") as caught:
+                session.get(sandbox.base_url + "/portfolio/accounts", timeout=9)
+    assert caught.value.hint == "try again later; a proxy may be in between"
+    assert caught.value.response is not None
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_a_token_answer_may_be_as_long_as_the_limit(
+    monkeypatch: pytest.MonkeyPatch, extra: int
+) -> None:
+    monkeypatch.setattr(oauth, "MAX_ANSWER", 1000)
+    body = b"x" * (1000 + extra)
+    message = "an answer of more than 1,000 bytes" if extra else "the answer is not JSON"
+    with (
+        Sandbox(answers={"POST /oauth/live_session_token": Answer(200, body)}) as sandbox,
+        requests.Session() as session,
+        pytest.raises(oauth.AnswerError) as caught,
+    ):
+        oauth.request_live_session_token(session, sandbox.base_url, sandbox_credentials(sandbox))
+    assert (str(caught.value), caught.value.hint) == (message, "try again later")
+    assert caught.value.response is not None
+
+
+def test_a_token_answer_may_take_no_longer_than_it_is_given(server: Sandbox) -> None:
+    with requests.Session() as session, pytest.raises(oauth.AnswerError) as caught:
+        oauth.request_live_session_token(
+            session, server.base_url, sandbox_credentials(server), seconds=-1
+        )
+    assert (str(caught.value), caught.value.hint) == ("the answer took too long", "try again later")
+
+
+def test_a_caller_can_set_timeout_and_headers_and_end_the_base_url_with_a_slash(
+    server: Sandbox,
+) -> None:
+    class Session(requests.Session):
+        def post(self, url: Any, *arguments: Any, **options: Any) -> Any:
+            self.url, self.options = url, options
+            return super().post(url, *arguments, **options)
+
+    with Session() as session:
+        oauth.request_live_session_token(
+            session,
+            server.base_url + "/",
+            sandbox_credentials(server),
+            timeout=7,
+            headers={"User-Agent": "mine"},
+        )
+        assert session.options["timeout"] == 7
+        assert session.options["headers"] == {"User-Agent": "mine"}
+        assert session.url == server.base_url + "/oauth/live_session_token"
+
+
+def test_the_two_failures_of_the_exchange_have_classes_of_their_own(
+    credentials: oauth.Credentials,
+) -> None:
+    with pytest.raises(oauth.ProofError):
+        Peer(credentials).accept(live_session_token_signature="0" * 40)
+    with pytest.raises(oauth.ResponseRangeError):
+        Peer(credentials).accept(diffie_hellman_response="1")
