@@ -2,6 +2,7 @@
 # Makes the five files behind a consumer key of Interactive Brokers (IBKR), listed in "usage".
 # For any POSIX shell (on Windows: Git Bash) with OpenSSL 1.1, OpenSSL 3 or LibreSSL.
 
+if [ -n "${ZSH_VERSION-}" ]; then emulate sh; fi # or zsh would not split a list of names
 set -eu
 umask 077 # private from the first byte
 LC_ALL=C
@@ -27,6 +28,11 @@ the Diffie-Hellman prime in hex, for the field dh_prime of config.json.
 END
 }
 
+fail() { # an error, a hint, and the end; what was begun is cleared away
+    error "$1"
+    hint "$2"
+    exit 1
+}
 error() { printf 'error: %s\n' "$1" >&2; }
 hint() { printf 'hint: %s\n' "$1" >&2; }
 say() { printf '%s\n' "$1" >&2; }
@@ -94,11 +100,8 @@ interrupted() {
     exit "$1"
 }
 
-if ! mkdir "$new" 2>/dev/null; then
-    error "cannot write to the folder $folder"
-    exit 1
-fi
-trap 'status=$?; clean_up; exit "$status"' EXIT # mksh would exit with clean_up's own status
+mkdir "$new" 2>/dev/null || fail "cannot write to the folder $folder" 'name one that you may write to'
+trap 'code=$?; clean_up; exit "$code"' EXIT # mksh would exit with clean_up's own status
 trap 'interrupted 129' HUP
 trap 'interrupted 130' INT
 trap 'interrupted 131' QUIT
@@ -109,45 +112,53 @@ trap 'interrupted 143' TERM
 run_openssl() {
     openssl "$@" 2>"$new/log" &
     child=$!
-    status=0
-    wait "$child" || status=$?
+    code=0
+    wait "$child" || code=$?
     child=
-    if [ "$status" -ne 0 ]; then
-        error "openssl $1 failed with status $status"
+    if [ "$code" -ne 0 ]; then
+        error "openssl $1 failed with status $code"
         grep -v '^[.+*]*$' "$new/log" >&2 || : # all that it said but the dots of its progress
         hint 'nothing was made; mend what openssl complains about and run this again'
         exit 1
     fi
 }
 
+# An openssl that says nothing of a full disk must not pass for one that made the file.
+made() {
+    [ -s "$new/$1" ] || fail "openssl made no $1" 'nothing was made; is the disk full?'
+}
+
 for use in signature encryption; do
     say "making the $use key ..."
     run_openssl genrsa -out "$new/private_$use.pem" 2048
+    made "private_$use.pem"
     run_openssl rsa -in "$new/private_$use.pem" -pubout -out "$new/public_$use.pem"
+    made "public_$use.pem"
 done
 say 'making the Diffie-Hellman parameters, which can take some minutes ...'
 run_openssl dhparam -out "$new/dhparam.pem" 2048
+made dhparam.pem
 
 # Two integers, prime and generator: "    4:d=1  hl=4 l= 257 prim: INTEGER           :D3F1..."
 run_openssl asn1parse -in "$new/dhparam.pem" >"$new/text"
 prime=$(sed -n '/INTEGER/ { s/.*: *0*//; p; q; }' "$new/text" | tr 'ABCDEF' 'abcdef' | tr -d '\r')
 case $prime in
-'' | *[!0-9a-f]*)
-    error 'the prime could not be read from what openssl asn1parse prints'
-    exit 1
+'' | *[!0-9a-f]*) # a minus sign, too
+    fail 'the prime could not be read from what openssl asn1parse prints' 'nothing was made; run this again'
     ;;
 esac
 
 # Claim the names, each of which fails if the file has come into being meanwhile; then fill them.
 trap '' HUP INT QUIT PIPE TERM
 for name in $private $public; do
-    if ! (set -C && : >"$folder/$name") 2>/dev/null; then
-        error "$folder/$name cannot be made; nothing was changed"
-        exit 1
-    fi
+    (set -C && : >"$folder/$name") 2>/dev/null ||
+        fail "$folder/$name cannot be made" 'nothing was changed; another program may have made it'
     claimed="$claimed $name"
 done
-for name in $private $public; do mv -f "$new/$name" "$folder/$name"; done
+for name in $private $public; do
+    mv -f "$new/$name" "$folder/$name" 2>/dev/null ||
+        fail "$folder/$name cannot be moved into place" 'nothing was made; is the disk full?'
+done
 claimed=
 clean_up
 trap - EXIT HUP INT QUIT PIPE TERM

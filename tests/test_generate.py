@@ -175,8 +175,16 @@ def test_a_file_that_appears_meanwhile_is_kept(name: str, tmp_path: Path, folder
     late = shlex.quote(str(folder / name))
     result = generate(folder, env=environment(tmp_path, f"{READY_MADE}\necho theirs >{late}"))
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith(f"error: {folder / name} ")
+    error, hint = result.stderr.splitlines()[-2:]
+    assert error == f"error: {folder / name} cannot be made"
+    assert hint.startswith("hint: nothing was changed")
     assert contents(folder) == {name: b"theirs\n"}
+
+
+def default_signals() -> None:
+    """In the child: what a shell started with nohup, or in the background, ignores."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("whole_group", [True, False], ids=["group", "shell alone"])
@@ -193,6 +201,7 @@ def test_interrupted_it_leaves_nothing_behind(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=default_signals,
     ) as process:
         deadline = time.monotonic() + 30
         while not pid_file.exists() and time.monotonic() < deadline:
@@ -231,8 +240,45 @@ def test_a_folder_that_cannot_be_written_is_named(env: dict[str, str]) -> None:
     result = generate("/proc/self", env=env)
     assert (result.returncode, result.stderr) == (
         1,
-        "error: cannot write to the folder /proc/self\n",
+        "error: cannot write to the folder /proc/self\nhint: name one that you may write to\n",
     )
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_openssl_that_writes_nothing_and_ends_well_is_no_success(
+    name: str, tmp_path: Path, folder: Path
+) -> None:
+    silent = f'case "$*" in *-out*{name}*) exit 0 ;; esac\n'
+    env = environment(tmp_path, silent + READY_MADE, f'{silent}exec {OPENSSL} "$@"')
+    result = generate(folder, env=env)
+    assert result.returncode == 1
+    error, hint = result.stderr.splitlines()[-2:]
+    assert error == f"error: openssl made no {name}"
+    assert hint == "hint: nothing was made; is the disk full?"
+    assert names(folder) == []
+
+
+@pytest.mark.parametrize("prime", ["-0E61", "", "not a number"])
+def test_a_prime_that_is_none_is_refused(prime: str, tmp_path: Path, folder: Path) -> None:
+    printed = f'"    4:d=1  hl=4 l= 257 prim: INTEGER           :{prime}"'
+    broken = f'[ "$1" = asn1parse ] && echo {printed} && exit 0\nexec {OPENSSL} "$@"'
+    result = generate(folder, env=environment(tmp_path, READY_MADE, broken))
+    assert result.returncode == 1
+    assert "error: the prime could not be read" in result.stderr
+    assert names(folder) == []
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox sh", "zsh", "mksh"])
+def test_any_shell_of_the_system_makes_all_files(
+    shell: str, folder: Path, env: dict[str, str]
+) -> None:
+    program, *options = shell.split()
+    path = shutil.which(program)
+    if path is None:
+        pytest.skip(f"{program} is not installed here")
+    command = [path, *options, str(SCRIPT), str(folder)]
+    result = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert (result.returncode, names(folder)) == (0, sorted(FILES)), result.stderr
 
 
 def test_a_missing_openssl_is_named(tmp_path: Path, folder: Path) -> None:
