@@ -1,0 +1,67 @@
+"""Who the client is: the ingredients as the server's side has them, public halves only."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from Crypto.Cipher import PKCS1_v1_5
+from Crypto.PublicKey import RSA
+from Crypto.Util.asn1 import DerSequence
+
+KEYS = Path(__file__).resolve().parent.parent / "throwaway-keys"
+CONSUMER = "SIMULATED"
+REALM = "limited_poa"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a server knows of one user. `secret`: the access token secret, decrypted."""
+
+    realm: str
+    consumer_key: str
+    access_token: str
+    secret: bytes = field(repr=False)
+    signature_key: RSA.RsaKey
+    encryption_key: RSA.RsaKey
+    prime: int
+    generator: int
+    # what a client has whose files do not fit: name of the mistake, and the key
+    stray_keys: tuple[tuple[str, RSA.RsaKey], ...] = ()
+
+
+def read_dh_parameters(pem: str) -> tuple[int, int]:
+    """Prime and generator of a `dhparam.pem`. Raises ValueError."""
+    _, _, rest = pem.partition("-----BEGIN DH PARAMETERS-----")
+    block, end, _ = rest.partition("-----END DH PARAMETERS-----")
+    if not end:
+        raise ValueError("no DH PARAMETERS in it")
+    numbers = DerSequence().decode(base64.b64decode("".join(block.split())))
+    prime, generator = int(numbers[0]), int(numbers[1])
+    if prime < 1 << 1023 or generator < 2:
+        raise ValueError("its numbers are no prime and generator")
+    return prime, generator
+
+
+DH_PRIME, DH_GENERATOR = read_dh_parameters((KEYS / "dhparam.pem").read_text("ascii"))
+
+
+def throwaway_identity() -> Identity:
+    return Identity(
+        realm=REALM,
+        consumer_key=CONSUMER,
+        access_token=secrets.token_hex(10),
+        secret=secrets.token_bytes(32),
+        signature_key=RSA.import_key((KEYS / "public_signature.pem").read_bytes()),
+        encryption_key=RSA.import_key((KEYS / "public_encryption.pem").read_bytes()),
+        prime=DH_PRIME,
+        generator=DH_GENERATOR,
+    )
+
+
+def encrypted_secret(identity: Identity) -> str:
+    """The access token secret as the portal shows it: encrypted, base64."""
+    encrypted = PKCS1_v1_5.new(identity.encryption_key).encrypt(identity.secret)
+    return base64.b64encode(encrypted).decode()
