@@ -20,7 +20,6 @@ from Crypto.PublicKey import RSA
 
 import demo
 import oauth
-from keys import check
 from tests.sandbox import Sandbox
 
 ROOT = Path(demo.__file__).parent
@@ -48,10 +47,9 @@ def assert_no_secret(text: str, secrets: list[Any]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _remember() -> Iterator[None]:
-    """Keep the good results of what takes longer than all the rest of a run."""
+    """Keep the keys that were read: that takes longer than all the rest of a run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RSA, "import_key", functools.lru_cache(100)(RSA.import_key))
-        patch.setattr(check, "pow", functools.lru_cache(100)(pow), raising=False)  # Fermat's test
         yield
 
 
