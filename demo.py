@@ -323,7 +323,7 @@ def present(item: dict[str, Any], fields: Sequence[str]) -> dict[str, str]:
     found = {}
     for name in fields:
         text = cell(item.get(name)).strip()
-        if text not in ("", "-1", "-1.00", "-", "N/A"):
+        if text not in ("", "-1", "-1.00", "-", "N/A") and len(text) < 40:
             found[name] = text
     return found
 
@@ -786,7 +786,7 @@ class Console:
     def table(self, keys: Sequence[str], items: list[dict[str, Any]]) -> None:
         """Print what the keys hold in the first ten items: texts to the left, then numbers."""
         rows = [[cell(item.get(key)) for key in keys] for item in items[:10]]
-        cells = [[self.clean(text) for text in row] for row in rows]
+        cells = [[self.clean(text)[:40] for text in row] for row in rows]  # masked before it is cut
         cells.insert(0, [f"{len(rows)} of {len(items)}", *keys[1:]])
         widths = [max(map(len, column)) for column in zip(*cells)]
         for first, *others in cells:
@@ -824,7 +824,7 @@ def cell(value: Any) -> str:
     """Return a JSON text or number for people, "-" for all else that a server may send instead."""
     if is_number(value):
         return number(value)
-    return value[:40] if isinstance(value, str) and value else "-"
+    return value if isinstance(value, str) and value else "-"
 
 
 def is_number(value: Any) -> bool:

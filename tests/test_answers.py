@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, Callable, Union
+from collections.abc import Iterator
+from typing import Any, Callable
 from urllib.parse import quote as percent_encoded
 from urllib.parse import unquote
 
 import pytest
 import requests
 
-import oauth
 from tests import recorded
 from tests.conftest import Result, Runner
 from tests.recorded import account, amount, bar, company, listing, position, session
@@ -138,9 +138,7 @@ UNKNOWN = "error: GET /portfolio/accounts: no account {}|hint: there is {}"
 POSITION_HEAD = "position mktPrice mktValue unrealizedPnl currency"
 BARS = [bar(day, v=day, c=1.1287749) for day in range(21)]
 BARS_ANSWER = recorded.history(*BARS)
-FIVE = "|".join(
-    f"2026-01-{day + 1} 10.00 11.50 9.75 1.1287749 {day}.00" for day in range(16, 21)
-)
+FIVE = "|".join(f"2026-01-{day + 1} 10.00 11.50 9.75 1.1287749 {day}.00" for day in range(16, 21))
 
 Row = tuple[str, str, Answers, str, str]  # name, options, answers, lines of stdout and of stderr
 
@@ -244,3 +242,618 @@ def test_a_real_answer_comes_out_right(
     for wanted in printed.split("|"):
         assert any(line.startswith(wanted) for line in lines), wanted
     assert [record.path for record in sandbox.requests].count("/logout") == 1
+
+
+# Broken answers: one clear error, and the steps that do not depend on it still print
+
+BLOCKS = {  # that depend on nobody else, each with a figure from its genuine answer
+    "token": ("Live session token", "valid until"),
+    "init": ("Brokerage session", "POST /iserver/auth/ssodh/init 200"),
+    "accounts": ("Accounts", "DU0001234 DEMO USD"),
+    "summary": ("Summary of DU0001234", "netliquidation 1,339,037.20 USD"),
+    "ledger": ("Ledger of DU0001234", "EUR -3,200.50 -3,200.50 10,200.00 6,999.50"),
+    "positions": ("Positions of DU0001234", "SPY DEC2026 600 C 2.00 12.35 2,470.00 270.00 USD"),
+    "stock": ("Stock AAPL", "APPLE INC NASDAQ 265598"),
+    "quote": ("Quote of AAPL", "bid 231.48 x 400"),
+    "history": ("Daily bars of AAPL", "5 of 5 open high low close volume"),
+    "logout": ("Logout", "POST /logout 200"),
+}
+LOST = {  # the blocks that a route's failure takes away
+    INIT: {"init", "quote", "history"},
+    ACCOUNTS: {"accounts", "summary", "ledger", "positions"},
+    SUMMARY: {"summary"},
+    LEDGER: {"ledger"},
+    POSITIONS: {"positions"},
+    STOCKS: {"stock", "quote", "history"},
+    STATUS: {"quote", "history"},
+    ISERVER: {"quote"},
+    SNAPSHOT: {"quote"},
+    HISTORY: {"history"},
+    LOGOUT: {"logout"},
+}
+NOT_BEGUN = {ACCOUNTS: {"summary", "ledger", "positions"}, STOCKS: {"quote", "history"}}
+
+
+def check_one_error(result: Result, route: str, error: str, hint: str) -> None:
+    assert result.status == 1
+    first, second = result.err.splitlines()
+    path = re.escape(route).replace(r"\{id\}", "DU0001234").replace(r"\{page\}", "0")
+    assert re.match(f"error: {path}: ", first), first
+    assert error in first
+    assert second.startswith("hint: ")
+    assert hint in second
+
+
+def check_independent_blocks(result: Result, route: str) -> None:
+    lines = lines_of(result.out)
+    for block, (heading, figure) in BLOCKS.items():
+        begun = any(line.startswith(heading.split(" DU")[0]) for line in lines)
+        assert begun == (block not in NOT_BEGUN.get(route, set())), block
+        if block not in LOST[route]:
+            assert any(line.startswith(figure) for line in lines), block
+
+
+WANTS_LIST = {ACCOUNTS, POSITIONS, SNAPSHOT}
+INCOMPLETE = "IncompleteRead"
+FORM = "an answer of another form than expected"
+NOT_JSON = "the answer is not JSON"
+REDIRECT = "a redirect, which is never followed"
+LATER = "later"
+GZIP = {"Content-Encoding": "gzip"}
+HTML = {"Content-Type": "text/html"}
+PLAIN = {"Content-Type": "text/plain"}
+DEEP = b"[" * 100_000 + b"]" * 100_000
+MEGABYTE = b'"' + b"x" * 1_000_000 + b'"'
+PAGE = b"<!doctype html><html><head><title>Sorry</title></head><body><p>Down</p></body></html>"
+MOVED = {"Location": "/v1/api/tickle"}
+COLOURS = "\x1b[31mred\u202edlrow\u2066\x85"
+
+ANYWHERE: list[tuple[str, Answer, str, str]] = [
+    ("null", json_answer(None), f"{FORM}: null", LATER),
+    ("a number", json_answer(0), f"{FORM}: 0", LATER),
+    ("a text", json_answer("DU0001234"), f'{FORM}: "DU0001234"', LATER),
+    ("not a number", Answer(200, b"NaN"), f"{FORM}: NaN", LATER),
+    ("a megabyte of text", Answer(200, MEGABYTE), f'{FORM}: "xxxxxxxx', LATER),
+    ("a page", Answer(200, PAGE, HTML), f"{NOT_JSON}: Sorry Down", LATER),
+    ("nothing", Answer(200), NOT_JSON, LATER),
+    ("nothing, 304", Answer(304), "HTTP 304", LATER),
+    ("a moved page that says not where", Answer(302), "HTTP 302", LATER),
+    ("a redirect", Answer(302, headers=MOVED), f"HTTP 302, {REDIRECT}", "log-in page"),
+    ("a permanent redirect", Answer(308, headers=MOVED), f"HTTP 308, {REDIRECT}", "log-in page"),
+    ("half of a text", Answer(200, b'{"a": [1, 2'), NOT_JSON, LATER),
+    ("brackets without end", Answer(200, DEEP), NOT_JSON, LATER),
+    ("deep, and right", Answer(500, b"[" * 900 + b"]" * 900), "HTTP 500: [[[[", LATER),
+    ("no UTF-8", Answer(200, b'{"a": "\xff"}', PLAIN), NOT_JSON, LATER),
+    ("zero bytes", Answer(200, b"\0" * 50), NOT_JSON, LATER),
+    ("plain though gzip is said", Answer(200, b"{}", GZIP), "while decompressing", LATER),
+    ("cut off in the body", Answer(200, b"[" + b" " * 300 + b"]", cut=400), INCOMPLETE, LATER),
+    ("a dropped connection", Answer(cut=0), "Remote end closed connection", "check the network"),
+    ("a status of 418", Answer(418, b"short and stout", PLAIN), "HTTP 418: short and stout", LATER),
+    ("a status of 400", error_answer(400, "Bad Request: no bridge"), "HTTP 400: Bad Request: no bridge", "not ready"),
+    ("a status of 403", Answer(403, b"Error 403 - Access Denied", PLAIN), "HTTP 403: Error 403 - Access Denied", "VPN"),
+    ("a status of 404", Answer(404, PAGE, HTML), "HTTP 404: Sorry Down", LATER),
+    ("a status of 407", Answer(407), "HTTP 407", "HTTPS_PROXY"),
+    ("a status of 410", Answer(410), "HTTP 410", "1.api.ibkr.com"),
+    ("a status of 500 with JSON", error_answer(500, "Please query /accounts first"), "HTTP 500: Please query /accounts first", "not ready"),
+    ("a status of 503", Answer(503), "HTTP 503", "maintenance"),
+    ("an invalid signature", error_answer(401, "Invalid signature"), "HTTP 401: Invalid signature", "tests.sandbox --serve"),
+    ("an error that is an object", json_answer({"error": {"code": 5}}, 500), "HTTP 500: {'code': 5}", LATER),
+    ("an error that is null", json_answer({"error": None}, 500), "HTTP 500: None", LATER),
+    ("an error in a list", json_answer([{"error": "no"}], 500), 'HTTP 500: [{"error": "no"}]', LATER),
+    ("an error of escape sequences", error_answer(500, COLOURS), r"HTTP 500: \x1b[31mred\u202edlrow\u2066", LATER),
+    ("an error of half a character", error_answer(500, "a\ud800b"), r"HTTP 500: a\ud800b", LATER),
+    ("an error without end", error_answer(500, "e" * 100_000), "HTTP 500: " + "e" * 200, LATER),
+    ("a page without end", Answer(500, b"<b>" * 666 + b"abc", PLAIN), "HTTP 500: abc", LATER),
+    ("bytes that are no text", Answer(500, b"a\xffb", PLAIN), r"HTTP 500: a\ufffdb", LATER),
+    ("an empty list instead of an object", json_answer([]), f"{FORM}: []", LATER),
+    ("an object instead of a list", json_answer({"0": {}}), f'{FORM}: {{"0": {{}}}}', LATER),
+    ("an error, 200", json_answer({"error": "Request refused"}), "HTTP 200: Request refused", LATER),
+]  # fmt: skip
+GENERAL = [
+    (f"{route}: {name}", route, answer, error, hint)
+    for shift, route in enumerate(READ)
+    for place, (name, answer, error, hint) in enumerate(ANYWHERE)
+    if (place + shift) % 3 == 0  # each at three or four of the ten, for the time
+    and (route in WANTS_LIST or "of a list" not in name)
+    and (route not in WANTS_LIST or "of an object" not in name)
+]
+
+REFUSAL = error_answer(401, "not authenticated")
+SAID = "HTTP 401: not authenticated"
+NO_ACCOUNT = "no account in the answer"
+NO_STOCK = "no stock has the symbol AAPL"
+NOT_UP = "the brokerage session is not ready"
+
+
+def account_ids(*values: Any) -> Answer:
+    return json_answer([{"accountId": value, "currency": "USD"} for value in values])
+
+
+def contracts(value: Any) -> Answer:
+    return json_answer({"AAPL": [{"name": "APPLE INC", "contracts": value}]})
+
+
+def no_account(value: Any) -> tuple[str, str, Answer, str, str]:
+    return f"accounts {value!r}", ACCOUNTS, json_answer(value), NO_ACCOUNT, "ask IBKR"
+
+
+def no_account_id(value: Any) -> tuple[str, str, Answer, str, str]:
+    return f"account id {value!r}", ACCOUNTS, account_ids(value), NO_ACCOUNT, "ask IBKR"
+
+
+def no_symbol(value: Any) -> tuple[str, str, Answer, str, str]:
+    return f"stocks {value!r}", STOCKS, json_answer(value), NO_STOCK, "--symbol"
+
+
+def no_contract(value: Any) -> tuple[str, str, Answer, str, str]:
+    return f"contracts {value!r}", STOCKS, contracts(value), NO_STOCK, "--symbol"
+
+
+def no_session(value: Any) -> tuple[str, str, Answer, str, str]:
+    return f"status {value!r}", STATUS, json_answer(value), NOT_UP, "in a minute"
+
+
+def no_price(*value: Any) -> tuple[str, str, Answer, str, str]:
+    return f"quote {value!r}", SNAPSHOT, json_answer(value), "no price in 8 s", "open"
+
+
+PARTICULAR: list[tuple[str, str, Answer, str, str]] = [
+    *((f"not authenticated, {route}", route, REFUSAL, SAID, "close TWS") for route in (INIT, STATUS, ISERVER, SNAPSHOT, HISTORY)),
+    *((f"not authenticated, {route}", route, REFUSAL, SAID, "run the demo again") for route in (ACCOUNTS, STOCKS, LOGOUT)),
+    ("the account is unknown", SUMMARY, REFUSAL, SAID, "nothing is wrong with the keys"),
+    ("an account that has answered", LEDGER, Answer(401), "HTTP 401: nothing more said", "answered before: try later"),
+    ("no dh token", INIT, error_answer(500, "failed to generate sso dh token"), "HTTP 500: failed to generate sso dh token", "fault of IBKR's"),
+    ("the logout is unavailable", LOGOUT, Answer(503), "HTTP 503", "maintenance"),
+    ("the logout leads elsewhere", LOGOUT, Answer(302, headers=MOVED), "HTTP 302, a redirect", "log-in page"),
+    ("the logout is cut off", LOGOUT, Answer(200, b"x" * 500, cut=400), INCOMPLETE, LATER),
+    ("the logout is not answered", LOGOUT, Answer(cut=0), "Remote end closed connection", "check the network"),
+    *(no_account(value) for value in ([], [None], [1], ["DU0001234"], [[{"accountId": "DU0001234"}]], [{"currency": "USD"}])),
+    *(no_account_id(value) for value in (None, 1234, True, ["DU0001234"], "", ".", "..", "ALL")),
+    *(no_symbol(value) for value in ({}, {"IBM": [{"contracts": [{"conid": 1}]}]}, {"AAPL": None}, {"AAPL": 5}, {"AAPL": {"contracts": []}}, {"AAPL": [None, 1, "x"]}, {"AAPL": [{"name": "APPLE INC"}]})),
+    *(no_contract(value) for value in (None, "265598", {"conid": 265598}, [265598], [{"exchange": "NASDAQ"}])),
+    *(no_contract([{"conid": value, "isUS": True}]) for value in (None, "265598", True, 265598.5, [265598], 0, -1)),
+    *(no_session(value) for value in ({}, {"authenticated": "true", "connected": "true"}, {"authenticated": 1, "connected": 1}, {"authenticated": [1], "connected": {}, "fail": []}, {"authenticated": True, "connected": False})),
+    *(no_price(value) for value in (None, 5, ["31", "231.50"], {"conid": 265598}, {"conid": 8314, "31": "262.40"}, *({"conid": 265598, "31": nothing} for nothing in ("", "-1", -1, None, True, [], {})))),
+]  # fmt: skip
+BROKEN = [*GENERAL, *PARTICULAR]
+
+
+@pytest.mark.parametrize(
+    ("route", "answer", "error", "hint"), [row[1:] for row in BROKEN], ids=[r[0] for r in BROKEN]
+)
+def test_a_broken_answer_is_one_error_and_the_independent_steps_still_print(
+    sandbox: Bent, run: Runner, route: str, answer: Answer, error: str, hint: str
+) -> None:
+    sandbox.give({route: answer})
+    result = run(sandbox, *["-v"] * (route in (LEDGER, LOGOUT)))
+    check_manners(result)
+    check_one_error(result, route, error, hint)
+    check_independent_blocks(result, route)
+    assert sandbox.logged_out or route == LOGOUT
+
+
+def test_429_stops_all_but_the_logout(sandbox: Bent, run: Runner) -> None:
+    sandbox.give({SUMMARY: error_answer(429, "Too Many Requests")})
+    result = run(sandbox)
+    check_one_error(result, SUMMARY, "HTTP 429: Too Many Requests", "wait 15 minutes")
+    assert "Ledger" not in result.out
+    assert [record.path for record in sandbox.requests][-2:] == [
+        "/portfolio/DU0001234/summary",
+        "/logout",
+    ]
+
+
+# Odd, but not broken: the step prints what there is, and all is well
+
+NO_AMOUNT = "0 of 0 amount currency"
+NO_LEDGER = "0 of 0 cashbalance settledcash stockmarketvalue netliquidationvalue"
+
+
+def figure(value: str) -> Answer:
+    return Answer(200, b'{"netliquidation": {"amount": %s, "currency": "USD"}}' % value.encode())
+
+
+ODD: list[tuple[str, Answers, str]] = [
+    ("an account of odd types", {ACCOUNTS: [{"accountId": "DU0001234", "type": 5, "currency": []}]}, "DU0001234 5.00 -"),
+    ("an account after useless ones", {ACCOUNTS: [{"accountId": ".."}, None, {"accountId": 5}, account()]}, "3 of 3 type currency|.. - -|DU0001234 DEMO USD"),
+    *((f"a summary of {item!r}", {SUMMARY: {"netliquidation": item}}, NO_AMOUNT) for item in (None, [5], "5", 5, {"amount": 5, "isNull": True})),
+    *((f"an amount {text}", {SUMMARY: figure(text)}, "netliquidation - USD") for text in ("null", "NaN", "-Infinity", "1e400", "{}", "[1]", "true", "false")),
+    ("an amount of 400 digits", {SUMMARY: figure("9" * 400)}, "netliquidation 1.000000e+400 USD"),
+    ("an amount of text", {SUMMARY: figure('"a lot"')}, "netliquidation a lot USD"),
+    ("an amount of a long text", {SUMMARY: figure('"%s"' % ("9" * 999))}, f"netliquidation {'9' * 40} USD"),
+    ("a very small amount", {SUMMARY: figure("1e-300")}, "netliquidation 1e-300 USD"),
+    *((f"a ledger of {value!r}", {LEDGER: value}, NO_LEDGER) for value in ({}, {"USD": None, "EUR": 5, "JPY": "x", "BASE": []})),
+    ("a ledger of odd types", {LEDGER: {"USD": {"currency": None, "cashbalance": "x", "settledcash": [1]}}}, "- x - - -"),
+    ("positions of null", {POSITIONS: [None, 5, "x", []]}, f"0 of 0 {POSITION_HEAD}"),
+    ("a position of nothing", {POSITIONS: [{}]}, f"1 of 1 {POSITION_HEAD}|- - - - - -"),
+    ("a position of odd types", {POSITIONS: [position("x", contractDesc=5, position="x", mktPrice=[1], mktValue={}, unrealizedPnl="")]}, "5.00 x - - - USD"),
+    ("a position of a long name", {POSITIONS: [position("n" * 5000)]}, f"{'n' * 40} 3.00"),
+    ("a stock of odd names", {STOCKS: {"AAPL": [{"name": None, "contracts": [{"conid": 265598, "exchange": 5, "isUS": "yes"}]}]}}, "1 of 1 exchange conid|- 5.00 265598"),
+    ("a stock among useless ones", {STOCKS: {"AAPL": [None, {"contracts": [None, {"conid": "1"}]}, company("APPLE INC", {"conid": 265598})]}}, "1 of 1 exchange conid|APPLE INC - 265598"),
+    ("an init of odd types", {INIT: {"authenticated": 1, "connected": "true", "passed": None}}, "bid 231.48 x 400"),
+    ("iserver accounts of odd types", {ISERVER: {"accounts": 5, "selectedAccount": []}}, "bid 231.48 x 400"),
+    ("a price after useless ones", {SNAPSHOT: [None, [], 5, {"conid": 265598, "31": "5.00"}]}, "last 5.00"),
+    ("a price of a letter", {SNAPSHOT: recorded.quote(f31="C")}, "last previous close"),
+    ("a price without end", {SNAPSHOT: recorded.quote(f31="1" * 9000, f84="1")}, "last -|bid 1 x -"),
+    ("bars of odd types", {HISTORY: {"data": [None, 5, {"t": 10**30, "o": []}, {"t": True, "c": "x"}]}}, "2 of 2 open high low close volume|- - - - - -|- - - - x -"),
+    ("a logout of a page", {LOGOUT: Answer(200, PAGE, HTML)}, "POST /logout 200"),
+    ("a logout of brackets", {LOGOUT: Answer(200, DEEP)}, "POST /logout 200"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answers", "printed"), [row[1:] for row in ODD], ids=[row[0] for row in ODD]
+)
+def test_an_odd_answer_prints_what_there_is(
+    sandbox: Bent, run: Runner, answers: Answers, printed: str
+) -> None:
+    sandbox.give(answers)
+    result = run(sandbox)
+    check_manners(result)
+    assert (result.status, result.err) == (0, "")
+    lines = lines_of(result.out)
+    for wanted in printed.split("|"):
+        assert any(line.startswith(wanted) for line in lines), wanted
+
+
+# What is sent
+
+
+def requests_sent(sandbox: Bent, run: Runner, *options: str) -> dict[str, Request]:
+    sent = {}
+
+    def bend(request: Request, answer: Answer) -> Answer:
+        sent[f"{request.method} {request.path}"] = request
+        return answer
+
+    sandbox.bend = bend
+    run(sandbox, *options)
+    return sent
+
+
+@pytest.mark.parametrize("options", [[], ["--compete"]])
+def test_the_session_of_others_is_taken_over_only_on_demand(
+    sandbox: Bent, run: Runner, options: list[str]
+) -> None:
+    sent = requests_sent(sandbox, run, *options)
+    assert json.loads(sent[INIT].body) == {"publish": True, "compete": bool(options)}
+    assert {request.headers["User-Agent"] for request in sent.values()} == {"ibkr-oauth-demo"}
+
+
+def test_quote_and_bars_are_those_of_the_first_listing_in_the_us(
+    sandbox: Bent, run: Runner
+) -> None:
+    listings = [listing(7, "X", False), listing(1, "Z", True), listing(2, "A", True)]
+    sandbox.give({STOCKS: {"AAPL": [company("A", *listings)]}})
+    sent = requests_sent(sandbox, run)
+    assert sent[SNAPSHOT].query == "conids=1&fields=31,84,85,86,88,6509"
+    assert sent[HISTORY].query == "conid=1&period=1m&bar=1d"
+
+
+@pytest.mark.parametrize(
+    ("answers", "route", "times"),
+    [
+        ({SNAPSHOT: FIRST}, SNAPSHOT, 16),
+        ({SNAPSHOT: (FIRST, PRICES, WHOLE)}, SNAPSHOT, 3),
+        ({STATUS: SETTLING}, STATUS, 10),
+        ({INIT: session(), **OPEN}, STATUS, 0),
+        ({INIT: REFUSED}, STATUS, 0),
+        ({INIT: REFUSED}, ISERVER, 0),
+    ],
+)
+def test_a_question_is_asked_until_it_is_answered_and_no_more(
+    sandbox: Bent, run: Runner, answers: Answers, route: str, times: int
+) -> None:
+    sandbox.give(answers)
+    run(sandbox)
+    assert asked(sandbox, route) == times
+
+
+def test_no_request_waits_for_ever(
+    sandbox: Bent, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timeouts = []
+    send = requests.Session.send
+
+    def noting(*arguments: Any, **options: Any) -> requests.Response:
+        timeouts.append(options["timeout"])
+        return send(*arguments, **options)
+
+    monkeypatch.setattr(requests.Session, "send", noting)
+    run(sandbox)
+    assert timeouts == [(10, 30)] * (len(sandbox.requests) - 1) + [10]
+
+
+ODD_IDS = [
+    "../../iserver/x", "a/b?c#d", "%2e%2e", "..%2f..", "\u202edlrow", "caf\u00e9", "\ud800", "a b", "a\r\nX: y",
+    "a\0b", "\\..\\..", ";x=1", "@host", "//host/x", "+", "&conids=1", "\x1b[31m", "..\u2025", "n" * 3000, ". .",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD_IDS, ids=ascii)
+def test_an_account_id_stays_one_segment_of_the_path(sandbox: Bent, run: Runner, odd: str) -> None:
+    sandbox.give({ACCOUNTS: account_ids(odd)})
+    result = run(sandbox, "-v")
+    check_manners(result)
+    assert result.status == 1
+    assert result.err.count("error: ") == result.err.count("HTTP 401") == 3
+    sent = [r.path for r in sandbox.requests if r.path.startswith("/portfolio/")][1:]
+    segment = percent_encoded(odd.encode("utf-8", "replace"), safe="")
+    assert sent == [f"/portfolio/{segment}/{what}" for what in ("summary", "ledger", "positions/0")]
+    assert BLOCKS["quote"][1] in lines_of(result.out)
+
+
+# Characters that a terminal obeys
+
+NASTY = "\x1b[31mred\x1b[0m\x1b]0;title\x07\x08\r\n\t\0\x7f\x85\x9b31m\u200b\u202edlrow\u2066\u2069\u2028\ufeff\U0001f600"
+NASTY_ITEM = dict.fromkeys(
+    [
+        "type",
+        "currency",
+        "amount",
+        "cashbalance",
+        "contractDesc",
+        "mktPrice",
+        "31",
+        "84",
+        "85",
+        "86",
+        "88",
+        "6509",
+        "fail",
+        "o",
+        "v",
+    ],
+    NASTY,
+)
+NASTY_ANSWERS: list[tuple[str, Any]] = [
+    (INIT, {**NASTY_ITEM, "error": NASTY}),
+    (ACCOUNTS, [{**NASTY_ITEM, "accountId": NASTY}]),
+    (SUMMARY, {"netliquidation": NASTY_ITEM}),
+    (LEDGER, {"USD": NASTY_ITEM, NASTY: NASTY_ITEM}),
+    (POSITIONS, [NASTY_ITEM] * 3),
+    (STOCKS, {"AAPL": [{"name": NASTY, "contracts": [{"conid": 265598, "exchange": NASTY}]}]}),
+    (STATUS, NASTY_ITEM),
+    (ISERVER, {NASTY: NASTY, "error": NASTY}),
+    (SNAPSHOT, [{**NASTY_ITEM, "conid": 265598}]),
+    (HISTORY, {"data": [NASTY_ITEM]}),
+    (LOGOUT, {"error": NASTY}),
+    (TOKEN, {"error": NASTY}),
+]
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["escaped", "raw"])
+@pytest.mark.parametrize(("route", "data"), NASTY_ANSWERS)
+def test_no_character_reaches_the_terminal_that_it_obeys(
+    sandbox: Bent, run: Runner, route: str, data: Any, raw: bool
+) -> None:
+    text = json.dumps(data, ensure_ascii=not raw)
+    text = text.replace(r"\u001b", "\x1b").replace(r"\u0007", "\x07") if raw else text
+    for status in (200, 500):
+        sandbox.give({route: Answer(status, text.encode("utf-8", "surrogatepass"))})
+        check_manners(run(sandbox, "-v"))
+
+
+# The token request; the parts of its answer are in test_oauth.py
+
+
+def bad_proof(answer: dict[str, Any]) -> Any:
+    return {**answer, "live_session_token_signature": "00" * 20}
+
+
+def no_expiry(answer: dict[str, Any]) -> Any:
+    return {**answer, "live_session_token_expiration": None}
+
+
+def out_of_range(answer: dict[str, Any]) -> Any:
+    return {**answer, "diffie_hellman_response": "f" * 1_000_000}
+
+
+def no_hex(answer: dict[str, Any]) -> Any:
+    return {**answer, "diffie_hellman_response": "\uff11" * 512}
+
+
+NO_TOKEN: list[tuple[Any, str]] = [
+    (bad_proof, "the server's proof of the live session token is wrong: the token is not used"),
+    (no_expiry, "the answer lacks a part of the exchange"),
+    (out_of_range, "the Diffie-Hellman response is out of range"),
+    (no_hex, "the Diffie-Hellman response is not a hex number"),
+    (json_answer(None), "the answer lacks a part of the exchange"),
+    (json_answer([1]), "the answer lacks a part of the exchange"),
+    (Answer(200, PAGE, HTML), "the answer is not JSON: Sorry Down"),
+    (Answer(204), "HTTP 204: nothing more said"),
+    (Answer(302, headers=MOVED), f"HTTP 302, {REDIRECT}"),
+    (Answer(404, PAGE, HTML), "HTTP 404: Sorry Down|check base_url in the config"),
+    (Answer(401), "HTTP 401: nothing more said|Generate"),
+    (error_answer(401, "invalid consumer"), "HTTP 401: invalid consumer|consumer_key"),
+    (error_answer(429, "Too Many Requests"), "HTTP 429: Too Many Requests|wait 15 minutes"),
+    (Answer(503), "HTTP 503: nothing more said|maintenance"),
+    (Answer(cut=0), "Remote end closed connection|check the network, and base_url"),
+    (Answer(200, DEEP), "the answer is not JSON"),
+]
+
+
+@pytest.mark.parametrize(("answer", "said"), NO_TOKEN)
+def test_without_a_token_there_is_one_error_and_nothing_further_is_sent(
+    sandbox: Bent, run: Runner, answer: Any, said: str
+) -> None:
+    def bend(_: Request, genuine: Answer) -> Answer:
+        if isinstance(answer, Answer):
+            return answer
+        return genuine._replace(body=json.dumps(answer(json.loads(genuine.body))).encode())
+
+    sandbox.bend = bend
+    result = run(sandbox, "-v")
+    check_manners(result)
+    assert result.status == 1
+    first, *hints = result.err.splitlines()
+    message, _, hint = said.partition("|")
+    assert first.startswith(f"error: {TOKEN}: ")
+    assert message in first
+    assert hints
+    assert all(line.startswith("hint: ") for line in hints)
+    assert hint in hints[0]
+    assert [record.path for record in sandbox.requests] == ["/oauth/live_session_token"]
+
+
+# What is secret or private stays hidden, whatever the server says back
+
+
+def as_text(known: str) -> bytes:
+    return known.encode()
+
+
+def as_error(known: str) -> bytes:
+    return json.dumps({"error": known}).encode()
+
+
+def as_lines(known: str) -> bytes:
+    return known.replace(" ", "\n").encode()
+
+
+def as_url(known: str) -> bytes:
+    return percent_encoded(known, safe="").encode()
+
+
+def as_json_escapes(known: str) -> bytes:
+    return ('{"error": "' + "".join(f"\\u{ord(letter):04x}" for letter in known) + '"}').encode()
+
+
+def as_broken_json_escapes(known: str) -> bytes:
+    return ('{"a": "' + known.replace("=", r"\u003d").replace("/", r"\/")).encode()
+
+
+def as_html(known: str) -> bytes:
+    return known.replace("=", "&#61;").replace("+", "&#x2B;").replace("/", "&#47;").encode()
+
+
+def as_capitals(known: str) -> bytes:
+    return known.upper().encode()
+
+
+def without_padding(known: str) -> bytes:
+    return known.replace("=", "").encode()
+
+
+SPELLINGS = [
+    as_text, as_error, as_lines, as_url, as_json_escapes, as_broken_json_escapes, as_html, as_capitals, without_padding,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spell", SPELLINGS)
+@pytest.mark.parametrize("route", [TOKEN, ACCOUNTS, SNAPSHOT, LOGOUT])
+def test_what_the_server_says_back_is_masked(
+    sandbox: Bent, run: Runner, route: str, spell: Callable[[str], bytes]
+) -> None:
+    signatures: list[str] = []
+
+    def bend(request: Request, answer: Answer) -> Answer:
+        header = request.headers["Authorization"]
+        signature = str(re.findall('oauth_signature="([^"]+)"', header)[0])
+        signatures.extend((signature, unquote(signature)))
+        if f"{request.method} {request.path}" != route:
+            return answer
+        texts = [secret for secret in sandbox.secrets[:3] if isinstance(secret, str)]
+        raw = [secret for secret in sandbox.secrets if isinstance(secret, bytes)]
+        for secret in (each for each in raw if len(each) in (20, 32) and route != TOKEN):
+            texts += [secret.hex(), base64.b64encode(secret).decode()]
+        return Answer(401, spell(" ".join(texts)), PLAIN)
+
+    sandbox.bend = bend
+    result = run(sandbox, "-v")
+    text = result.out + result.err
+    check_manners(result)
+    assert "***" in text
+    plain = re.sub(r"\\+u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), text)
+    readings = [text, plain, html.unescape(text), unquote(text), re.sub("[\\\\\\s<>]", "", text)]
+    for secret in (*sandbox.secrets[:2], *signatures):
+        assert isinstance(secret, str)
+        for reading in readings:
+            assert secret.rstrip("=").lower() not in reading.lower()
+
+
+def pieces(secret: str) -> set[str]:
+    """What tells a part of a secret from chance."""
+    return {secret[start : start + 8] for start in range(len(secret) - 7)}
+
+
+@pytest.mark.parametrize("offset", range(176, 200, 6))
+def test_a_secret_at_the_cut_of_an_error_or_a_cell_is_masked(
+    sandbox: Bent, run: Runner, offset: int
+) -> None:
+    secret = sandbox.access_token
+    for answers in (
+        {SUMMARY: error_answer(500, "e" * offset + secret)},
+        {SUMMARY: Answer(500, b"e" * offset + secret.encode(), PLAIN)},
+        {SUMMARY: Answer(500, b"<p>" * 662 + b"e" * 4 + secret.encode(), HTML)},
+        {POSITIONS: [position("e" * (offset - 163) + secret)]},
+    ):
+        sandbox.give(answers)
+        result = run(sandbox, "-v")
+        assert not [piece for piece in pieces(secret) if piece in result.out + result.err]
+
+
+def test_a_cookie_is_masked(sandbox: Bent, run: Runner) -> None:
+    cookies: list[str] = []
+
+    def bend(request: Request, answer: Answer) -> Answer:
+        cookies.extend(request.headers.get_all("Cookie", []))
+        return answer if "ledger" not in request.path else error_answer(500, cookies[-1])
+
+    sandbox.bend = bend
+    run(sandbox, "-v")  # which looks for all secrets
+    assert cookies
+
+
+PRIVATE_ANSWERS: Answers = {
+    ACCOUNTS: [account(aliases=[recorded.PRIVATE], userName=recorded.PRIVATE)],
+    INIT: session(),
+    STATUS: session(),
+    LEDGER: {"USD": recorded.ledger(sessionid=recorded.PRIVATE)},
+    ISERVER: recorded.iserver_accounts(),
+    STOCKS: recorded.TICKLE,
+}
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("route", PRIVATE_ANSWERS)
+def test_names_and_session_ids_never_show(
+    sandbox: Bent, run: Runner, route: str, status: int
+) -> None:
+    text = json.dumps(PRIVATE_ANSWERS[route])
+    assert recorded.PRIVATE in text
+    for body in (
+        text,
+        json.dumps([json.loads(text)] * 2, indent=1),
+        text.replace("Sim", "\\u0053im"),
+    ):
+        sandbox.give({route: Answer(status, body.encode())})
+        check_manners(run(sandbox, "-v"))
+
+
+HARMLESS = {
+    ACCOUNTS: '"accountId": "DU0001234"|"type": "DEMO"|"tradingType": "STKNOPT"|"accountStatus": 1700000000000',
+    POSITIONS: '"contractDesc": "SPY"|"name": "APPLE INC"|"fullName": "AAPL"|"ticker": "AAPL"|"sector": "Technology"',
+    INIT: '"serverName": "JifN1"|"message": ""|"established": true',
+    ISERVER: '"selectedAccount": "DU0001234"|"isPaper": true',
+    STOCKS: '"name": "APPLE INC"|"exchange": "NASDAQ"',
+    HISTORY: '"text": "APPLE INC"|"serverId": "1"|"symbol": "AAPL"',
+    SUMMARY: '"value": "DU0001234"|"severity": 0',
+}
+SHOWN: Answers = {
+    ACCOUNTS: [account()],
+    POSITIONS: [recorded.enriched_position("SPY")],
+    INIT: session(),
+    ISERVER: recorded.iserver_accounts(),
+    STOCKS: {"AAPL": [company("APPLE INC", listing())]},
+    HISTORY: recorded.history(),
+    SUMMARY: {"accountcode": amount(0.0, None, value="DU0001234")},
+}
+
+
+@pytest.mark.parametrize("route", HARMLESS)
+def test_what_a_reader_needs_is_shown_indented(sandbox: Bent, run: Runner, route: str) -> None:
+    sandbox.give({route: SHOWN[route]})
+    out = run(sandbox, "-v").out
+    for wanted in HARMLESS[route].split("|"):
+        assert re.search(rf"(?m)^    < +{re.escape(wanted)},?$", out), wanted
