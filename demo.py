@@ -219,6 +219,7 @@ class Demo:
         """Ask once a second until the brokerage session is up or refused."""
         ends = monotonic() + STATUS_SECONDS
         for _ in range(STATUS_SECONDS):
+            self.brokerage = "refused"  # unless the answer says otherwise
             self.judge_session(self.client.post("/iserver/auth/status", dict))
             if self.brokerage != "settling":
                 return
@@ -715,7 +716,7 @@ def spelling(letter: str) -> str:
     if letter.isalnum():
         return letter
     code = ord(letter)
-    same = {"+": "[+-]", "/": r"\\?[/_]"}.get(letter, re.escape(letter))
+    same = {"+": "[+-]", "/": r"\\*[/_]"}.get(letter, re.escape(letter))
     return rf"(?:{same}|%(?:25)*{code:02x}|\\+u{code:04x}|&#{code};|&#x0*{code:x};)"
 
 
@@ -947,7 +948,11 @@ def verdict(report: check.Report) -> str:
 
 def run(options: argparse.Namespace, console: Console, interruption: Interruption) -> int:
     """Return the exit status: 0 all well, 1 something failed, 2 nothing was sent."""
-    report = check_and_report(options.config, console, options.check)
+    try:
+        report = check_and_report(options.config, console, options.check)
+    except Problem as problem:
+        console.error(str(problem), *problem.hints)
+        return 2
     found = report.ingredients
     if options.check:
         console.say(verdict(report))
@@ -995,9 +1000,6 @@ def main(arguments: list[str] | None = None) -> int:
         options = command_line(arguments)
         console.verbose = options.verbose
         return run(options, console, interruption)
-    except Problem as problem:
-        console.error(str(problem), *problem.hints)
-        return 2
     except OutputClosed:
         return 1
     except KeyboardInterrupt:
