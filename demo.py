@@ -151,7 +151,7 @@ class Demo:
         if self.wanted_account in names:
             return self.wanted_account
         if self.wanted_account and names:
-            raise Problem(f"no account {self.wanted_account}", f"there is {', '.join(names)}")
+            raise Problem(f"no account {self.wanted_account}", f"IBKR lists {', '.join(names)}")
         for name in names:
             if name.lower() != "all":
                 return name
@@ -565,7 +565,7 @@ KNOWN_STATUS = {
     407: "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
     410: "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
     429: "too many requests: wait 15 minutes, each try before prolongs the ban",
-    503: "IBKR is slow or in maintenance (midnight, Saturday evening, New York): try later",
+    503: "IBKR is slow or in maintenance (midnight, Saturday, New York): try later",
 }
 
 

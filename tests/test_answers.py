@@ -134,7 +134,7 @@ NO_PRICE = (
     "error: GET /iserver/marketdata/snapshot: no price in 8 s|hint: try while the market is open"
 )
 TWO = [account("All"), account("DU0005678"), account()]
-UNKNOWN = "error: GET /portfolio/accounts: no account {}|hint: there is {}"
+UNKNOWN = "error: GET /portfolio/accounts: no account {}|hint: IBKR lists {}"
 POSITION_HEAD = "position mktPrice mktValue unrealizedPnl currency"
 BARS = [bar(day, v=day, c=1.1287749) for day in range(21)]
 BARS_ANSWER = recorded.history(*BARS)
@@ -215,7 +215,7 @@ REAL: list[Row] = [
     ("a bar without parts", "", {HISTORY: recorded.history({"t": "x"}, bar(1, v=None))}, "- - - - - -|2026-01-02 10.00 11.50 9.75 11.00 -", ""),
     ("no bars", "", {HISTORY: recorded.history()}, "Daily bars of AAPL", "error: GET /iserver/marketdata/history: no bars in the answer|hint: try later; with -v the demo shows every answer whole"),
     ("bars that are not there", "", {HISTORY: error_answer(500, "Chart data unavailable, no data")}, "Daily bars of AAPL", "error: GET /iserver/marketdata/history: HTTP 500: Chart data unavailable, no data|hint: try later; with -v the demo shows every answer whole"),
-    ("bars too slow", "", {HISTORY: error_answer(503, "Service Unavailable")}, "Daily bars of AAPL", "error: GET /iserver/marketdata/history: HTTP 503: Service Unavailable|hint: IBKR is slow or in maintenance (midnight, Saturday evening, New York): try later"),
+    ("bars too slow", "", {HISTORY: error_answer(503, "Service Unavailable")}, "Daily bars of AAPL", "error: GET /iserver/marketdata/history: HTTP 503: Service Unavailable|hint: IBKR is slow or in maintenance (midnight, Saturday, New York): try later"),
     # the logout
     ("confirmed", "", {LOGOUT: {"confirmed": False, "status": True}}, "POST /logout 200", ""),
     ("not logged out", "", {LOGOUT: {"status": False}}, "POST /logout 200", "warning: POST /logout: IBKR says that it did not log out|hint: the session ends by itself some minutes after the last request"),
