@@ -132,15 +132,15 @@ class Demo:
         if self.brokerage == "taken":
             self.brokerage = "refused"
             close = "close TWS, IBKR Mobile and Client Portal of this username, and run again"
-            taken = "another session of this username holds the brokerage session"
             if self.compete:
-                raise Problem(f"{taken}, in spite of --compete", close)
+                raise Problem("refused, in spite of --compete", close)
+            taken = "another session of this username holds the brokerage session"
             instead = "or run with --compete, which logs them out"
             self.console.warning(taken, close, instead)
         elif isinstance(reason, str) and reason:
             if self.brokerage != "ready":
                 self.brokerage = "refused"
-            raise Problem(f"IBKR says of the brokerage session: {reason[:200]}", LATER)
+            raise Problem(f"IBKR says: {reason[:200]}", LATER)
 
     def accounts(self) -> str:
         """Return the id of the account to show: the one asked for, or the first, but no group."""
@@ -148,9 +148,11 @@ class Demo:
         self.console.table(("accountId", "type", "currency"), objects(answer))
         ids = [account.get("accountId") for account in objects(answer)]
         names = [name for name in ids if isinstance(name, str) and name.strip(".")]
-        if self.wanted_account and self.wanted_account not in names:
-            raise Problem(f"no account {self.wanted_account}", f"there is {', '.join(names)}")
-        for name in [self.wanted_account] if self.wanted_account else names:
+        if self.wanted_account in names:
+            return self.wanted_account
+        if self.wanted_account and names:
+            raise Problem(f"no account {self.wanted_account}", f"IBKR lists {', '.join(names)}")
+        for name in names:
             if name.lower() != "all":
                 return name
         raise Problem("no account in the answer", "ask IBKR for access to one")
@@ -217,6 +219,7 @@ class Demo:
         """Ask once a second until the brokerage session is up or refused."""
         ends = monotonic() + STATUS_SECONDS
         for _ in range(STATUS_SECONDS):
+            self.brokerage = "refused"  # unless the answer says otherwise
             self.judge_session(self.client.post("/iserver/auth/status", dict))
             if self.brokerage != "settling":
                 return
@@ -320,12 +323,9 @@ def present(item: dict[str, Any], fields: Sequence[str]) -> dict[str, str]:
     """Return those fields of a snapshot that hold data, as text."""
     found = {}
     for name in fields:
-        value = item.get(name)
-        text = "" if value is None else str(value)
-        if value is not None and is_number(value):
-            text = number(value)
-        if text.strip() not in ("", "-1", "-1.00", "-", "N/A"):
-            found[name] = text.strip()
+        text = cell(item.get(name)).strip()
+        if text not in ("", "-1", "-1.00", "-", "N/A") and len(text) < 40:
+            found[name] = text
     return found
 
 
@@ -565,7 +565,7 @@ KNOWN_STATUS = {
     407: "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
     410: "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
     429: "too many requests: wait 15 minutes, each try before prolongs the ban",
-    503: "IBKR is slow or in maintenance (midnight, Saturday evening, New York): try later",
+    503: "IBKR is slow or in maintenance (midnight, Saturday, New York): try later",
 }
 
 
@@ -635,7 +635,7 @@ def answer_hint(error: oauth.OAuthError, words: str, client: Client) -> str:
         return "check base_url in the config" if first else LATER
     if client.status == 401 and path.startswith("/iserver/") and "not authenticated" in words:
         return "another session took over: close TWS and Mobile, or use --compete"
-    if client.status == 401 and path.startswith("/portfolio/"):
+    if client.status == 401 and path.startswith("/portfolio/") and path != "/portfolio/accounts":
         if account_part(path) in client.answered:
             return "this account has answered before: try later"
         return "the account is not this session's; nothing is wrong with the keys"
@@ -649,14 +649,18 @@ def account_part(path: str) -> str:
 
 def server_words(response: requests.Response, secrets: Secrets) -> str:
     """Return what the server says is wrong: its `error` field, or the beginning of its text."""
-    said = response.headers.get("Location", "")
-    if not said:
-        with contextlib.suppress(oauth.AnswerError, LookupError, TypeError):
-            said = str(oauth.read_json(response)["error"])
-    if not said:
-        text = html.unescape(response.text[:4000])
-        said = re.sub("<[^<>]*>", " ", text)
+    said = response.headers.get("Location") or body_words(response, secrets)
     return " ".join(secrets.mask(said[:4000]).split())[:200]
+
+
+def body_words(response: requests.Response, secrets: Secrets) -> str:
+    try:
+        answer = oauth.read_json(response)
+        if isinstance(answer, dict) and "error" in answer:
+            return str(answer["error"])
+        return json.dumps(secrets.redact(answer))
+    except (oauth.AnswerError, RecursionError):
+        return re.sub("<[^<>]*>", " ", html.unescape(response.text[:4000]))
 
 
 # The console, and what it must not show
@@ -668,7 +672,8 @@ class Secrets:
     NAMES = re.compile(
         "oauth_signature|live_session_token_signature|MAC|hardware_info|accountTitle|displayName"
         "|accountAlias|aliases|alias|sessionId|session|userName|username|user|userId|accountVan"
-        "|firstName|lastName|fullHolderName|holder|email|acctDesc|desc"
+        "|firstName|lastName|fullHolderName|holder|email|acctDesc|desc",
+        re.IGNORECASE,  # the ledger has a sessionid
     )
 
     def __init__(self) -> None:
@@ -697,10 +702,10 @@ class Secrets:
 
     def redact(self, value: Any, name: str = "") -> Any:
         """Return a JSON value without secrets, and without what tells of the holder."""
+        if value and self.NAMES.fullmatch(name):
+            return "***"
         if isinstance(value, dict):
             return {self.mask(key): self.redact(item, key) for key, item in value.items()}
-        if value and name and self.NAMES.fullmatch(name):
-            return "***"
         if isinstance(value, list):
             return [self.redact(item, name) for item in value]
         return self.mask(value) if isinstance(value, str) else value
@@ -711,7 +716,7 @@ def spelling(letter: str) -> str:
     if letter.isalnum():
         return letter
     code = ord(letter)
-    same = {"+": "[+-]", "/": r"\\?[/_]"}.get(letter, re.escape(letter))
+    same = {"+": "[+-]", "/": r"\\*[/_]"}.get(letter, re.escape(letter))
     return rf"(?:{same}|%(?:25)*{code:02x}|\\+u{code:04x}|&#{code};|&#x0*{code:x};)"
 
 
@@ -782,7 +787,7 @@ class Console:
     def table(self, keys: Sequence[str], items: list[dict[str, Any]]) -> None:
         """Print what the keys hold in the first ten items: texts to the left, then numbers."""
         rows = [[cell(item.get(key)) for key in keys] for item in items[:10]]
-        cells = [[self.clean(text) for text in row] for row in rows]
+        cells = [[self.clean(text)[:40] for text in row] for row in rows]  # masked before it is cut
         cells.insert(0, [f"{len(rows)} of {len(items)}", *keys[1:]])
         widths = [max(map(len, column)) for column in zip(*cells)]
         for first, *others in cells:
@@ -820,7 +825,7 @@ def cell(value: Any) -> str:
     """Return a JSON text or number for people, "-" for all else that a server may send instead."""
     if is_number(value):
         return number(value)
-    return value[:40] if isinstance(value, str) and value else "-"
+    return value if isinstance(value, str) and value else "-"
 
 
 def is_number(value: Any) -> bool:
@@ -943,7 +948,11 @@ def verdict(report: check.Report) -> str:
 
 def run(options: argparse.Namespace, console: Console, interruption: Interruption) -> int:
     """Return the exit status: 0 all well, 1 something failed, 2 nothing was sent."""
-    report = check_and_report(options.config, console, options.check)
+    try:
+        report = check_and_report(options.config, console, options.check)
+    except Problem as problem:
+        console.error(str(problem), *problem.hints)
+        return 2
     found = report.ingredients
     if options.check:
         console.say(verdict(report))
@@ -991,9 +1000,6 @@ def main(arguments: list[str] | None = None) -> int:
         options = command_line(arguments)
         console.verbose = options.verbose
         return run(options, console, interruption)
-    except Problem as problem:
-        console.error(str(problem), *problem.hints)
-        return 2
     except OutputClosed:
         return 1
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 from Crypto.PublicKey import RSA
 
 import demo
+import oauth
 from tests.sandbox import Sandbox
 
 ROOT = Path(demo.__file__).parent
@@ -45,20 +47,25 @@ def assert_no_secret(text: str, secrets: list[Any]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _remember() -> Iterator[None]:
-    """Keep the good results of the two things that take longer than all the rest of a run."""
+    """Keep the keys that were read: that takes longer than all the rest of a run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RSA, "import_key", functools.lru_cache(100)(RSA.import_key))
-        patch.setattr(demo, "pow", functools.lru_cache(100)(pow), raising=False)  # Fermat's test
         yield
 
 
 @pytest.fixture(autouse=True)
-def _signal_handlers() -> Iterator[None]:
-    """main() takes the signals for itself; pytest wants its own back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def _as_before() -> Iterator[None]:
+    """main() takes signals, the timer and the log for itself; the next test wants them back."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK", "SIGALRM")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    handlers = {number: signal.getsignal(number) for number in numbers}
     yield
-    for number, handler in before.items():
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    for number, handler in handlers.items():
         signal.signal(number, handler)
+    oauth.log.handlers = []
+    oauth.log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture

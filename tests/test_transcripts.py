@@ -29,6 +29,9 @@ RUNS = {  # name of the transcript: the fault, and the options
     "symbol-in-small-letters": ("", ["--symbol", "msft"]),
     "symbol-elsewhere": ("", ["--symbol", "SAP"]),
     "symbol-unknown": ("", ["--symbol", "NOSUCH"]),
+    "symbol-of-a-share-class": ("", ["--symbol", "BRK.B"]),
+    "account": ("", ["--account", "DU0005678"]),
+    "account-unknown": ("", ["--account", "DU0009999"]),
     "compete": ("", ["--compete"]),
     "compete-with-another-session": ("competing", ["--compete"]),
     "compete-in-vain": ("init-never-ready", ["--compete"]),
@@ -41,10 +44,10 @@ def without_chance(text: str, sandbox: Sandbox) -> str:
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "<tomorrow> UTC", text)
     text = re.sub(r"(?m)^(  (?:GET|POST) \S+ +\d{3}) +[\d,]+ ms$", r"\1       N ms", text)
     text = re.sub(r"(diffie_hellman_challenge(?:%3D|=))[0-9a-f]+", r"\1<hex>", text)
-    text = re.sub(r'("diffie_hellman_response":")[0-9a-f]+', r"\1<hex>", text)
+    text = re.sub(r'("diffie_hellman_response": ")[0-9a-f]+', r"\1<hex>", text)
     text = re.sub(r"(oauth_nonce(?:%3D|=))[0-9a-f]{32}", r"\1<nonce>", text)
     text = re.sub(
-        r"(oauth_timestamp(?:%3D|=)|live_session_token_expiration\":)\d+", r"\1<time>", text
+        r"(oauth_timestamp(?:%3D|=)|live_session_token_expiration\": )\d+", r"\1<time>", text
     )
     return re.sub(r"\b(599|600|601) s off", "600 s off", text)
 
