@@ -152,7 +152,7 @@ def unreadable_parameters(person: Person, _key: rsa.RSAPrivateKey) -> None:
     (person.folder / "keys" / "dhparam.pem").write_text("no parameters")
 
 
-def testing(person: Person, _key: rsa.RSAPrivateKey) -> None:
+def the_test_environment(person: Person, _key: rsa.RSAPrivateKey) -> None:
     person.config["consumer_key"] = "TESTCONS"
     person.config["realm"] = "test_realm"
 
@@ -186,7 +186,7 @@ CASES: dict[str, tuple[Callable[..., None], int, list[str]]] = {
         0,
         ["warning: public_encryption.pem is not", "does not fit: public_encryption.pem"],
     ),
-    "TESTCONS": (testing, 0, [ALL_FITS, "TESTCONS", "test_realm"]),
+    "TESTCONS": (the_test_environment, 0, [ALL_FITS, "TESTCONS", "test_realm"]),
     "broken": (broken, 2, ["error: ", "realm"]),
     "unreadable half": (unreadable_half, 2, ["error: public_signature.pem"]),
     "unreadable parameters": (unreadable_parameters, 2, ["error: dhparam.pem"]),
