@@ -44,6 +44,8 @@ TIMESTAMP_WINDOW = 300  # seconds, either way
 NONCES = 20_000  # that are remembered at most, so that memory stays flat
 RECORDED = 500  # characters of a path or a query that a record keeps
 SHOWN = 4000  # characters of a base string that the log shows
+NO_MISTAKE = "does not match, and no known mistake explains it"
+DROPPED = "; diffie_hellman_response has an odd number of digits: was the last one dropped?"
 TOKEN_PATH = "/oauth/live_session_token"
 AFTER_LOGOUT = ("/iserver/auth/ssodh/init", "/tickle")  # where an ended token is still taken
 NEEDED = ["realm", "oauth_consumer_key", "oauth_nonce", "oauth_signature"]
@@ -378,6 +380,7 @@ class Gate:
         with self.lock:
             keys = self.sessions.likely_keys()
             attempt = attempt._replace(earlier=self.sessions.earlier_base_strings())
+            guess = self.sessions.perhaps_dropped_digit()
         if not for_token and not keys:
             return "nobody has a live session token yet"
         if for_token:
@@ -389,4 +392,6 @@ class Gate:
         else:
             fits = hmac_fits(signature, keys)
         best = find_mistakes(attempt, self.identity.secret.hex(), fits)
-        return " and ".join(best) if best else "does not match, and no known mistake explains it"
+        if best:
+            return " and ".join(best)
+        return NO_MISTAKE + (DROPPED if not for_token and guess else "")

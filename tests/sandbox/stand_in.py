@@ -242,6 +242,7 @@ class Sandbox:
         made = exchange(public, self.identity, self.fault)
         session = self._open_session(made.shared)
         session.remember(base)
+        session.odd_response = len(made.response) % 2 == 1
         proof_of = self.identity.consumer_key.encode()
         if self._fault_name == "wrong-proof":
             proof_of = b"SOMEONE01"
