@@ -840,7 +840,7 @@ def number(value: int | float) -> str:
     """
     exact = Decimal(repr(value))
     if exact and not -9 <= exact.adjusted() <= 17:
-        return f"{exact:.7g}"
+        return f"{exact:.8g}"
     decimals = max(2, 7 - exact.adjusted())
     whole, _, fraction = f"{exact:,.{decimals}f}".partition(".")
     return f"{whole}.{fraction.rstrip('0'):0<2}"

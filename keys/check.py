@@ -274,9 +274,9 @@ def check_private_key(value: object, use: str, folder: str, testing: bool) -> Ch
     text = plain_text(value, hint)
     if len(text) > 250 or not re.fullmatch(r"(?!.*-----BEGIN)[^\0-\x1f\x7f]+", text):
         raise FieldError("not a path", hint)
-    path = os.path.join(folder, os.path.expanduser(text))
     shown = shown_path(text)
     try:
+        path = os.path.join(folder, os.path.expanduser(text))
         key = private_key(read_file(path))
     except FileNotFoundError:
         raise FieldError(f"{shown} does not exist", *missing_key(path, use, testing)) from None

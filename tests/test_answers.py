@@ -458,7 +458,7 @@ ODD: list[tuple[str, Answers, str]] = [
     ("an account after useless ones", {ACCOUNTS: [{"accountId": ".."}, None, {"accountId": 5}, account()]}, "3 of 3 type currency|.. - -|DU0001234 DEMO USD"),
     *((f"a summary of {item!r}", {SUMMARY: {"netliquidation": item}}, NO_AMOUNT) for item in (None, [5], "5", 5, {"amount": 5, "isNull": True})),
     *((f"an amount {text}", {SUMMARY: figure(text)}, "netliquidation - USD") for text in ("null", "NaN", "-Infinity", "1e400", "{}", "[1]", "true", "false")),
-    ("an amount of 400 digits", {SUMMARY: figure("9" * 400)}, "netliquidation 1.000000e+400 USD"),
+    ("an amount of 400 digits", {SUMMARY: figure("9" * 400)}, "netliquidation 1.0000000e+400 USD"),
     ("an amount of text", {SUMMARY: figure('"a lot"')}, "netliquidation a lot USD"),
     ("an amount of a long text", {SUMMARY: figure('"%s"' % ("9" * 999))}, f"netliquidation {'9' * 40} USD"),
     ("a very small amount", {SUMMARY: figure("1e-300")}, "netliquidation 1e-300 USD"),

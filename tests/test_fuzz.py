@@ -1,6 +1,6 @@
 """Properties: whatever stands in a config or comes from a server, the demo keeps its manners.
 
-HYPOTHESIS_EXAMPLES sets the number of examples of each of the four.
+HYPOTHESIS_EXAMPLES sets the number of examples of each.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import copy
 import gc
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -24,34 +25,23 @@ from hypothesis import strategies as st
 
 import demo
 import oauth
+from tests import recorded
 from tests.conftest import assert_no_secret
-from tests.sandbox import (
-    ACCOUNTS,
-    DH_PRIME,
-    IDS,
-    KEYS,
-    LEDGERS,
-    POSITIONS,
-    QUOTES,
-    STOCKS,
-    SUMMARIES,
-    Answer,
-    Request,
-    Sandbox,
-    session_status,
-)
+from tests.sandbox import DH_PRIME, KEYS, Answer, Request, Sandbox
 
 TOKEN = "POST /oauth/live_session_token"
+WHOLE = recorded.quote(f31="5.10", f84="5.08", f85="1,300", f86="5.12", f88="9", f6509="RpB")
 GENUINE: dict[str, Any] = {
-    "POST /iserver/auth/ssodh/init": session_status(True),
-    "GET /portfolio/accounts": ACCOUNTS,
-    "GET /portfolio/{id}/summary": SUMMARIES[IDS[0]],
-    "GET /portfolio/{id}/ledger": LEDGERS[IDS[0]],
-    "GET /portfolio/{id}/positions/{page}": POSITIONS[IDS[0]],
-    "GET /trsrv/stocks": {"AAPL": STOCKS["AAPL"]},
-    "POST /iserver/auth/status": session_status(True),
-    "GET /iserver/accounts": {"accounts": IDS, "selectedAccount": IDS[0]},
-    "GET /iserver/marketdata/snapshot": [{**QUOTES["265598"], "conid": 265598}],
+    "POST /iserver/auth/ssodh/init": recorded.session(),
+    "GET /portfolio/accounts": [recorded.account(), recorded.account("All")],
+    "GET /portfolio/{id}/summary": {"netliquidation": recorded.amount(1.5)},
+    "GET /portfolio/{id}/ledger": {"USD": recorded.ledger(), "BASE": recorded.ledger("BASE")},
+    "GET /portfolio/{id}/positions/{page}": [recorded.position(), recorded.enriched_position()],
+    "GET /trsrv/stocks": {"AAPL": [recorded.company("APPLE INC", recorded.listing())]},
+    "POST /iserver/auth/status": recorded.session(),
+    "GET /iserver/accounts": recorded.iserver_accounts(),
+    "GET /iserver/marketdata/snapshot": WHOLE,
+    "GET /iserver/marketdata/history": recorded.history(recorded.bar(0), recorded.bar(1)),
     "POST /logout": {"status": True},
 }
 ROUTES = [TOKEN, *GENUINE]
@@ -89,6 +79,7 @@ def sandbox() -> Iterator[Changed]:
             patch.delenv(name, raising=False)
             patch.delenv(name.upper(), raising=False)
         patch.setattr(oauth, "TIMEOUT", (5, 0.5))
+        patch.setattr(demo, "LOGOUT_SECONDS", 1)
         patch.setattr(demo, "sleep", lambda _: None)
         yield sandbox
     gc.collect()  # now, while the filter below holds
@@ -128,11 +119,15 @@ TEXTS = [
     "config.json", "limited_poa", "test_realm", "TESTCONS", "SIMULATED", "your-consumer-key", "0x", "0x17", "f" * 600,
     "=" * 344, "A" * 342 + "==", "https://", "not authenticated", "no bridge", "query /accounts first",
 ]  # fmt: skip
+FIELDS = [
+    "base_url", "realm", "consumer_key", "signature_key_fp", "encryption_key_fp", "access_token", "access_token_secret",
+    "dh_prime", "dh_generator",
+]  # fmt: skip
 NAMES = [
     "error", "accountId", "currency", "amount", "isNull", "conid", "contracts", "isUS", "name", "exchange", "31", "84",
     "85", "86", "88", "6509", "fail", "competing", "passed", "authenticated", "connected", "established", "AAPL",
     "netliquidation", "contractDesc", "position", "mktPrice", "diffie_hellman_response",
-    "live_session_token_signature", "live_session_token_expiration", *demo.FIELDS, *demo.OPTIONAL,
+    "live_session_token_signature", "live_session_token_expiration", "data", "t", "o", "aliases", "accounts", *FIELDS,
 ]  # fmt: skip
 texts = st.one_of(st.sampled_from(TEXTS), st.text(st.characters()), st.text())
 names = st.one_of(st.sampled_from(NAMES), texts)
@@ -181,8 +176,6 @@ def as_json(value: Any, escaped: bool = True) -> bytes:
 
 
 # (1) Any JSON as config
-
-FIELDS = [*demo.FIELDS, *demo.OPTIONAL]
 
 
 @many
@@ -299,7 +292,7 @@ def test_any_bytes_as_config_or_key_file(
 
 options = st.sampled_from([(), ("-v",), ("--compete",)])
 token_answers = st.dictionaries(
-    st.sampled_from(NAMES[-3 - len(FIELDS) : -len(FIELDS)]), anything, min_size=1
+    st.sampled_from([name for name in NAMES if name[:4] in ("diff", "live")]), anything, min_size=1
 )
 
 
@@ -378,6 +371,36 @@ def test_any_bytes_as_answer(
     sandbox.token_fields = {}
     sandbox.answers = dict.fromkeys(routes, Answer(status, body, headers, cut))
     run_demo(sandbox, *options)
+
+
+# (5) Any number in a table
+
+
+@many
+@given(
+    value=st.one_of(
+        st.integers(-(10**40), 10**40), st.floats(allow_nan=False, allow_infinity=False)
+    )
+)
+def test_any_number_keeps_its_eight_first_digits_and_is_never_rounded_to_zero(value: float) -> None:
+    text = demo.number(value)
+    assert re.fullmatch(r"-?(\d{1,3}(,\d{3})*\.\d{2,}|\d(\.\d+)?e[+-]\d+)", text)
+    assert len(text) <= 40
+    assert math.isclose(float(text.replace(",", "")), value, rel_tol=5.1e-8, abs_tol=0)
+
+
+@many
+@given(rows=st.lists(st.lists(leaves, min_size=3, max_size=3), max_size=12))
+def test_any_table_is_aligned(rows: list[list[Any]]) -> None:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        demo.Console().table(("a", "b", "c"), [dict(zip("abc", row)) for row in rows])
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 1 + min(len(rows), 10)
+    assert len({len(line) for line in lines}) == 1
+
+
+# Found by these
 
 
 @pytest.mark.parametrize("path", ["~\0", "~\ud800", "~\ud800/private.pem"])
