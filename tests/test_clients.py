@@ -6,6 +6,8 @@ public clients run unchanged but for URL and credentials.
 
 from __future__ import annotations
 
+import base64
+import hmac
 import os
 import shutil
 import socket
