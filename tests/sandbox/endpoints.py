@@ -119,6 +119,22 @@ def number(text: str) -> int:
     return int(text)
 
 
+def account_properties() -> dict[str, dict[str, bool]]:
+    """Three fields for the pseudo account `All`, eight for a real one."""
+    each = {"hasChildAccounts": False, "supportsCashQty": True, "supportsFractions": True}
+    properties = {"All": each}
+    for name in IDS:
+        properties[name] = {
+            **each,
+            "liteUnderPro": False,
+            "noFXConv": False,
+            "isProp": False,
+            "allowCustomerTime": True,
+            "autoFx": False,
+        }
+    return properties
+
+
 class Endpoints:
     """The answers to requests that passed the gate. Not for two requests at once."""
 
@@ -349,17 +365,13 @@ class Endpoints:
     def iserver(self, _request: Request, session: Session) -> Answer:
         self.need_brokerage(session)
         several = ["All", *IDS]
-        each = {"hasChildAccounts": False, "supportsCashQty": True, "supportsFractions": True}
-        more = {"liteUnderPro": False, "noFXConv": False, "isProp": False, "autoFx": False}
-        properties = {name: {**each, **more, "allowCustomerTime": True} for name in IDS}
-        properties["All"] = each
-        features = {"showGFIS": True, "showEUCostReport": False, "allowCrypto": False}
         answer = {
             "accounts": several,
-            "acctProps": properties,
+            "acctProps": account_properties(),
             "aliases": {name: name for name in several},
             "allowFeatures": {
-                **features,
+                "showGFIS": True,
+                "showEUCostReport": False,
                 "snapshotRefreshTimeout": 30,
                 "allowedAssetTypes": "STK,OPT,CASH",
             },

@@ -21,6 +21,7 @@ from tests.sandbox.answers import BASE_PATH
 
 SECONDS = 0.5  # to explain one signature
 BYTES = 20_000_000  # of base strings, to explain one signature
+LONGEST = 100_000  # characters of a query or form that is still looked at
 GIVEN_UP = "does not match; too long to try the known mistakes"
 
 # names of optional parameters, and how languages write a value that is none
@@ -196,6 +197,8 @@ def unsorted_variants(attempt: Attempt) -> Iterator[tuple[list[str], str]]:
 
 def find_mistakes(attempt: Attempt, secret: str, fits: Fits) -> list[str]:
     """The fewest mistakes that explain a signature; `fits` adds those of key and digest."""
+    if len(attempt.query) > LONGEST:
+        return [GIVEN_UP]
     best: list[str] = []
     ends = time.monotonic() + SECONDS
     tried = 0

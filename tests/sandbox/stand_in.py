@@ -85,14 +85,18 @@ class Sandbox:
         self._recent: deque[float] = deque()
         self._too_fast = False
         self._throwaway = identity is None
-        self.identity = identity or throwaway_identity()
+        self._know(identity or throwaway_identity())
+
+    def _know(self, identity: Identity) -> None:
+        """Who the client is, and what follows from it."""
+        self.identity = identity
         self.sessions = Sessions()
-        self.gate = Gate(self.identity, self.sessions, self.now)
-        self.endpoints = Endpoints(fault, self.sessions, self.now)
-        self.access_token = self.identity.access_token
-        self.access_token_secret = encrypted_secret(self.identity)
+        self.gate = Gate(identity, self.sessions, self.now)
+        self.endpoints = Endpoints(self._fault_name, self.sessions, self.now)
+        self.access_token = identity.access_token
+        self.access_token_secret = encrypted_secret(identity)
         self.secrets: list[bytes | str] = [self.access_token, self.access_token_secret]
-        self.secrets.append(self.identity.secret)
+        self.secrets.append(identity.secret)
 
     def __enter__(self) -> Sandbox:
         self._server = Server(self, self.port)  # first: nothing to tidy up when the port is in use
