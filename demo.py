@@ -10,6 +10,7 @@ import argparse
 import base64
 import contextlib
 import difflib
+import functools
 import html
 import json
 import logging
@@ -677,28 +678,32 @@ class Secrets:
     )
 
     def __init__(self) -> None:
-        self.patterns: dict[str, re.Pattern[str]] = {}
+        self.runs: dict[str, str] = {}  # of each secret the longest run of letters and digits
 
     def hide(self, *secrets: str | bytes) -> None:
         for secret in secrets:
             if isinstance(secret, bytes):
                 number = str(int.from_bytes(secret, "big"))
                 self.hide(secret.hex(), base64.b64encode(secret).decode(), number)
-            elif len(secret) > 7 and secret not in self.patterns:  # shorter ones would mask a lot
-                bare = secret.rstrip("=")
-                spelled = r"\s*".join(spelling(letter) for letter in bare)
-                self.patterns[secret] = re.compile(spelled + "=*", re.IGNORECASE)
+            elif len(secret) > 7:  # shorter ones would mask a lot
+                runs = re.findall("[a-z0-9]+", secret.lower())
+                self.runs[secret] = max(runs, key=len, default="")
 
     def mask(self, text: str) -> str:
         for decoded in (text, html.unescape(text), unquote(text), unescaped(text)):
             if self.hidden_in(decoded):
                 text = decoded
-        for secret in sorted(self.patterns, key=len, reverse=True):  # some contain others
-            text = self.patterns[secret].sub("***", text)
+        for secret in sorted(self.likely_in(text), key=len, reverse=True):  # some contain others
+            text = pattern_of(secret).sub("***", text)
         return text
 
     def hidden_in(self, text: str) -> bool:
-        return any(pattern.search(text) for pattern in self.patterns.values())
+        return any(pattern_of(secret).search(text) for secret in self.likely_in(text))
+
+    def likely_in(self, text: str) -> list[str]:
+        """Return the secrets worth a search with their patterns, which take long to compile."""
+        squeezed = "".join(text.split()).lower()
+        return [secret for secret, run in self.runs.items() if run in squeezed]
 
     def redact(self, value: Any, name: str = "") -> Any:
         """Return a JSON value without secrets, and without what tells of the holder."""
@@ -709,6 +714,13 @@ class Secrets:
         if isinstance(value, list):
             return [self.redact(item, name) for item in value]
         return self.mask(value) if isinstance(value, str) else value
+
+
+@functools.cache
+def pattern_of(secret: str) -> re.Pattern[str]:
+    """Return a pattern for all the ways to write a secret, with or without its padding."""
+    spelled = [spelling(letter) for letter in secret.rstrip("=")]
+    return re.compile(r"\s*".join(spelled) + "=*", re.IGNORECASE)
 
 
 def spelling(letter: str) -> str:
