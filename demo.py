@@ -19,7 +19,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -57,8 +58,8 @@ class Stop(Exception):
     """Nothing but the logout may follow."""
 
 
-class OutOfTime(Exception):
-    """An answer took too long. No OSError, which `requests` would take for one of its own."""
+class OutOfTime(BaseException):
+    """An answer took too long. No Exception, which libraries take for one of their own."""
 
 
 class OutputClosed(Exception):
@@ -363,7 +364,7 @@ class Client:
         self.next_start = 0.0
         self.answered: set[str] = set()  # paths, up to the account, that have worked
         self.logout_sent = False
-        self.logout_error: Exception | None = None
+        self.logout_error: Exception | OutOfTime | None = None
 
     def new_session(self) -> requests.Session:
         session = requests.Session()
@@ -418,14 +419,20 @@ class Client:
         self.interruption.check()
         self.begin(method, path)
         try:
-            with time_limit(ANSWER_SECONDS):
-                result = action()
+            result = self.bounded(ANSWER_SECONDS, action)
         except (*SENDING, OutOfTime) as error:
             self.response = getattr(error, "response", None) or self.response
             self.show()
             raise
         self.show()
         return result
+
+    def bounded(self, seconds: float, action: Callable[[], T]) -> T:
+        try:
+            return self.interruption.limit(seconds, action)
+        except OutOfTime:
+            self.response = None  # whatever of it has come
+            raise
 
     def begin(self, method: str, path: str) -> None:
         sleep(max(0.0, self.next_start - monotonic()))
@@ -465,30 +472,32 @@ class Client:
         return 0.0
 
     def log_out(self) -> None:
-        """Send the logout if there is a token, and print nothing. It alone may be sent twice: on a
-        fresh session, because an interruption can leave a lock of the old one taken, and because
+        """Send the logout if there is a token, and print nothing. It alone may be sent twice, since
         the server may have closed the connection meanwhile."""
         if self.session.auth is None:
             return
         self.logout_sent = True
         ends = monotonic() + LOGOUT_SECONDS
-        usable = not self.interruption.seen and self.logout_error is None
         try:
+            if self.interruption.cut_off:
+                self.renew_session()  # which may have a lock that is taken for ever
             try:
-                self.try_logout(usable, ends)
-            except (KeyboardInterrupt, requests.ConnectionError):
-                self.try_logout(False, ends)
+                self.try_logout(ends)
+            except requests.ConnectionError:
+                self.renew_session()
+                self.try_logout(ends)
         except (*SENDING, OutOfTime) as error:
             self.logout_error = error
 
-    def try_logout(self, usable: bool, ends: float) -> None:
-        if not usable:
-            auth = self.session.auth
-            self.session = self.new_session()
-            self.session.auth = auth
+    def renew_session(self) -> None:
+        auth = self.session.auth
+        self.session = self.new_session()
+        self.session.auth = auth
+
+    def try_logout(self, ends: float) -> None:
         self.begin("POST", "/logout")
-        with time_limit(ends - monotonic()):
-            self.send("POST", "/logout", timeout=LOGOUT_SECONDS)
+        seconds = ends - monotonic()
+        self.bounded(seconds, lambda: self.send("POST", "/logout", timeout=LOGOUT_SECONDS))
         if self.status // 100 != 2:
             raise oauth.AnswerError(f"HTTP {self.status}", LATER, self.response)
 
@@ -503,28 +512,20 @@ class Client:
         return bool(answer.get("error") or answer.get("confirmed")) or answer.get("status") is False
 
 
-@contextlib.contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise OutOfTime in the block after so many seconds. Time-outs of a socket begin anew with
-    each byte; on Windows, which has no such timer, only they hold."""
-    if not hasattr(signal, "setitimer"):
-        yield
-        return
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 1)  # again, if a library swallows it
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
 class Interruption:
-    """Ctrl-C and its like: the first raises KeyboardInterrupt, so that the session is logged out;
-    another Ctrl-C ends at once; others do nothing, since the logout is bounded."""
+    """Ctrl-C and its like, and the alarm that ends what takes too long.
+
+    The first signal raises KeyboardInterrupt, so that the session is logged out; another Ctrl-C
+    ends at once; others do nothing, since the logout is bounded.
+    """
 
     SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last two not everywhere
 
     def __init__(self) -> None:
         self.seen = False
+        self.held = False  # then the first one is noted, and raises nothing
+        self.limited = False
+        self.cut_off = False  # somewhere in a library, perhaps
 
     def watch(self) -> None:
         for name in self.SIGNALS:
@@ -540,15 +541,35 @@ class Interruption:
                 os._exit(130)
             return
         self.seen = True
-        raise KeyboardInterrupt
+        if not self.held:
+            self.cut_off = True
+            raise KeyboardInterrupt
+
+    def limit(self, seconds: float, action: Callable[[], T]) -> T:
+        """Return what `action` returns, and raise OutOfTime in it after so many seconds. Time-outs
+        of a socket begin anew with each byte; on Windows, which has no alarm, only they hold."""
+        try:
+            self.limited = True
+            set_alarm(max(seconds, 0.001))
+            return action()
+        finally:
+            self.limited = False  # before any call, in which the alarm could raise
+            set_alarm(0)
 
     def out_of_time(self, _number: int, _frame: object) -> None:
-        raise OutOfTime
+        if self.limited:
+            self.cut_off = True
+            raise OutOfTime
 
     def check(self) -> None:
         """Raise again what was swallowed: Python does so in destructors."""
         if self.seen:
             raise KeyboardInterrupt
+
+
+def set_alarm(seconds: float) -> None:
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # again, if a destructor swallows it
 
 
 # What errors mean, and what helps
@@ -570,7 +591,9 @@ KNOWN_STATUS = {
 }
 
 
-def explain(error: Exception, client: Client, report: check.Report) -> tuple[str, Sequence[str]]:
+def explain(
+    error: Exception | OutOfTime, client: Client, report: check.Report
+) -> tuple[str, Sequence[str]]:
     """Return the message for an error of a step, and hints."""
     message = f"{client.request}: {error}"
     if isinstance(error, Problem):
@@ -753,12 +776,12 @@ class Console:
     def say(self, text: str = "") -> None:
         self.write(text, sys.stdout)
 
-    def write(self, text: str, stream: Any) -> None:
+    def write(self, text: str, stream: Any, end: str = "\n") -> None:
         """Raise OutputClosed if that fails, and let nothing be written at exit either."""
         if stream is None:  # was closed before the start
             return
         try:
-            print(self.clean(text), file=stream, flush=True)
+            print(self.clean(text), file=stream, end=end, flush=True)
         except OSError as error:
             silence(stream)
             self.failed = True
@@ -824,6 +847,8 @@ class RequestLog(logging.Handler):
 
 def silence(stream: Any) -> None:
     """Send what is still in a stream's buffer nowhere, so that Python does not fail at exit."""
+    if stream is None:
+        return
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -985,7 +1010,9 @@ def run(options: argparse.Namespace, console: Console, interruption: Interruptio
     except Stop:
         pass
     finally:
+        interruption.held = True
         client.log_out()
+    interruption.held = False
     interruption.check()
     demo.logged_out()
     return int(console.failed)
@@ -1005,20 +1032,42 @@ def credentials_of(found: check.Ingredients) -> oauth.Credentials:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo with the command line's arguments; return its exit status."""
-    interruption = Interruption()
-    interruption.watch()
     console = Console()
+    interruption = Interruption()
+    try:
+        interruption.watch()
+        return start(arguments, console, interruption)
+    except OutputClosed:
+        return 1
+    except KeyboardInterrupt:
+        say_interrupted(console, interruption)
+        return 130
+    finally:
+        interruption.held = True
+
+
+def start(arguments: list[str] | None, console: Console, interruption: Interruption) -> int:
+    """Read the command line, and run."""
+    warnings.filterwarnings("ignore", "http.cookiejar bug")  # a traceback, for a bad Set-Cookie
     try:
         options = command_line(arguments)
         console.verbose = options.verbose
         return run(options, console, interruption)
+    except SystemExit:  # argparse has written, and not looked whether it can be
+        console.write("", sys.stdout, end="")
+        console.write("", sys.stderr, end="")
+        raise
+
+
+def say_interrupted(console: Console, interruption: Interruption) -> None:
+    """Print that on stderr. Nobody may read either stream any more, so it must not block."""
+    silence(sys.stdout)
+    try:
+        interruption.limit(1, lambda: console.write("interrupted", sys.stderr))
+    except OutOfTime:
+        silence(sys.stderr)
     except OutputClosed:
-        return 1
-    except KeyboardInterrupt:
-        silence(sys.stdout)  # what is in its buffer may block for ever
-        with contextlib.suppress(OutOfTime, OutputClosed), time_limit(1):
-            console.write("interrupted", sys.stderr)
-        return 130
+        pass
 
 
 if __name__ == "__main__":

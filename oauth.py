@@ -440,16 +440,21 @@ def expect_token(live_session_token: bytes) -> None:
 
 
 class LimitedBody:
-    """Stands in for the raw body of a `requests.Response`, and ends it when it is too much."""
+    """Stands in for the raw body of a `requests.Response`, and ends it when it is too much. Once
+    begun, it is not read again, whatever happened."""
 
     def __init__(self, raw: Any, seconds: float, piece: int) -> None:
         self.raw = raw
         self.ends = time.monotonic() + seconds
         self.piece = piece
+        self.begun = False
         self.close = raw.close
         self.release_conn = raw.release_conn
 
     def stream(self, _size: int, decode_content: bool = True) -> Iterator[bytes]:
+        if self.begun:
+            return
+        self.begun = True
         total = 0
         for data in self.raw.stream(self.piece, decode_content=decode_content):
             total += len(data)
