@@ -402,7 +402,9 @@ class Client:
         """Request the live session token, and sign all that follows with it."""
 
         def request() -> oauth.LiveSessionToken:
-            token = oauth.request_live_session_token(self.session, self.base_url, credentials)
+            token = oauth.request_live_session_token(
+                self.session, self.base_url, credentials, timeout=oauth.TIMEOUT
+            )
             self.session.auth = oauth.HmacSha256Auth(credentials, token.token)
             self.console.secrets.hide(token.token)
             return token

@@ -6,12 +6,15 @@ import base64
 import contextlib
 import datetime
 import gc
+import gzip
 import ipaddress
 import re
+import resource
 import socket
-import socketserver
 import ssl
 import threading
+import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -22,9 +25,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+import demo
 import oauth
 from tests.conftest import Result, Runner
 from tests.sandbox import Answer, Request, Sandbox, json_answer
+from tests.wire import Talk, Wire, drip, say, say_and_wait, url_of
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -60,74 +65,6 @@ def sandbox() -> Iterator[Seeing]:
         yield sandbox
 
 
-Talk = Callable[[socket.socket, threading.Event], None]
-
-
-class Wire(socketserver.ThreadingTCPServer):
-    """A server on loopback that talks as it is told, and keeps the heads of what it is sent."""
-
-    allow_reuse_address = True
-    daemon_threads = False
-
-    def __init__(self, talk: Talk, tls: ssl.SSLContext | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
-        self.talk, self.tls = talk, tls
-        self.heads: list[bytes] = []
-        self.connections = 0
-        self.closing = threading.Event()
-        self.port = self.server_address[1]
-
-    def __enter__(self) -> Wire:
-        self.thread = threading.Thread(target=self.serve_forever, args=(0.02,))
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.closing.set()
-        self.shutdown()
-        self.server_close()
-        self.thread.join()
-
-    def finish_request(self, request: Any, _address: Any) -> None:
-        self.connections += 1
-        request.settimeout(5)
-        with contextlib.suppress(OSError):  # the client may go at any time
-            if self.tls:
-                request = self.tls.wrap_socket(request, server_side=True)
-            with request:
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    data = request.recv(65536)
-                    if not data:
-                        return
-                    head += data
-                head, _, body = head.partition(b"\r\n\r\n")
-                length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
-                while length and len(body) < int(length[1]):
-                    body += request.recv(65536)
-                self.heads.append(head + b"\r\n\r\n" + body)
-                self.talk(request, self.closing)
-
-
-def say(data: bytes) -> Talk:
-    return lambda connection, _: connection.sendall(data)
-
-
-def say_and_wait(data: bytes) -> Talk:
-    def talk(connection: socket.socket, closing: threading.Event) -> None:
-        connection.sendall(data)
-        closing.wait(10)
-
-    return talk
-
-
-def drip(connection: socket.socket, closing: threading.Event) -> None:
-    """Header lines without end."""
-    connection.sendall(b"HTTP/1.1 200 OK\r\n")
-    while not closing.is_set():
-        connection.sendall(b"X-More: and more\r\n" * 1000)
-
-
 def run_against(run: Runner, sandbox: Sandbox, base_url: str, *options: str) -> Result:
     result = run(sandbox, *options, config={**sandbox.config, "base_url": base_url})
     text = result.out + result.err
@@ -145,10 +82,6 @@ def check_one_error(result: Result, error: str, hint: str) -> None:
     assert hint in second
     assert "Brokerage" not in result.out
     assert "Logout" not in result.out
-
-
-def url_of(server: Wire, scheme: str = "http", host: str = "127.0.0.1") -> str:
-    return f"{scheme}://{host}:{server.port}/v1/api"
 
 
 def closed_port() -> int:
@@ -169,13 +102,7 @@ def test_a_refused_connection_is_said(sandbox: Seeing, run: Runner, scheme: str)
 
 HOSTS = [
     "api.ibkr.invalid",
-    "-.invalid",
     "a_b.invalid",
-    ".invalid",
-    "...",
-    "-",
-    "x.invalid:0",
-    "x.invalid:99999",
     "256.256.256.256",
     "1.2.3.4.5.invalid",
 ]
@@ -189,13 +116,6 @@ def test_an_unknown_host_is_one_error(sandbox: Seeing, run: Runner, host: str) -
 def test_an_unknown_host_is_told_from_other_failures(sandbox: Seeing, run: Runner) -> None:
     result = run_against(run, sandbox, "https://api.ibkr.invalid/v1/api")
     assert "check the network, and base_url" in result.err
-
-
-@pytest.mark.parametrize("host", ["api..ibkr.invalid", "a" * 64 + ".invalid"])
-def test_a_host_that_cannot_be_a_name_is_one_error(sandbox: Seeing, run: Runner, host: str) -> None:
-    result = run_against(run, sandbox, f"https://{host}/v1/api")
-    assert result.status in (1, 2)
-    assert result.err.startswith("error: ")
 
 
 # Certificates
@@ -479,78 +399,44 @@ def test_a_redirect_on_the_same_host_is_not_followed(
 # Proxies
 
 
-class Proxy(Wire):
-    """Passes requests on to a sandbox, one a connection."""
-
-    def __init__(self, target: Sandbox) -> None:
-        super().__init__(self.pass_on)
-        self.target = target
-
-    def pass_on(self, connection: socket.socket, _closing: threading.Event) -> None:
-        method, url, rest = self.heads[-1].split(b" ", 2)
-        path = url.split(b"/", 3)[3]
-        head = method + b" /" + path + b" " + rest.replace(b"keep-alive", b"close")
-        with socket.create_connection(("127.0.0.1", self.target.port), 5) as onward:
-            onward.sendall(head)
-            answer = b"".join(iter(lambda: onward.recv(65536), b""))
-        first, _, more = answer.partition(b"\r\n")
-        connection.sendall(first + b"\r\nX-Proxy: 1\r\n" + more)
+HTTPS = "https://api.ibkr.invalid/v1/api"
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_a_proxy_from_the_environment_is_used(
+def test_no_proxy_sees_what_goes_to_this_computer(
     sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    with Proxy(sandbox) as proxy:
+    with Wire(say(UNAVAILABLE)) as proxy:
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-        result = run(sandbox)
-        assert (result.status, result.err) == (0, "")
-        urls = [head.split()[1].decode() for head in proxy.heads]
-    assert len(urls) == len(sandbox.seen) > 10
-    assert all(url.startswith(sandbox.base_url) for url in urls)
-
-
-def test_no_proxy_from_the_environment_is_heeded(
-    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Proxy(sandbox) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         assert run(sandbox).status == 0
         assert proxy.connections == 0
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_a_proxy_for_https_is_used(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with Wire(say(UNAVAILABLE)) as proxy:
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        result = run_against(run, sandbox, HTTPS)
+        assert [head.split()[:2] for head in proxy.heads] == [[b"CONNECT", b"api.ibkr.invalid:443"]]
+    check_one_error(result, "503", "HTTPS_PROXY and NO_PROXY")
 
 
 def test_a_dead_proxy_is_said(
     sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port()}")
-    check_one_error(run(sandbox), "refused", "HTTPS_PROXY and NO_PROXY")
-    assert sandbox.seen == []
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{closed_port()}")
+    check_one_error(run_against(run, sandbox, HTTPS), "refused", "HTTPS_PROXY and NO_PROXY")
 
 
-WANTS_PASSWORD = (
-    b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-)
-
-
-@pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_wants_a_password_is_said(
-    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, scheme: str
-) -> None:
-    with Wire(say(WANTS_PASSWORD)) as proxy:
-        monkeypatch.setenv(f"{scheme.upper()}_PROXY", url_of(proxy))
-        result = run_against(run, sandbox, f"{scheme}://127.0.0.1:{sandbox.port}/v1/api")
-    check_one_error(result, "407", "")
-    if scheme == "https":
-        assert "HTTPS_PROXY and NO_PROXY" in result.err
-
-
-def test_the_hint_for_a_proxy_that_wants_a_password_is_about_the_proxy(
     sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Wire(say(WANTS_PASSWORD)) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", url_of(proxy))
-        check_one_error(run(sandbox), "407", "PROXY")
+    wants = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    with Wire(say(wants)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", url_of(proxy))
+        check_one_error(run_against(run, sandbox, HTTPS), "407", "HTTPS_PROXY and NO_PROXY")
 
 
 @pytest.mark.parametrize("options", [[], ["-v"]], ids=["", "-v"])
@@ -558,14 +444,14 @@ def test_the_proxys_password_is_not_printed(
     sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, options: list[str]
 ) -> None:
     for url in ("http://user:hunter2@127.0.0.1:{}", "http://user:hunter2@[::", "hunter2@x:y:{}"):
-        monkeypatch.setenv("HTTP_PROXY", url.format(closed_port()))
-        result = run(sandbox, *options)
+        monkeypatch.setenv("HTTPS_PROXY", url.format(closed_port()))
+        result = run_against(run, sandbox, HTTPS, *options)
         assert result.status == 1
         assert "hunter2" not in result.out + result.err
 
 
 BAD_PROXIES = [
-    "foo:bar", "http://", "http://127.0.0.1:99999", "socks5://127.0.0.1:1", "::::", "ftp://127.0.0.1:1", "http://[::1",
+    "foo:bar", "http://", "http://127.0.0.1:99999", "socks5://127.0.0.1:1", "::::", "ftp://127.0.0.1:1", "http://[::1", "http://proxy..invalid:3128",
 ]  # fmt: skip
 
 
@@ -573,15 +459,8 @@ BAD_PROXIES = [
 def test_a_proxy_that_is_none_is_one_error(
     sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    monkeypatch.setenv("HTTP_PROXY", url)
-    check_one_error(run(sandbox), "", "")
-
-
-def test_a_proxy_whose_host_cannot_be_a_name_is_one_error(
-    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://proxy..invalid:3128")
-    check_one_error(run(sandbox), "", "")
+    monkeypatch.setenv("HTTPS_PROXY", url)
+    check_one_error(run_against(run, sandbox, HTTPS), "", "")
 
 
 # The password file, and cookies
@@ -633,3 +512,153 @@ def test_many_cookies_do_no_harm(sandbox: Seeing, run: Runner) -> None:
     assert (result.status, result.err) == (0, "")
     assert "c79=" in str(sandbox.seen[-1].headers.get("Cookie"))
     assert "vvv" not in result.out
+
+
+@pytest.mark.parametrize(
+    "cookie", ["a=b; Max-Age", "a=b; Max-Age=" + "9" * 400, "a=b; Max-Age=" + "9" * 4400, "a=b; expires=" + "9" * 400]
+)  # fmt: skip
+def test_a_cookie_that_python_stumbles_over_leaves_no_traceback(
+    sandbox: Seeing, run: Runner, cookie: str
+) -> None:
+    answer = json_answer({"wait": 1000})._replace(headers={"Set-Cookie": cookie})
+    sandbox.answers = {"POST /iserver/auth/ssodh/init": answer}
+    result = run(sandbox)
+    assert (result.status, result.err) == (0, "")
+
+
+# Too long, too much, not the answer to this request
+
+JSON = b"Content-Type: application/json\r\n"
+ENDLESS = 10**18
+
+
+def slowly(first: bytes, drop: bytes) -> Talk:
+    """Say the first, then a drop every tenth of a second, without end."""
+
+    def talk(connection: socket.socket, closing: threading.Event) -> None:
+        connection.sendall(first)
+        while not closing.wait(0.1):
+            connection.sendall(drop)
+
+    return talk
+
+
+DRIPPING: dict[str, tuple[bytes, bytes]] = {
+    "status line": (b"HTTP/1.1 ", b"2"),
+    "header": (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X: x\r\n"),
+    "body": (OK + b"Content-Length: 500\r\n\r\n", b" "),
+    "body of no length": (OK + b"\r\n", b" "),
+    "chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    "trailer": (OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\n \r\n0\r\n", b"X: x\r\n"),
+    "100 Continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", DRIPPING)
+def test_an_answer_that_drips_for_ever_ends(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(demo, "ANSWER_SECONDS", 0.5)
+    began = time.monotonic()
+    with Wire(slowly(*DRIPPING[name])) as server:
+        result = run_against(run, sandbox, url_of(server))
+        assert time.monotonic() - began < 3
+    check_one_error(result, "the answer took too long", "later")
+
+
+@pytest.mark.parametrize("name", DRIPPING)
+def test_a_logout_that_drips_ends_and_is_said(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(demo, "LOGOUT_SECONDS", 0.5)
+    with Wire(slowly(*DRIPPING[name])) as server:
+        log_out = demo.Client.log_out
+
+        def elsewhere(client: demo.Client) -> None:
+            client.base_url = url_of(server)
+            log_out(client)
+
+        monkeypatch.setattr(demo.Client, "log_out", elsewhere)
+        began = time.monotonic()
+        result = run(sandbox)
+        assert time.monotonic() - began < 8
+    assert result.status == 1
+    assert result.err.startswith("error: POST /logout: the answer took too long\nhint: ")
+
+
+def bomb(packed: Callable[[bytes], bytes]) -> bytes:
+    return packed(bytes(100_000_000))
+
+
+TOO_MUCH: dict[str, Talk] = {
+    "gzip": say(OK + b"Content-Encoding: gzip\r\n\r\n" + bomb(gzip.compress)),
+    "deflate": say(OK + b"Content-Encoding: deflate\r\n\r\n" + bomb(zlib.compress)),
+    "endless": slowly(OK + b"\r\n", b" " * 1_000_000),
+    "endless chunks": slowly(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"f4240\r\n" + b" " * 1_000_000 + b"\r\n"),
+    "a length of 10^18": slowly(OK + b"Content-Length: %d\r\n\r\n" % ENDLESS, b" " * 1_000_000),
+    "an error": slowly(b"HTTP/1.1 500 No\r\n\r\n", b"<" * 1_000_000),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("name", TOO_MUCH)
+def test_an_answer_of_too_many_bytes_ends(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(oauth, "MAX_ANSWER", 50_000)  # the token's answer is read byte by byte
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with Wire(TOO_MUCH[name]) as server:
+        result = run_against(run, sandbox, url_of(server))
+    check_one_error(result, "an answer of more than 50,000 bytes", "later")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
+    gc.collect()
+
+
+@pytest.mark.parametrize("text", [b"<", b"<a", b"&", b" ", b"error: id: ", b"=", b"&#"])
+def test_a_long_error_text_does_not_take_long(sandbox: Seeing, run: Runner, text: bytes) -> None:
+    began = time.monotonic()
+    sandbox.answers = {"GET /portfolio/accounts": Answer(500, text * (500_000 // len(text)))}
+    assert run(sandbox).status == 1
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("code", [101, 103, 199])
+def test_the_answer_behind_an_interim_one_is_not_taken_for_the_next(
+    sandbox: Seeing, run: Runner, code: int
+) -> None:
+    sandbox.answers = {"GET /portfolio/accounts": Answer(code)}
+    result = run(sandbox)
+    assert result.status == 1
+    first = result.err.splitlines()[0]
+    assert first.startswith(f"error: GET /portfolio/accounts: HTTP {code}, an interim answer")
+    assert "NASDAQ     265598" in result.out
+    assert sandbox.connections == 2
+
+
+@pytest.mark.parametrize("path", ["/logout", "/trsrv/stocks"])
+def test_only_the_logout_is_tried_again_when_the_server_had_closed_the_connection(
+    sandbox: Seeing, run: Runner, path: str
+) -> None:
+    respond = sandbox.respond
+    dropped: list[Request] = []
+
+    def drop_once(request: Request) -> Answer:
+        if request.path == path and not dropped:
+            dropped.append(request)
+            return Answer(cut=0)
+        return respond(request)
+
+    sandbox.respond = drop_once  # type: ignore[method-assign]
+    result = run(sandbox)
+    again = [request for request in sandbox.seen if request.path == path]
+    if path == "/logout":
+        assert (result.status, result.err, len(again)) == (0, "", 1)
+        nonces = [
+            re.findall('oauth_nonce="([^"]+)', r.headers["Authorization"])
+            for r in (dropped[0], again[0])
+        ]
+        assert nonces[0] != nonces[1]
+    else:
+        assert (result.status, len(again)) == (1, 0)
+    assert sandbox.logged_out
