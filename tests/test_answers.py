@@ -563,7 +563,6 @@ def test_never_more_than_ten_requests_start_in_any_second(sandbox: Bent) -> None
     assert len(starts) == 11
     seconds = [later - earlier for earlier, later in zip(starts, starts[10:])]
     assert min(seconds) > 1
-    assert sandbox.rate_warnings == 0
     assert starts[-1] - starts[0] < 1.1 + 2  # though no slower than that, but for a busy machine
 
 
