@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import re
+import time
 from collections.abc import Iterator
 from typing import Any, Callable
 from urllib.parse import quote as percent_encoded
@@ -15,7 +16,7 @@ import pytest
 import requests
 
 from tests import recorded
-from tests.conftest import Result, Runner
+from tests.conftest import Result, Runner, start_demo
 from tests.recorded import account, amount, bar, company, listing, position, session
 from tests.sandbox import Answer, Request, Sandbox, error_answer, json_answer
 
@@ -545,6 +546,24 @@ def test_a_question_is_asked_until_it_is_answered_and_no_more(
     sandbox.give(answers)
     run(sandbox)
     assert asked(sandbox, route) == times
+
+
+def test_never_more_than_ten_requests_start_in_any_second(sandbox: Bent) -> None:
+    starts: list[float] = []
+
+    def bend(_: Request, answer: Answer) -> Answer:
+        starts.append(time.monotonic())
+        return answer
+
+    sandbox.give({INIT: session(), **OPEN})  # no polls, so eleven requests in a row
+    sandbox.bend = bend
+    out, err = start_demo(sandbox.config_path).communicate(timeout=60)
+    assert err == ""
+    assert "bid   201.08 x 900" in out
+    assert len(starts) == 11
+    seconds = [later - earlier for earlier, later in zip(starts, starts[10:])]
+    assert min(seconds) > 1
+    assert starts[-1] - starts[0] < 1.1 + 2  # though no slower than that, but for a busy machine
 
 
 def test_no_request_waits_for_ever(

@@ -18,11 +18,7 @@ from tests.sandbox import FAULTS, Sandbox
 
 FOLDER = Path(__file__).parent / "transcripts"
 WELL = {"competing", "init-waits", "k-odd-digits", "k-short", "k-top-bit", "no-positions"}
-WELL |= {
-    "logout-refused",
-    "no-subscription",
-    "one-sided-quote",
-}  # the faults that are none: exit status 0
+WELL |= {"logout-refused", "no-subscription", "one-sided-quote"}  # no error: exit status 0
 
 RUNS = {  # name of the transcript: the fault, and the options
     **{f"fault-{name}": (name, []) for name in FAULTS},
