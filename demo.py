@@ -467,10 +467,9 @@ class Client:
 
     def clock_offset(self) -> float:
         """Return the seconds that this computer's clock is ahead of the answer's date, if any."""
-        if self.response is not None:
-            with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
-                date = parsedate_to_datetime(self.response.headers["Date"])
-                return time() - date.timestamp()
+        with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
+            date = parsedate_to_datetime(self.answer().headers["Date"])
+            return time() - date.timestamp()
         return 0.0
 
     def log_out(self) -> None:
@@ -646,7 +645,7 @@ def token_hints(
     else:
         return []
     assert report.ingredients is not None
-    refusal = check.Refusal(kind, client.status, words, client.clock_offset())
+    refusal = check.Refusal(kind, words, client.clock_offset())
     return check.suspects(refusal, report.ingredients, report.findings)
 
 

@@ -562,12 +562,11 @@ def tracked_template(path: str) -> Iterator[Finding]:
 class Refusal:
     """What the server said to the request of a live session token.
 
-    `kind`: "refused", "proof" (wrong proof) or "range" (response out of range). `clock`: seconds
-    that this computer's clock is ahead of the server's.
+    `kind`: "refused" (401), "proof" (wrong proof) or "range" (response out of range). `clock`: how
+    many seconds this computer's clock is ahead of the server's.
     """
 
     kind: str
-    status: int = 200
     words: str = ""
     clock: float = 0.0
 
@@ -596,7 +595,7 @@ def suspects(refusal: Refusal, found: Ingredients, findings: list[Finding]) -> l
     elif "no access secret key found" in words:
         named = ["compare access_token with the portal, digit by digit"]
         rest = [GENERATE]
-    elif refusal.status == 401:
+    else:
         rest = secret_suspects(found)
     clock = clock_suspects(refusal)
     files = [f"{f.name} {f.message}" for f in misfits(findings, refusal.kind)]

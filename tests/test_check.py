@@ -157,7 +157,7 @@ BROKEN: list[tuple[str, Change, str, str]] = [
     ("consumer half a character", put("consumer_key", "SIMU\ud800"), "consumer_key", NOT_FORM),
     ("access token of two words", put("access_token", "a b"), "access_token", NOT_FORM),
     ("access token with an accent", put("access_token", "\u00e9"), "access_token", NOT_FORM),
-    ("key path to nowhere", put("signature_key_fp", "none.pem"), "signature_key_fp", NO_FILE),
+    ("key path to nowhere", put("signature_key_fp", "qqq"), "signature_key_fp", NO_FILE),
     ("key path to a folder", put("signature_key_fp", "."), "signature_key_fp", NOT_FILE),
     ("key path not a path", put("encryption_key_fp", "a\0b"), "encryption_key_fp", NOT_PATH),
     ("key path of half characters", put("encryption_key_fp", "\ud800"), "encryption_key_fp", "not a path on this system"),
@@ -933,3 +933,44 @@ def test_a_secret_in_the_wrong_place_is_never_shown(
         out, err = capsys.readouterr()
         pieces = {secret[i : i + 12] for i in range(len(secret) - 11)}
         assert not [piece for piece in pieces if piece in out + err]
+
+
+def test_a_folder_that_cannot_be_listed_has_no_other_key(
+    sandbox: Sandbox, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    config = dict(sandbox.config)
+    swap_keys(config, sandbox.folder)
+    monkeypatch.setattr(check.os, "listdir", refuse)
+    assert "was this key's public half the one uploaded" in run(sandbox, config=config).err
+
+
+@pytest.mark.parametrize("lines", [1, 5])
+def test_what_asn1parse_prints_is_accepted_as_the_prime(
+    sandbox: Sandbox, run: Runner, lines: int
+) -> None:
+    command = ["openssl", "asn1parse", "-in", str(KEYS / "dhparam.pem")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    integers = [line for line in printed.splitlines() if "INTEGER" in line]
+    text = integers[0] if lines == 1 else printed
+    assert run(sandbox, "--check", config={**sandbox.config, "dh_prime": text}).status == 0
+
+
+def test_a_constant_on_another_drive_is_shown_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: object) -> None:
+        raise ValueError("path is on mount 'C:', start on mount 'D:'")
+
+    monkeypatch.setattr(demo.os.path, "relpath", refuse)
+    assert demo.main([]) == 2
+    assert f"error: {ROOT / 'test-config.json'}: access_token: " in capsys.readouterr().err
+
+
+def test_a_config_that_cannot_be_loaded_is_none_for_other_programs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert demo.checked_config("/nowhere/at-all.json", demo.Console()) is None
+    assert capsys.readouterr().err.startswith("error: /nowhere/at-all.json: no such file\n")

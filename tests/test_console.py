@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import demo
-from tests.conftest import ROOT
-from tests.sandbox import Sandbox
+from tests.conftest import ROOT, Runner
+from tests.sandbox import Sandbox, json_answer
 
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX")
 
@@ -346,3 +346,71 @@ def test_a_request_starts_no_sooner_than_0_11_s_after_the_one_before(
     demo.main([str(server.config_path), "--symbol", "NOSUCH"])
     expected = [0, 0.11, *[pause] * (len(server.requests) - 2)]  # the token request is no `send`
     assert pauses == pytest.approx(expected, abs=1e-6)
+
+
+# Signals and alarms, one object
+
+
+def test_the_first_signal_during_the_logout_is_noted_and_a_late_alarm_does_nothing() -> None:
+    interruption = demo.Interruption()
+    interruption.held = True
+    interruption.handle(signal.SIGTERM, None)
+    assert interruption.seen
+    interruption.out_of_time(signal.SIGALRM, None)
+    with pytest.raises(KeyboardInterrupt):
+        interruption.check()
+
+
+def test_without_an_alarm_as_on_windows_nothing_is_limited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(demo.signal, "setitimer")
+    monkeypatch.delattr(demo.signal, "SIGALRM")
+    interruption = demo.Interruption()
+    interruption.watch()
+    assert interruption.limit(0.0, lambda: 5) == 5
+
+
+def test_the_last_word_of_an_interrupted_run_does_not_wait_for_a_reader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    silenced: list[object] = []
+    monkeypatch.setattr(demo, "silence", silenced.append)
+    interruption = demo.Interruption()
+
+    def too_long(_seconds: float, _action: object) -> None:
+        raise demo.OutOfTime
+
+    monkeypatch.setattr(interruption, "limit", too_long)
+    demo.say_interrupted(demo.Console(), interruption)
+    assert silenced == [sys.stdout, sys.stderr]
+
+
+def test_a_stream_that_was_closed_before_the_start_is_silent() -> None:
+    demo.silence(None)
+
+
+# The brokerage session
+
+
+def test_a_message_beside_a_session_that_is_up_is_an_error_and_the_quote_is_tried(
+    run: Runner,
+) -> None:
+    up = {"authenticated": True, "connected": True, "established": True, "message": "not yet"}
+    with Sandbox(answers={"POST /iserver/auth/ssodh/init": json_answer(up)}) as sandbox:
+        result = run(sandbox)
+        assert result.status == 1
+        assert result.err.startswith("error: POST /iserver/auth/ssodh/init: IBKR says: not yet\n")
+        assert "/iserver/accounts" in [request.path for request in sandbox.requests]
+
+
+def test_a_session_that_settles_slowly_is_not_waited_for_longer_than_said(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(range(0, 100_000, 6))
+    monkeypatch.setattr(demo, "monotonic", lambda: float(next(times)))
+    with Sandbox("init-never-ready") as sandbox:
+        result = run(sandbox)
+        asked = [request for request in sandbox.requests if request.path == "/iserver/auth/status"]
+    assert "the brokerage session is not ready" in result.err
+    assert 1 <= len(asked) < 3

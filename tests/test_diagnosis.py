@@ -235,7 +235,7 @@ def test_no_more_than_three_suspects_whatever_comes_together() -> None:
         for name in ("public_signature.pem", "public_encryption.pem", "dhparam.pem")
     ]
     for kind in ("refused", "proof", "range"):
-        refusal = check.Refusal(kind, 401, "invalid consumer", 99.0)
+        refusal = check.Refusal(kind, "invalid consumer", 99.0)
         assert len(check.suspects(refusal, found, misfits)) == 3
     first = check.suspects(check.Refusal("proof"), found, misfits)[0]
     assert first == "dhparam.pem does not fit"
