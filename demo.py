@@ -998,10 +998,7 @@ def run(options: argparse.Namespace, console: Console, interruption: Interruptio
         return 2
     if options.check:
         return 0
-    console.say(f"config    {check.shown_path(options.config)}")
-    console.say(f"realm     {check.shown_realm(found.realm)}")
-    console.say(f"consumer  {check.shown_consumer_key(found.consumer_key)}")
-    console.say(f"host      {urlsplit(found.base_url).netloc}")
+    say_which(options.config, found, console)
     oauth.log.handlers = [console.requests]
     oauth.log.setLevel(logging.DEBUG if console.verbose else logging.WARNING)
     client = Client(found.base_url, console, interruption)
@@ -1017,6 +1014,14 @@ def run(options: argparse.Namespace, console: Console, interruption: Interruptio
     interruption.check()
     demo.logged_out()
     return int(console.failed)
+
+
+def say_which(path: str, found: check.Ingredients, console: Console) -> None:
+    """Print with what the run is made: paper or live shows here."""
+    console.say(f"config    {check.shown_path(path)}")
+    console.say(f"realm     {check.shown_realm(found.realm)}")
+    console.say(f"consumer  {check.shown_consumer_key(found.consumer_key)}")
+    console.say(f"host      {urlsplit(found.base_url).netloc}")
 
 
 def credentials_of(found: check.Ingredients) -> oauth.Credentials:

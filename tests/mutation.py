@@ -1,6 +1,6 @@
-"""Measures which wrong lines in oauth.py and demo.py the tests would let through.
+"""Measures which wrong lines in the three files the tests would let through.
 
-    venv/bin/pip install mutmut && venv/bin/python -m tests.mutation oauth.py demo.py
+    venv/bin/pip install mutmut && venv/bin/python -m tests.mutation oauth.py keys/check.py demo.py
 
 mutmut makes thousands of small changes, one at a time, and runs the tests against each. It reads
 its settings from the folder that it works in, so this works on a copy, in build/mutation. The
@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 COPY = ROOT / "build" / "mutation"
 TESTS = {
     "oauth.py": ("vectors", "oauthlib", "oauth"),
-    "demo.py": ("config", "console", "transcripts", "answers", "network"),
+    "keys/check.py": ("check", "diagnosis"),
+    "demo.py": ("check", "console", "transcripts", "answers", "network"),
 }
 SETTINGS = """[mutmut]
 source_paths =
