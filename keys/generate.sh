@@ -107,10 +107,13 @@ trap 'interrupted 130' INT
 trap 'interrupted 131' QUIT
 trap 'interrupted 141' PIPE
 trap 'interrupted 143' TERM
+(: >"$new/log" && : >"$new/text") 2>/dev/null ||
+    fail "cannot write to the folder $folder" 'is the disk full?'
 
-# A shell answers a signal at once while it waits, but not while it runs a command.
+# A shell answers a signal at once while it waits, but not while it runs a command. With exec, $!
+# is openssl itself in every shell.
 run_openssl() {
-    openssl "$@" 2>"$new/log" &
+    (exec openssl "$@" 2>"$new/log") &
     child=$!
     code=0
     wait "$child" || code=$?
@@ -123,9 +126,10 @@ run_openssl() {
     fi
 }
 
-# An openssl that says nothing of a full disk must not pass for one that made the file.
+# An openssl that says nothing of a full disk must not pass for one that made the whole file.
 made() {
-    [ -s "$new/$1" ] || fail "openssl made no $1" 'nothing was made; is the disk full?'
+    grep -q '^-----END ' "$new/$1" 2>/dev/null ||
+        fail "openssl made no $1" 'nothing was made; is the disk full?'
 }
 
 for use in signature encryption; do
@@ -144,7 +148,8 @@ run_openssl asn1parse -in "$new/dhparam.pem" >"$new/text"
 prime=$(sed -n '/INTEGER/ { s/.*: *0*//; p; q; }' "$new/text" | tr 'ABCDEF' 'abcdef' | tr -d '\r')
 case $prime in
 '' | *[!0-9a-f]*) # a minus sign, too
-    fail 'the prime could not be read from what openssl asn1parse prints' 'nothing was made; run this again'
+    fail 'the prime could not be read from what openssl asn1parse prints' \
+        'nothing was made; is the disk full? otherwise run this again'
     ;;
 esac
 
@@ -152,7 +157,7 @@ esac
 trap '' HUP INT QUIT PIPE TERM
 for name in $private $public; do
     (set -C && : >"$folder/$name") 2>/dev/null ||
-        fail "$folder/$name cannot be made" 'nothing was changed; another program may have made it'
+        fail "$folder/$name cannot be made" 'nothing was changed; the disk is full, or another program has made it'
     claimed="$claimed $name"
 done
 for name in $private $public; do

@@ -244,41 +244,68 @@ def test_a_folder_that_cannot_be_written_is_named(env: dict[str, str]) -> None:
     )
 
 
+def test_a_disk_that_is_full_from_the_beginning_is_one_error(tmp_path: Path, folder: Path) -> None:
+    env = environment(tmp_path, READY_MADE)
+    mkdir = tmp_path / "bin" / "mkdir"
+    mkdir.write_text(f'#!/bin/sh\n{shutil.which("mkdir")} -p "$1/log"\n')  # as a file, log fails
+    mkdir.chmod(0o755)
+    result = generate(folder, env=env)
+    assert (result.returncode, result.stdout, names(folder)) == (1, "", [])
+    assert result.stderr == f"error: cannot write to the folder {folder}\nhint: is the disk full?\n"
+
+
+@pytest.mark.parametrize("written", ["nothing", "half of it"])
 @pytest.mark.parametrize("name", FILES)
-def test_an_openssl_that_writes_nothing_and_ends_well_is_no_success(
-    name: str, tmp_path: Path, folder: Path
+def test_an_openssl_that_writes_too_little_and_ends_well_is_no_success(
+    name: str, written: str, tmp_path: Path, folder: Path
 ) -> None:
-    silent = f'case "$*" in *-out*{name}*) exit 0 ;; esac\n'
+    output = "" if written == "nothing" else 'echo -----BEGIN >"$last"'
+    silent = f"""case "$*" in *-out*{name}*)
+        for file in "$@"; do [ "$file" = 2048 ] || last=$file; done; {output}
+        exit 0 ;;
+    esac
+    """
     env = environment(tmp_path, silent + READY_MADE, f'{silent}exec {OPENSSL} "$@"')
     result = generate(folder, env=env)
-    assert result.returncode == 1
+    assert (result.returncode, result.stdout, names(folder)) == (1, "", [])
     error, hint = result.stderr.splitlines()[-2:]
     assert error == f"error: openssl made no {name}"
     assert hint == "hint: nothing was made; is the disk full?"
-    assert names(folder) == []
 
 
-@pytest.mark.parametrize("prime", ["-0E61", "", "not a number"])
-def test_a_prime_that_is_none_is_refused(prime: str, tmp_path: Path, folder: Path) -> None:
-    printed = f'"    4:d=1  hl=4 l= 257 prim: INTEGER           :{prime}"'
-    broken = f'[ "$1" = asn1parse ] && echo {printed} && exit 0\nexec {OPENSSL} "$@"'
-    result = generate(folder, env=environment(tmp_path, READY_MADE, broken))
-    assert result.returncode == 1
-    assert "error: the prime could not be read" in result.stderr
-    assert names(folder) == []
+@pytest.mark.parametrize(
+    "printed",
+    ["", "nonsense", "INTEGER :", "INTEGER :-0E61", "INTEGER :no number", "INTEGER :00"],
+)
+def test_a_prime_that_is_none_is_refused(printed: str, tmp_path: Path, folder: Path) -> None:
+    other = f'[ $1 = asn1parse ] && echo "    4:d=1  hl=4 l= 257 {printed}" && exit 0'
+    env = environment(tmp_path, READY_MADE, f'{other}\nexec {OPENSSL} "$@"')
+    result = generate(folder, env=env)
+    assert (result.returncode, result.stdout, names(folder)) == (1, "", [])
+    error, hint = result.stderr.splitlines()[-2:]
+    assert error == "error: the prime could not be read from what openssl asn1parse prints"
+    assert hint.startswith("hint: nothing was made; ")
 
 
-@pytest.mark.parametrize("shell", ["dash", "bash", "busybox sh", "zsh", "mksh"])
-def test_any_shell_of_the_system_makes_all_files(
-    shell: str, folder: Path, env: dict[str, str]
+@pytest.mark.parametrize("dhparam", [READY_MADE, "exit 0"], ids=["well", "failing"])
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox sh", "zsh", "mksh", "yash"])
+def test_in_any_shell_of_the_system_it_makes_all_files_or_none(
+    shell: str, dhparam: str, tmp_path: Path, folder: Path
 ) -> None:
     program, *options = shell.split()
     path = shutil.which(program)
     if path is None:
         pytest.skip(f"{program} is not installed here")
     command = [path, *options, str(SCRIPT), str(folder)]
+    env = environment(tmp_path, dhparam)
     result = subprocess.run(command, env=env, capture_output=True, text=True)
-    assert (result.returncode, names(folder)) == (0, sorted(FILES)), result.stderr
+    expected = (0, FILES) if dhparam is READY_MADE else (1, [])
+    assert (result.returncode, names(folder)) == expected, result.stderr
+    if expected == (1, []):
+        assert result.stderr.splitlines()[-2:] == [
+            "error: openssl made no dhparam.pem",
+            "hint: nothing was made; is the disk full?",
+        ]
 
 
 def test_a_missing_openssl_is_named(tmp_path: Path, folder: Path) -> None:
@@ -309,14 +336,6 @@ def test_a_failing_openssl_is_quoted_without_its_dots(
         "no entropy today",
     ]
     assert result.stderr.splitlines()[-1].startswith("hint: nothing was made")
-    assert names(folder) == []
-
-
-def test_a_prime_that_cannot_be_read_makes_nothing(tmp_path: Path, folder: Path) -> None:
-    other = f'if [ $1 = asn1parse ]; then echo nonsense; else {OPENSSL} "$@"; fi'
-    result = generate(folder, env=environment(tmp_path, READY_MADE, other))
-    assert result.returncode == 1
-    assert "error: the prime could not be read" in result.stderr
     assert names(folder) == []
 
 
