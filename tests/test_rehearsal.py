@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -270,3 +271,32 @@ def test_without_a_temporary_folder_it_says_so(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: no temporary folder: ")
     assert "TMPDIR" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_rehearsal_logs_out_and_leaves_nothing_behind(
+    person: Person, tmp_path: Path, number: signal.Signals
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.sandbox", "--config", str(person.path)],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+    )
+    assert process.stdout
+    for line in process.stdout:
+        if line.startswith("Summary"):
+            break
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "interrupted\n" in err
+    assert list(temporary.iterdir()) == []
