@@ -548,250 +548,107 @@ GOOD = {
     "dh_generator": 2,
 }
 PAIRS = [("a", "1")]
-MISUSES: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
-    "realm missing": (oauth.Credentials, ({**GOOD, "realm": None},), "realm must be str"),
-    "consumer key as bytes": (
-        oauth.Credentials,
-        ({**GOOD, "consumer_key": b"A"},),
-        "consumer_key must be str",
-    ),
-    "access token as bytes": (
-        oauth.Credentials,
-        ({**GOOD, "access_token": b"0a"},),
-        "access_token must be str",
-    ),
-    "secret as text": (
-        oauth.Credentials,
-        ({**GOOD, "access_token_secret": "c2VjcmV0"},),
-        "access_token_secret must be bytes",
-    ),
-    "key as text": (
-        oauth.Credentials,
-        ({**GOOD, "signature_key": "pem"},),
-        "signature_key must be RsaKey",
-    ),
-    "public key": (
-        oauth.Credentials,
-        ({**GOOD, "signature_key": KEY.public_key()},),
-        "signature_key must be the private half",
-    ),
-    "prime as hex": (oauth.Credentials, ({**GOOD, "dh_prime": "ff"},), "dh_prime must be int"),
-    "generator as text": (
-        oauth.Credentials,
-        ({**GOOD, "dh_generator": "2"},),
-        "dh_generator must be int",
-    ),
-    "generator 1": (
-        oauth.Credentials,
-        ({**GOOD, "dh_generator": 1},),
-        "dh_generator must be from 2 to dh_prime - 2",
-    ),
-    "generator p - 1": (
-        oauth.Credentials,
-        ({**GOOD, "dh_generator": DH_PRIME - 1},),
-        "dh_generator must be from 2 to dh_prime - 2",
-    ),
-    "encrypted secret as bytes": (
-        oauth.decrypt_access_token_secret,
-        (b"AAAA", KEY),
-        "encrypted_secret must be str",
-    ),
-    "encryption key as path": (
-        oauth.decrypt_access_token_secret,
-        ("AAAA", "a.pem"),
-        "encryption_key must be RsaKey",
-    ),
-    "public encryption key": (
-        oauth.decrypt_access_token_secret,
-        ("AAAA", KEY.public_key()),
-        "encryption_key must be the private half",
-    ),
-    "challenge, exponent 0": (
-        oauth.diffie_hellman_challenge,
-        (DH_PRIME, 2, 0),
-        "the exponent must be positive",
-    ),
-    "challenge, negative exponent": (
-        oauth.diffie_hellman_challenge,
-        (DH_PRIME, 2, -1),
-        "the exponent must be positive",
-    ),
-    "challenge, exponent as text": (
-        oauth.diffie_hellman_challenge,
-        (DH_PRIME, 2, "5"),
-        "exponent must be int",
-    ),
-    "challenge, prime as text": (oauth.diffie_hellman_challenge, ("17", 2, 5), "prime must be int"),
-    "challenge, generator as text": (
-        oauth.diffie_hellman_challenge,
-        (23, "2", 5),
-        "generator must be int",
-    ),
-    "shared secret, exponent 0": (
-        oauth.diffie_hellman_shared_secret,
-        (DH_PRIME, 0, "5"),
-        "the exponent must be positive",
-    ),
-    "shared secret, number": (
-        oauth.diffie_hellman_shared_secret,
-        (DH_PRIME, 5, 5),
-        "response must be str",
-    ),
-    "shared secret, prime as hex": (
-        oauth.diffie_hellman_shared_secret,
-        ("17", 5, "5"),
-        "prime must be int",
-    ),
-    "params as a dict": (
-        oauth.signature_base_string,
-        ("GET", URL, {"a": "1"}),
-        "params must be (name, value) pairs, not dict",
-    ),
-    "params as a text": (
-        oauth.signature_base_string,
-        ("GET", URL, "a=1"),
-        "params must be (name, value) pairs, not str",
-    ),
-    "params as bytes": (
-        oauth.signature_base_string,
-        ("GET", URL, b"a=1"),
-        "params must be (name, value) pairs, not bytes",
-    ),
-    "params as names": (
-        oauth.signature_base_string,
-        ("GET", URL, ["ab"]),
-        "params must be (name, value) pairs",
-    ),
-    "params as bytes names": (
-        oauth.signature_base_string,
-        ("GET", URL, [b"ab"]),
-        "params must be (name, value) pairs",
-    ),
-    "params of three": (
-        oauth.signature_base_string,
-        ("GET", URL, [("a", "b", "c")]),
-        "params must be (name, value) pairs",
-    ),
-    "a value that is None": (
-        oauth.signature_base_string,
-        ("GET", URL, [("a", None)]),
-        "a parameter's value must be str",
-    ),
-    "a value that is a number": (
-        oauth.authorization_header,
-        ("r", [("a", 1)]),
-        "a parameter's value must be str",
-    ),
-    "a name that is bytes": (
-        oauth.authorization_header,
-        ("r", [(b"a", "1")]),
-        "a parameter's name must be str",
-    ),
-    "a header's params as a dict": (
-        oauth.authorization_header,
-        ("r", {"a": "1"}),
-        "params must be (name, value) pairs, not dict",
-    ),
-    "a realm that is None": (oauth.authorization_header, (None, PAIRS), "realm must be str"),
-    "a user name in the URL": (
-        oauth.signature_base_string,
-        ("GET", "https://u:p@h/x", PAIRS),
-        "the URL must not contain a user name",
-    ),
-    "a URL that is bytes": (
-        oauth.signature_base_string,
-        ("GET", b"https://h/x", PAIRS),
-        "url must be str",
-    ),
-    "a method that is None": (
-        oauth.signature_base_string,
-        (None, URL, PAIRS),
-        "method must be str",
-    ),
-    "a prepend that is bytes": (
-        oauth.signature_base_string,
-        ("GET", URL, PAIRS, b"00"),
-        "prepend must be str",
-    ),
-    "RSA over bytes": (oauth.rsa_sha256_signature, (b"GET&a&b", KEY), "base_string must be str"),
-    "RSA with a path": (
-        oauth.rsa_sha256_signature,
-        ("GET&a&b", "a.pem"),
-        "signature_key must be RsaKey",
-    ),
-    "HMAC over bytes": (
-        oauth.hmac_sha256_signature,
-        (b"GET&a&b", TOKEN),
-        "base_string must be str",
-    ),
-    "HMAC with base64": (
-        oauth.hmac_sha256_signature,
-        ("GET&a&b", "AAAA"),
-        "live_session_token must be bytes",
-    ),
-    "HMAC with 19 bytes": (
-        oauth.hmac_sha256_signature,
-        ("GET&a&b", TOKEN[1:]),
-        "a live session token is 20 bytes; decode its base64 form",
-    ),
-    "a token from hex": (
-        oauth.derive_live_session_token,
-        ("00", SECRET),
-        "shared_secret must be bytes",
-    ),
-    "a token from base64": (
-        oauth.derive_live_session_token,
-        (b"0", "AAAA"),
-        "access_token_secret must be bytes",
-    ),
-    "a proof of 21 bytes": (
-        oauth.live_session_token_proof,
-        (TOKEN + b"0", "A"),
-        "a live session token is 20 bytes; decode its base64 form",
-    ),
-    "a proof for bytes": (
-        oauth.live_session_token_proof,
-        (TOKEN, b"A"),
-        "consumer_key must be str",
-    ),
-    "no credentials": (oauth.HmacSha256Auth, ({}, TOKEN), "credentials must be Credentials"),
-    "a token as text": (
-        oauth.HmacSha256Auth,
-        (oauth.Credentials(**GOOD), "AAAA"),
-        "live_session_token must be bytes",
-    ),
-    "a challenge as a number": (
-        oauth.RsaSha256Auth,
-        (oauth.Credentials(**GOOD), 5),
-        "challenge must be str",
-    ),
-}
+POSITIVE = "the exponent must be positive"
+USER_NAME = "the URL must not contain a user name"
+GENERATOR = "dh_generator must be from 2 to dh_prime - 2"
+LENGTH = "a live session token is 20 bytes; decode its base64 form"
+FORM = "send the parameters as JSON or in the query, not as a form"
+base_string = oauth.signature_base_string
 
 
-@pytest.mark.parametrize("name", MISUSES)
-def test_a_wrong_use_is_told_to_the_programmer_without_the_value(name: str) -> None:
-    function, arguments, message = MISUSES[name]
-    named = arguments[0] if function is oauth.Credentials else {}
-    with pytest.raises((TypeError, ValueError)) as caught:
-        function(*(() if named else arguments), **named)
-    assert str(caught.value).partition(", not ")[0] == message.partition(", not ")[0]
-    assert message in str(caught.value)
-    assert_no_secret(str(caught.value), [SECRET, TOKEN, "c2VjcmV0c2VjcmV0"])
+def credentials_with(**changes: Any) -> oauth.Credentials:
+    return oauth.Credentials(**{**GOOD, **changes})
+
+
+MISUSES: list[tuple[Callable[[], Any], str]] = [
+    (lambda: credentials_with(realm=None), "realm must be str, not NoneType"),
+    (lambda: credentials_with(consumer_key=b"A"), "consumer_key must be str, not bytes"),
+    (lambda: credentials_with(access_token=b"0a"), "access_token must be str, not bytes"),
+    (lambda: credentials_with(access_token_secret="ff"), "access_token_secret must be bytes, not str"),
+    (lambda: credentials_with(signature_key="a.pem"), "signature_key must be RsaKey, not str"),
+    (lambda: credentials_with(signature_key=KEY.public_key()), "signature_key must be the private half"),
+    (lambda: credentials_with(dh_prime="ff"), "dh_prime must be int, not str"),
+    (lambda: credentials_with(dh_generator="2"), "dh_generator must be int, not str"),
+    (lambda: credentials_with(dh_generator=True), "dh_generator must be int, not bool"),
+    (lambda: credentials_with(dh_generator=1), GENERATOR),
+    (lambda: credentials_with(dh_generator=DH_PRIME - 1), GENERATOR),
+    (lambda: oauth.decrypt_access_token_secret(b"AAAA", KEY), "encrypted_secret must be str, not bytes"),
+    (lambda: oauth.decrypt_access_token_secret("AAAA", "a.pem"), "encryption_key must be RsaKey, not str"),
+    (lambda: oauth.decrypt_access_token_secret("AAAA", KEY.public_key()), "encryption_key must be the private half"),
+    (lambda: oauth.diffie_hellman_challenge(DH_PRIME, 2, 0), POSITIVE),
+    (lambda: oauth.diffie_hellman_challenge(DH_PRIME, 2, -1), POSITIVE),
+    (lambda: oauth.diffie_hellman_challenge(DH_PRIME, 2, "5"), "exponent must be int, not str"),
+    (lambda: oauth.diffie_hellman_challenge("17", 2, 5), "prime must be int, not str"),
+    (lambda: oauth.diffie_hellman_challenge(23, "2", 5), "generator must be int, not str"),
+    (lambda: oauth.diffie_hellman_shared_secret(DH_PRIME, 0, "5"), POSITIVE),
+    (lambda: oauth.diffie_hellman_shared_secret(DH_PRIME, -1, "5"), POSITIVE),
+    (lambda: oauth.diffie_hellman_shared_secret(DH_PRIME, 5, 5), "response must be str, not int"),
+    (lambda: oauth.diffie_hellman_shared_secret("17", 5, "5"), "prime must be int, not str"),
+    (lambda: base_string("GET", URL, {"a": "1"}), "params must be (name, value) pairs, not dict"),
+    (lambda: base_string("GET", URL, "a=1"), "params must be (name, value) pairs, not str"),
+    (lambda: base_string("GET", URL, b"a=1"), "params must be (name, value) pairs, not bytes"),
+    (lambda: base_string("GET", URL, ["ab"]), "params must be (name, value) pairs"),
+    (lambda: base_string("GET", URL, [b"ab"]), "params must be (name, value) pairs"),
+    (lambda: base_string("GET", URL, [("a", "b", "c")]), "params must be (name, value) pairs"),
+    (lambda: base_string("GET", URL, [("a", None)]), "a parameter's value must be str, not NoneType"),
+    (lambda: base_string("GET", URL, [(b"a", "1")]), "a parameter's name must be str, not bytes"),
+    (lambda: base_string("GET", "https://u:p@h/x", PAIRS), USER_NAME),
+    (lambda: base_string("GET", b"https://h/x", PAIRS), "url must be str, not bytes"),
+    (lambda: base_string(None, URL, PAIRS), "method must be str, not NoneType"),
+    (lambda: base_string("GET", URL, PAIRS, b"00"), "prepend must be str, not bytes"),
+    (lambda: oauth.authorization_header("r", {"a": "1"}), "params must be (name, value) pairs, not dict"),
+    (lambda: oauth.authorization_header("r", [("a", 1)]), "a parameter's value must be str, not int"),
+    (lambda: oauth.authorization_header(None, PAIRS), "realm must be str, not NoneType"),
+    (lambda: oauth.rsa_sha256_signature(b"GET&a&b", KEY), "base_string must be str, not bytes"),
+    (lambda: oauth.rsa_sha256_signature("GET&a&b", "a.pem"), "signature_key must be RsaKey, not str"),
+    (lambda: oauth.hmac_sha256_signature(b"GET&a&b", TOKEN), "base_string must be str, not bytes"),
+    (lambda: oauth.hmac_sha256_signature("GET&a&b", "AAAA"), "live_session_token must be bytes, not str"),
+    (lambda: oauth.hmac_sha256_signature("GET&a&b", TOKEN[1:]), LENGTH),
+    (lambda: oauth.derive_live_session_token("00", SECRET), "shared_secret must be bytes, not str"),
+    (lambda: oauth.derive_live_session_token(b"0", "AAAA"), "access_token_secret must be bytes, not str"),
+    (lambda: oauth.live_session_token_proof(TOKEN + b"0", "A"), LENGTH),
+    (lambda: oauth.live_session_token_proof(TOKEN, b"A"), "consumer_key must be str, not bytes"),
+    (lambda: oauth.HmacSha256Auth({}, TOKEN), "credentials must be Credentials, not dict"),
+    (lambda: oauth.HmacSha256Auth(credentials_with(), "AAAA"), "live_session_token must be bytes, not str"),
+    (lambda: oauth.RsaSha256Auth(credentials_with(), 5), "challenge must be str, not int"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("use", "message"), MISUSES, ids=[message for _, message in MISUSES])
+def test_a_wrong_use_is_told_to_the_programmer_without_the_value(
+    use: Callable[[], Any], message: str
+) -> None:
+    kind = TypeError if ", not " in message or "pairs" in message else ValueError
+    with pytest.raises(kind) as caught:
+        use()
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("generator", [2, 3, DH_PRIME - 2])
+def test_any_generator_that_is_none_of_the_two_trivial_ones_is_taken(generator: int) -> None:
+    assert credentials_with(dh_generator=generator).dh_generator == generator
 
 
 @pytest.mark.parametrize(
     ("url", "options", "message"),
     [
-        (URL + "?q=%FF", {}, "utf-8"),
-        ("https://u:p@h/x", {}, "the URL must not contain a user name"),
-        (URL, {"data": {"a": "1"}}, "send the parameters as JSON or in the query, not as a form"),
+        (URL + "?q=%FF", {}, "'utf-8' codec can't decode byte 0xff .*"),
+        (URL + "?%FF=q", {}, "'utf-8' codec can't decode byte 0xff .*"),
+        ("https://u:p@h/x", {}, USER_NAME),
+        (URL, {"data": {"a": "1"}}, FORM),
+        (URL, {"files": {"a": "1"}}, FORM),
     ],
 )
-def test_a_request_that_cannot_be_signed_rightly_is_not_sent(
-    credentials: oauth.Credentials, url: str, options: dict[str, Any], message: str
+def test_a_request_that_cannot_be_signed_rightly_is_neither_sent_nor_logged(
+    credentials: oauth.Credentials,
+    caplog: pytest.LogCaptureFixture,
+    url: str,
+    options: dict[str, Any],
+    message: str,
 ) -> None:
-    with pytest.raises(ValueError, match=message):
+    with caplog.at_level(logging.DEBUG), pytest.raises(ValueError, match=f"^{message}$"):
         prepared(fixed(credentials, token=TOKEN), "POST", url, **options)
+    assert caplog.text == ""
 
 
 def test_what_is_neither_way_to_sign_signs_nothing(credentials: oauth.Credentials) -> None:
@@ -836,33 +693,60 @@ def test_a_token_answer_may_be_as_long_as_the_limit(
     assert caught.value.response is not None
 
 
-def test_a_token_answer_may_take_no_longer_than_it_is_given(server: Sandbox) -> None:
-    with requests.Session() as session, pytest.raises(oauth.AnswerError) as caught:
-        oauth.request_live_session_token(
-            session, server.base_url, sandbox_credentials(server), seconds=-1
-        )
-    assert (str(caught.value), caught.value.hint) == ("the answer took too long", "try again later")
+class Raw:
+    """A body without end, in place of urllib3's; it notes what is done with it."""
+
+    def __init__(self) -> None:
+        self.done: list[Any] = []
+
+    def stream(self, size: int, decode_content: bool) -> Iterator[bytes]:
+        self.done.append((size, decode_content))
+        while True:
+            yield b"{}"
+
+    def close(self) -> None:
+        self.done.append("close")
+
+    def release_conn(self) -> None:
+        self.done.append("release")
 
 
-def test_a_caller_can_set_timeout_and_headers_and_end_the_base_url_with_a_slash(
-    server: Sandbox,
+@pytest.mark.parametrize("seconds", [-1, 30])
+@pytest.mark.parametrize(("options", "size"), [({}, 8192), ({"piece": 1}, 1)])
+def test_an_answer_without_end_is_closed_and_never_read_again(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, int], size: int, seconds: int
+) -> None:
+    monkeypatch.setattr(oauth, "MAX_ANSWER", 1000)
+    response, raw = requests.Response(), Raw()
+    response.raw = raw
+    with pytest.raises(oauth.AnswerError) as caught:
+        oauth.read_answer(response, seconds=seconds, **options)
+    message = "the answer took too long" if seconds < 0 else "an answer of more than 1,000 bytes"
+    assert (str(caught.value), caught.value.hint) == (message, "try again later")
+    assert caught.value.response is response
+    assert (response.content, response.text) == (b"", "")
+    response.close()
+    assert raw.done == [(size, True), "close", "release"]
+
+
+def test_the_token_answer_is_read_byte_by_byte_for_the_time_that_is_given(
+    credentials: oauth.Credentials,
 ) -> None:
     class Session(requests.Session):
-        def post(self, url: Any, *arguments: Any, **options: Any) -> Any:
-            self.url, self.options = url, options
-            return super().post(url, *arguments, **options)
+        def post(self, url: Any, **options: Any) -> Any:
+            response = requests.Response()
+            response.raw = raw
+            self.asked = [url, *map(options.get, ("timeout", "headers", "stream"))]
+            return response
 
-    with Session() as session:
+    raw = Raw()
+    session = Session()
+    with pytest.raises(oauth.AnswerError, match=r"^the answer took too long$"):
         oauth.request_live_session_token(
-            session,
-            server.base_url + "/",
-            sandbox_credentials(server),
-            timeout=7,
-            headers={"User-Agent": "mine"},
+            session, "https://h/X/", credentials, timeout=7, headers={"a": "b"}, seconds=-1
         )
-        assert session.options["timeout"] == 7
-        assert session.options["headers"] == {"User-Agent": "mine"}
-        assert session.url == server.base_url + "/oauth/live_session_token"
+    assert session.asked == ["https://h/X/oauth/live_session_token", 7, {"a": "b"}, True]
+    assert raw.done[0] == (1, True)
 
 
 def test_the_two_failures_of_the_exchange_have_classes_of_their_own(
