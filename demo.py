@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
-import difflib
 import functools
-import html
 import json
 import logging
 import math
@@ -685,7 +683,7 @@ def body_words(response: requests.Response, secrets: Secrets) -> str:
             return str(answer["error"])
         return json.dumps(secrets.redact(answer))
     except (oauth.AnswerError, RecursionError):
-        return re.sub("<[^<>]*>", " ", html.unescape(response.text[:4000]))
+        return re.sub("<[^<>]*>", " ", without_entities(response.text[:4000]))
 
 
 # The console, and what it must not show
@@ -714,7 +712,7 @@ class Secrets:
                 self.runs[secret] = max(runs, key=len, default="")
 
     def mask(self, text: str) -> str:
-        for decoded in (text, html.unescape(text), unquote(text), unescaped(text)):
+        for decoded in (text, without_entities(text), unquote(text), unescaped(text)):
             if self.hidden_in(decoded):
                 text = decoded
         for secret in sorted(self.likely_in(text), key=len, reverse=True):  # some contain others
@@ -754,6 +752,15 @@ def spelling(letter: str) -> str:
     code = ord(letter)
     same = {"+": "[+-]", "/": r"\\*[/_]"}.get(letter, re.escape(letter))
     return rf"(?:{same}|%(?:25)*{code:02x}|\\+u{code:04x}|&#{code};|&#x0*{code:x};)"
+
+
+def without_entities(text: str) -> str:
+    """Return the text with every &#65; and &amp; decoded."""
+    if "&" not in text:
+        return text
+    import html  # only here: it is slow to load, and few answers need it
+
+    return html.unescape(text)
 
 
 def unescaped(text: str) -> str:
@@ -938,7 +945,7 @@ def load_config(path: str) -> dict[str, Any]:
 def missing_config(path: str) -> str:
     folder, name = os.path.split(os.path.expanduser(path))
     with contextlib.suppress(OSError, ValueError):
-        close = difflib.get_close_matches(name, os.listdir(folder or "."), 1)
+        close = check.closest(name, os.listdir(folder or "."))
         if close:
             return f"did you mean {check.shown_path(os.path.join(folder, close[0]))}?"
     return "check the path"

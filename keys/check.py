@@ -12,7 +12,6 @@ use of one that is not there; ruff finds a field that is read for nothing.
 from __future__ import annotations
 
 import base64
-import difflib
 import hashlib
 import os
 import re
@@ -247,11 +246,18 @@ def check_base_url(value: object) -> Checked[str]:
     return Checked(text.rstrip("/"), text)
 
 
+def closest(name: str, names: list[str]) -> list[str]:
+    """Return the name that is most like this one, if any is."""
+    import difflib  # only here: most runs have nothing misspelled
+
+    return difflib.get_close_matches(name[:40], names, 1)
+
+
 def unknown_fields(values: dict[str, Any], names: list[str]) -> Iterator[Finding]:
     for name in values:
         if name in names:
             continue
-        close = difflib.get_close_matches(name[:40], names, 1)
+        close = closest(name, names)
         hint = f"did you mean {close[0]}?" if close else "it is ignored"
         shown = name if harmless_name(name) else "a name that may be a secret, not shown"
         yield Finding("warning", shown, "unknown field", (hint,))
@@ -321,7 +327,7 @@ def missing_key(path: str, use: str, testing: bool) -> list[str]:
     if testing:
         return [f"private_{use}.pem comes with IBKR's web demo, in its folder keys: copy it there"]
     try:
-        close = difflib.get_close_matches(name, os.listdir(os.path.dirname(path) or "."), 1)
+        close = closest(name, os.listdir(os.path.dirname(path) or "."))
     except OSError:
         return ["its folder does not exist either; paths begin at the config's own folder"]
     if close:
