@@ -46,6 +46,17 @@ def assert_no_secret(text: str, secrets: list[Any]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _heed_signals() -> None:
+    """Undo what nohup, or a shell's `&`, hands down: signals that are ignored here, and then by
+    every process that a test starts."""
+    defaults = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
+    for name, handler in defaults.items():
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _remember() -> Iterator[None]:
     """Keep the keys that were read: that takes longer than all the rest of a run."""
     with pytest.MonkeyPatch.context() as patch:
