@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from Crypto.PublicKey import RSA
 
 import oauth
@@ -41,6 +42,8 @@ STAGES = {
     "proof": lambda v: oauth.live_session_token_proof(
         bytes.fromhex(v["live_session_token"]), v["consumer_key"]
     ),
+    "answer": lambda v: accepted(v).hex(),
+    "call": lambda v: called(v),
 }
 
 FAULTS = {"credentials": oauth.OAuthError, "answer": oauth.OAuthError, "caller": ValueError}
@@ -48,6 +51,23 @@ FAULTS = {"credentials": oauth.OAuthError, "answer": oauth.OAuthError, "caller":
 
 def pairs(params: list[list[str]]) -> list[tuple[str, str]]:
     return [(name, value) for name, value in params]
+
+
+def accepted(v: dict[str, Any]) -> bytes:
+    secret, prime = bytes.fromhex(v["access_token_secret"]), int(v["prime"], 16)
+    credentials = oauth.Credentials("r", v["consumer_key"], "t", secret, KEY, prime)
+    return oauth.accept_answer(v["answer"], credentials, int(v["exponent"], 16)).token
+
+
+def called(v: dict[str, Any]) -> str:
+    credentials = oauth.Credentials(
+        v["realm"], v["consumer_key"], v["access_token"], b"secret", KEY, 23
+    )
+    token = bytes.fromhex(v["live_session_token"])
+    auth = oauth.HmacSha256Auth(
+        credentials, token, clock=lambda: v["timestamp"], nonce=lambda: v["nonce"]
+    )
+    return requests.Request(v["method"], v["url"], auth=auth).prepare().headers["Authorization"]
 
 
 def load(name: str) -> Any:

@@ -3,11 +3,10 @@
     python tests/vectors/make.py           write the files
     python tests/vectors/make.py --check   compare them instead; status 1 if one differs
 
-RSA and HMAC are openssl's, checked by `cryptography`; the rest is arithmetic that can be read off.
-Nothing is random. A vector is a comment (why it exists), inputs by the names of oauth.py's
-arguments, and an output or an error: `error` is the reason and `fault` whose it is (credentials:
-the user's; answer: the server's; caller: the programmer's). Numbers and bytes are in hex, text and
-base64 as they are. ibkr-2018.json is not made here: Interactive Brokers (IBKR) published it.
+RSA and HMAC are openssl's, checked by `cryptography`; the URL and the parameters of a call by
+`oauthlib`; the rest is arithmetic that can be read off.
+Nothing is random. What the fields mean is in README.md. ibkr-2018.json is not made here:
+Interactive Brokers (IBKR) published it.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from oauthlib.oauth1.rfc5849 import signature as rfc5849
 
 HERE = Path(__file__).parent
 IBKR = json.loads((HERE / "ibkr-2018.json").read_text(encoding="ascii"))
@@ -174,6 +174,15 @@ def base_string_vectors() -> list[Vector]:
             method="GET",
             url=URL,
             params=[("a", "\ud834")],
+            prepend="",
+        ),
+        bad(
+            "a user name in the URL is sent otherwise, so it would be signed wrongly",
+            "caller",
+            "the URL has a user name",
+            method="GET",
+            url="https://user:password@api.ibkr.com/v1/api/portfolio/accounts",
+            params=[],
             prepend="",
         ),
     ]
@@ -518,6 +527,20 @@ def shared_secret_vectors() -> list[Vector]:
         wrong("Arabic-Indic digits, which Python's int() takes", "\u0661\u0662", "not hex"),
         wrong("full-width digits, which Python's int() takes", "\uff11\uff12", "not hex"),
         wrong("a null character", "abc\x00", "not hex"),
+        *(
+            bad(
+                comment,
+                "caller",
+                "the exponent must be positive",
+                prime="10001",
+                exponent=exponent,
+                response="abc",
+            )
+            for comment, exponent in (
+                ("exponent 0: the secret would be 1", "0"),
+                ("exponent -1: the secret would be the response's inverse", "-1"),
+            )
+        ),
     ]
 
 
@@ -597,7 +620,148 @@ def proof_vectors() -> list[Vector]:
             live_session_token=TOKEN,
             consumer_key="TESTC\u00d6NS",
         ),
+        bad(
+            "the token's base64 text in place of its bytes",
+            "caller",
+            "28 bytes are no live session token",
+            live_session_token=b64(bytes.fromhex(TOKEN)).encode("ascii").hex(),
+            consumer_key="TESTCONS",
+        ),
     ]
+
+
+# The whole answer to the request for a live session token: what is refused, and when it is trusted.
+
+
+def answer_vectors() -> list[Vector]:
+    server = 0x1234567  # the server's exponent
+    known = {"access_token_secret": SECRET, "consumer_key": "TESTCONS"}
+
+    def exchange(bits: int) -> tuple[int, str, str, dict[str, object]]:
+        """An exponent whose shared secret has so many bits, K, the token and the right answer."""
+        response = pow(2, server, PRIME)
+        exponent = next(a for a, k in powers(response) if k.bit_length() == bits)
+        shared = to_byte_array(pow(response, exponent, PRIME))
+        token = hmac("sha1", shared, bytes.fromhex(SECRET))
+        answer = {
+            "diffie_hellman_response": f"{response:x}",
+            "live_session_token_signature": hmac("sha1", token, b"TESTCONS").hex(),
+            "live_session_token_expiration": 1767312000000,
+        }
+        return exponent, shared.hex(), token.hex(), answer
+
+    exponent, shared, token, right = exchange(2048)
+
+    def vector(comment: str, output: str, exponent: int, answer: object) -> Vector:
+        numbers = {"prime": f"{PRIME:x}", "exponent": f"{exponent:x}"}
+        return good(comment, output, **numbers, **known, answer=answer)
+
+    def wrong(comment: str, error: str, answer: object = None, **changes: object) -> Vector:
+        given = {**right, **changes} if answer is None else answer
+        numbers = {"prime": f"{PRIME:x}", "exponent": f"{exponent:x}"}
+        return bad(comment, "answer", error, **numbers, **known, answer=given)
+
+    def without(field: str) -> Vector:
+        rest = {name: value for name, value in right.items() if name != field}
+        return wrong(f"no {field}", "a part is missing", rest)
+
+    def proof_of(token: bytes, consumer_key: bytes = b"TESTCONS") -> str:
+        return hmac("sha1", token, consumer_key).hex()
+
+    unsigned = hmac("sha1", bytes.fromhex(shared)[1:], bytes.fromhex(SECRET))
+    in_hex = hmac("sha1", shared.encode("ascii"), bytes.fromhex(SECRET))
+    other_proof = "the proof is of another token"
+    proof, response = "live_session_token_signature", "diffie_hellman_response"
+    expiration = "live_session_token_expiration"
+    return [
+        vector("right: the shared secret has its sign byte", token, exponent, right),
+        *(vector(f"right: a shared secret of {bits} bits", made[2], made[0], made[3]) for bits in (2047, 2039) for made in [exchange(bits)]),
+        vector("right, with a field that nobody knows", token, exponent, {**right, "new": [1]}),
+        wrong("proof of the token that K without its sign byte gives", other_proof, **{proof: proof_of(unsigned)}),
+        wrong("proof of the token that K's hex text gives", other_proof, **{proof: proof_of(in_hex)}),
+        wrong("proof for the consumer key in small letters", other_proof, **{proof: proof_of(bytes.fromhex(token), b"testcons")}),
+        wrong("proof with its last digit changed", other_proof, **{proof: str(right[proof])[:-1] + "x"}),
+        wrong("proof cut off: the part that is there is right", other_proof, **{proof: str(right[proof])[:20]}),
+        wrong("proof empty", other_proof, **{proof: ""}),
+        wrong("proof null", "a part is missing", **{proof: None}),
+        without(proof),
+        without(response),
+        without(expiration),
+        wrong("response empty: the server has none yet", "not hex", **{response: ""}),
+        wrong("response 1, with the proof that fits it", "out of range", **{response: "1", proof: proof_of(hmac("sha1", b"\1", bytes.fromhex(SECRET)))}),
+        wrong("response p - 1", "out of range", **{response: f"{PRIME - 1:x}"}),
+        wrong("response as a number", "a part is missing", **{response: 5}),
+        wrong("expiration in seconds", "not in milliseconds", **{expiration: 1767312000}),
+        wrong("expiration as a text", "a part is missing", **{expiration: "1767312000000"}),
+        wrong("an error in place of the answer", "a part is missing", {"error": "not ready"}),
+        wrong("a list", "a part is missing", []),
+    ]  # fmt: skip
+
+
+# A whole call: from the URL as a program writes it to the header. The URL and the parameters stand
+# here as they are expected in the base string; oauthlib checks them.
+
+
+def call_vectors() -> list[Vector]:
+    host = "https://api.ibkr.com/v1/api"
+    oauth = [
+        ("oauth_consumer_key", "TESTCONS"),
+        ("oauth_nonce", "cafe"),
+        ("oauth_signature_method", "HMAC-SHA256"),
+        ("oauth_timestamp", "1767225600"),
+        ("oauth_token", "6f531f8fd316915af53f"),
+    ]
+    inputs = {
+        "realm": "test_realm",
+        "consumer_key": "TESTCONS",
+        "access_token": "6f531f8fd316915af53f",
+        "live_session_token": TOKEN,
+        "nonce": "cafe",
+        "timestamp": 1767225600,
+    }
+
+    def vector(
+        comment: str,
+        url: str,
+        signed_url: str,
+        *before: tuple[str, str],
+        after: tuple[tuple[str, str], ...] = (),
+        method: str = "GET",
+    ) -> Vector:
+        assert rfc5849.base_string_uri(url) == signed_url
+        query = rfc5849.collect_parameters(uri_query=url.partition("?")[2])
+        assert sorted(query) == sorted([*before, *after])
+        pairs = "&".join(f"{name}={value}" for name, value in (*before, *oauth, *after))
+        text = f"{method}&{percent_encode(signed_url)}&{percent_encode(pairs)}"
+        signature = b64(hmac("sha256", bytes.fromhex(TOKEN), text.encode("ascii")))
+        params = [*oauth[:2], ("oauth_signature", signature), *oauth[2:]]
+        header = ", ".join(f'{name}="{percent_encode(value)}"' for name, value in params)
+        output = f'OAuth realm="test_realm", {header}'
+        return good(comment, output, method=method, url=url, **inputs, base_string=text)
+
+    def wrong(comment: str, error: str, url: str) -> Vector:
+        return bad(comment, "caller", error, method="GET", url=url, **inputs)
+
+    accounts, search = f"{host}/portfolio/accounts", f"{host}/trsrv/stocks"
+    return [
+        vector("no query", accounts, accounts),
+        vector("POST; a JSON body is not signed", f"{host}/logout", f"{host}/logout", method="POST"),
+        vector("a query is signed decoded", f"{search}?symbols=AAPL", search, after=(("symbols", "AAPL"),)),
+        vector("a list with literal commas", f"{search}?fields=31,84", search, ("fields", "31,84")),
+        vector("the same list with %2C: the same signature", f"{search}?fields=31%2C84", search, ("fields", "31,84")),
+        vector("a space as %20", f"{search}?symbols=BRK%20B", search, after=(("symbols", "BRK B"),)),
+        vector("a space as +: the same signature", f"{search}?symbols=BRK+B", search, after=(("symbols", "BRK B"),)),
+        vector("a plus as %2B", f"{search}?symbols=BRK%2BB", search, after=(("symbols", "BRK+B"),)),
+        vector("an empty value is kept", f"{search}?a=&b=1", search, ("a", ""), ("b", "1")),
+        vector("a repeated name, not in order", f"{search}?p=10&p=1&B=2", search, ("B", "2"), after=(("p", "1"), ("p", "10"))),
+        vector("all but ASCII is UTF-8", f"{search}?a=%C3%BC", search, ("a", "\u00fc")),
+        vector("the port of https is left out", f"{accounts.replace('.com', '.com:443')}", accounts),
+        vector("the port of http is left out", "http://localhost:80/v1/api/x", "http://localhost/v1/api/x"),
+        vector("another port stays", "http://127.0.0.1:5000/v1/api/x", "http://127.0.0.1:5000/v1/api/x"),
+        vector("scheme and host are signed in small letters, the path as it is", "HTTPS://API.IBKR.COM/v1/api/X", "https://api.ibkr.com/v1/api/X"),
+        wrong("a query that is not UTF-8", "%FF is no UTF-8", f"{search}?a=%FF"),
+        wrong("a user name", "the URL has a user name", accounts.replace("//", "//user:password@")),
+    ]  # fmt: skip
 
 
 STAGES = {
@@ -610,6 +774,8 @@ STAGES = {
     "shared_secret": shared_secret_vectors,
     "token": token_vectors,
     "proof": proof_vectors,
+    "answer": answer_vectors,
+    "call": call_vectors,
 }
 
 
