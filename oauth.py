@@ -328,7 +328,7 @@ class SignedRequest(AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add an Authorization header with a fresh nonce and timestamp (seconds), and put the
         query into IBKR's form. Raises ValueError for a form body, which would have to be signed."""
-        if "form" in str(request.headers.get("Content-Type", "")):
+        if "form" in str(request.headers.get("Content-Type")):
             raise ValueError("send the parameters as JSON or in the query, not as a form")
         url, query_params = split_query(str(request.url))
         request.url = "?".join(filter(None, (url, join_query(query_params))))
@@ -451,7 +451,7 @@ class LimitedBody:
         self.close = raw.close
         self.release_conn = raw.release_conn
 
-    def stream(self, _size: int, decode_content: bool = True) -> Iterator[bytes]:
+    def stream(self, _size: int, decode_content: bool) -> Iterator[bytes]:
         if self.begun:
             return
         self.begun = True
