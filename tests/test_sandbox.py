@@ -890,13 +890,16 @@ if "--refused" in sys.argv:
 if "--die" in sys.argv:
     os.kill(os.getpid(), signal.SIGKILL)
 if "--wait" in sys.argv:
-    def stop(number, frame):
-        print("logged out", flush=True)
-        os._exit(130)
+    def stop(number, frame):  # which may come while "waiting" is printed, so it prints nothing
+        asked.append(number)
+    asked = []
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     print("waiting", flush=True)
-    time.sleep(60)
+    while not asked:
+        time.sleep(0.01)
+    print("logged out", flush=True)
+    sys.exit(130)
 print(config.exists(), *sys.argv[2:])
 sys.exit(7)
 """
