@@ -538,7 +538,7 @@ def request_live_session_token(
         headers=headers,
         stream=True,
     )
-    read_answer(response, seconds, piece=1)  # it is short, and may come in drops
+    read_answer(response, seconds, piece=4)  # it is short, and may come in drops
     if response.status_code != requests.codes.ok:
         raise AnswerError(f"HTTP {response.status_code}", "the answer's body says why", response)
     return accept_answer(read_json(response), credentials, a)

@@ -606,7 +606,7 @@ TOO_MUCH: dict[str, Talk] = {
 def test_an_answer_of_too_many_bytes_ends(
     sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(oauth, "MAX_ANSWER", 50_000)  # the token's answer is read byte by byte
+    monkeypatch.setattr(oauth, "MAX_ANSWER", 50_000)  # the token's answer is read in drops
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with Wire(TOO_MUCH[name]) as server:
         result = run_against(run, sandbox, url_of(server))
