@@ -729,7 +729,7 @@ def test_an_answer_without_end_is_closed_and_never_read_again(
     assert raw.done == [(size, True), "close", "release"]
 
 
-def test_the_token_answer_is_read_byte_by_byte_for_the_time_that_is_given(
+def test_the_token_answer_is_read_in_drops_for_the_time_that_is_given(
     credentials: oauth.Credentials,
 ) -> None:
     class Session(requests.Session):
@@ -746,7 +746,7 @@ def test_the_token_answer_is_read_byte_by_byte_for_the_time_that_is_given(
             session, "https://h/X/", credentials, timeout=7, headers={"a": "b"}, seconds=-1
         )
     assert session.asked == ["https://h/X/oauth/live_session_token", 7, {"a": "b"}, True]
-    assert raw.done[0] == (1, True)
+    assert raw.done[0] == (4, True)
 
 
 def test_the_two_failures_of_the_exchange_have_classes_of_their_own(
