@@ -39,6 +39,7 @@ PACE = 0.11  # seconds from the start of a request to the next: IBKR bars whoeve
 ANSWER_SECONDS = 30.0  # for one answer, to its last byte
 LOGOUT_SECONDS = 10.0  # for the logout, with its second try
 STATUS_SECONDS = 10  # to ask, once a second, whether the brokerage session is up
+MAX_LINES = 2000  # of an answer that --verbose shows
 QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
 
 T = TypeVar("T")
@@ -147,7 +148,7 @@ class Demo:
         answer = self.client.get("/portfolio/accounts", list)
         self.console.table(("accountId", "type", "currency"), objects(answer))
         ids = [account.get("accountId") for account in objects(answer)]
-        names = [name for name in ids if isinstance(name, str) and name.strip(".")]
+        names = [name for name in ids if isinstance(name, str) and is_account_id(name)]
         if self.wanted_account in names:
             return self.wanted_account
         if self.wanted_account and names:
@@ -183,7 +184,9 @@ class Demo:
         for company in objects(answer.get(self.symbol)):
             for contract in objects(company.get("contracts")):
                 if is_conid(contract.get("conid")):
-                    listings.append({**company, **contract, "conid": str(contract["conid"])})
+                    listing = {"name": company.get("name"), "conid": str(contract["conid"])}
+                    listing.update(exchange=contract.get("exchange"), isUS=contract.get("isUS"))
+                    listings.append(listing)
         if not listings:
             raise Problem(f"no stock has the symbol {self.symbol}", symbol_hint(self.symbol))
         listings.sort(key=lambda listing: listing.get("isUS") is not True)
@@ -295,6 +298,11 @@ def in_path(text: str) -> str:
     return quote(text, safe="", errors="replace")
 
 
+def is_account_id(text: str) -> bool:
+    """Tell whether a text can be an account's id, which goes into headings and paths."""
+    return 0 < len(text.strip(".")) <= len(text) <= 40
+
+
 def is_conid(value: object) -> bool:
     return type(value) is int and value > 0
 
@@ -331,7 +339,10 @@ def present(item: dict[str, Any], fields: Sequence[str]) -> dict[str, str]:
 
 def last_price(data: dict[str, str]) -> str:
     last = data.get(LAST, "-")
-    return last.replace("C", "previous close ").replace("H", "halted ")
+    marked = re.fullmatch("([CH])([0-9.,]+)", last)
+    if not marked:
+        return last
+    return f"{'previous close' if marked[1] == 'C' else 'halted'} {marked[2]}"
 
 
 def availability(data: dict[str, str]) -> str:
@@ -680,7 +691,8 @@ def body_words(response: requests.Response, secrets: Secrets) -> str:
     try:
         answer = oauth.read_json(response)
         if isinstance(answer, dict) and "error" in answer:
-            return str(answer["error"])
+            error = answer["error"]
+            return error if isinstance(error, str) else json.dumps(secrets.redact(error))
         return json.dumps(secrets.redact(answer))
     except (oauth.AnswerError, RecursionError):
         return re.sub("<[^<>]*>", " ", without_entities(response.text[:4000]))
@@ -707,12 +719,14 @@ class Secrets:
             if isinstance(secret, bytes):
                 number = str(int.from_bytes(secret, "big"))
                 self.hide(secret.hex(), base64.b64encode(secret).decode(), number)
-            elif len(secret) > 7:  # shorter ones would mask a lot
+                self.hide(secret.decode("latin-1"))
+            elif 7 < len(secret) <= 4000:  # shorter ones would mask a lot; there are no longer ones
                 runs = re.findall("[a-z0-9]+", secret.lower())
                 self.runs[secret] = max(runs, key=len, default="")
 
     def mask(self, text: str) -> str:
-        for decoded in (text, without_entities(text), unquote(text), unescaped(text)):
+        once = unquote(text)
+        for decoded in (text, without_entities(text), once, unquote(once), unescaped(text)):
             if self.hidden_in(decoded):
                 text = decoded
         for secret in sorted(self.likely_in(text), key=len, reverse=True):  # some contain others
@@ -724,7 +738,7 @@ class Secrets:
 
     def likely_in(self, text: str) -> list[str]:
         """Return the secrets worth a search with their patterns, which take long to compile."""
-        squeezed = "".join(text.split()).lower()
+        squeezed = re.sub(r"[\s:\0]", "", text).lower()
         return [secret for secret, run in self.runs.items() if run in squeezed]
 
     def redact(self, value: Any, name: str = "") -> Any:
@@ -742,7 +756,7 @@ class Secrets:
 def pattern_of(secret: str) -> re.Pattern[str]:
     """Return a pattern for all the ways to write a secret, with or without its padding."""
     spelled = [spelling(letter) for letter in secret.rstrip("=")]
-    return re.compile(r"\s*".join(spelled) + "=*", re.IGNORECASE)
+    return re.compile(r"[\s:\0]*".join(spelled) + "=*", re.IGNORECASE)
 
 
 def spelling(letter: str) -> str:
@@ -760,12 +774,15 @@ def without_entities(text: str) -> str:
         return text
     import html  # only here: it is slow to load, and few answers need it
 
-    return html.unescape(text)
+    try:
+        return html.unescape(text)
+    except ValueError:  # a number of more digits than Python reads
+        return text
 
 
 def unescaped(text: str) -> str:
     r"""Return the text with every \u0041 decoded, as in JSON that is broken elsewhere."""
-    return re.sub(r"\\+u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
+    return re.sub(r"(?<!\\)\\+u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
 
 
 class Console:
@@ -823,14 +840,19 @@ class Console:
         with contextlib.suppress(*SENDING):  # which were seen when the answer was read
             text = response.text
             with contextlib.suppress(ValueError, RecursionError):
-                text = json.dumps(self.secrets.redact(json.loads(text)), indent=2)
-            for line in text.splitlines():
+                value = json.loads(text.lstrip("\ufeff"))
+                text = json.dumps(self.secrets.redact(value), indent=2)
+            lines = text.splitlines()
+            for line in lines[:MAX_LINES]:
                 self.say(f"    < {line}")
+            if len(lines) > MAX_LINES:
+                self.say(f"    < ({len(lines) - MAX_LINES} lines more, not shown)")
 
     def table(self, keys: Sequence[str], items: list[dict[str, Any]]) -> None:
         """Print what the keys hold in the first ten items: texts to the left, then numbers."""
         rows = [[cell(item.get(key)) for key in keys] for item in items[:10]]
-        cells = [[self.clean(text)[:40] for text in row] for row in rows]  # masked before it is cut
+        # Masked before it is cut to what is shown: half a secret would not be recognized.
+        cells = [[self.clean(text[:4000])[:40] for text in row] for row in rows]
         cells.insert(0, [f"{len(rows)} of {len(items)}", *keys[1:]])
         widths = [max(map(len, column)) for column in zip(*cells)]
         for first, *others in cells:

@@ -193,7 +193,7 @@ def plain_text(value: object, hint: str) -> str:
 
 def ascii_word(value: object, hint: str) -> str:
     text = plain_text(value, hint)
-    if not re.fullmatch("[!-~]+", text):
+    if not re.fullmatch("[!-~]{1,2000}", text):
         raise FieldError("not in the right form: one word of plain letters", hint)
     return text
 
@@ -355,7 +355,7 @@ def pem_block(data: bytes) -> str:
 
 def private_key(data: bytes) -> RSA.RsaKey:
     """Return the RSA private key of 2048 to 4096 bits in a PEM file. Raises FieldError."""
-    if re.search(rb"-----BEGIN ENCRYPTED|Proc-Type:[^\n]*ENCRYPTED", data):
+    if re.search(rb"-----BEGIN ENCRYPTED|Proc-Type:[^\n]{0,80}ENCRYPTED", data):
         raise FieldError("has a passphrase", "remove it: openssl rsa -in OLD.pem -out NEW.pem")
     try:
         key = RSA.import_key(pem_block(data))

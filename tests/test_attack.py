@@ -1,0 +1,95 @@
+"""What an attacker found who had not written the code: spellings of secrets, sizes, slow patterns."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import pytest
+import requests
+
+import demo
+from keys import check
+
+SECRET = bytes(range(195, 227))  # invented
+BASE64 = base64.b64encode(SECRET).decode()
+
+
+def answer(body: bytes) -> requests.Response:
+    response = requests.Response()
+    response.status_code = 200
+    response.encoding = "utf-8"
+    response._content = body
+    return response
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        ":".join(re.findall("..", SECRET.hex())),
+        SECRET.decode("latin-1"),
+        "".join(f"%25{ord(letter):02x}" for letter in BASE64),
+        "\0".join(BASE64.rstrip("=")),
+    ],
+    ids=["hex with colons", "raw bytes", "percent-encoded twice", "UTF-16"],
+)
+def test_a_secret_is_masked_however_it_is_spelled(spelled: str) -> None:
+    secrets = demo.Secrets()
+    secrets.hide(SECRET)
+    assert secrets.mask(f"<{spelled}>") == "<***>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["&#" + "9" * 5000, "\\" * 100_000, "\x7f" * 1_000_000],
+    ids=["a number too long for Python", "backslashes", "control characters"],
+)
+def test_a_cell_of_any_text_is_short_and_soon_printed(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo.Console().table(("name",), [{"name": text}])
+    assert len(capsys.readouterr().out.splitlines()[1]) <= 44
+    assert not demo.is_account_id(text)
+
+
+def test_backslashes_without_end_are_searched_soon() -> None:
+    text = "\\" * 200_000
+    assert demo.unescaped(text) == text
+
+
+def test_a_long_answer_is_cut_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    demo.Console(verbose=True).answer(answer(b"\n" * 3000))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2001
+    assert lines[-1] == "    < (1000 lines more, not shown)"
+
+
+def test_names_are_masked_behind_a_byte_order_mark_too(capsys: pytest.CaptureFixture[str]) -> None:
+    demo.Console(verbose=True).answer(answer(b'\xef\xbb\xbf{"accountTitle": "Jane Roe"}'))
+    assert "Jane" not in capsys.readouterr().out
+
+
+def test_names_are_masked_in_an_error_that_is_an_object() -> None:
+    body = b'{"error": {"accountTitle": "Jane Roe", "code": 7}}'
+    assert demo.body_words(answer(body), demo.Secrets()) == '{"accountTitle": "***", "code": 7}'
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [("C231.50", "previous close 231.50"), ("H231.50", "halted 231.50"), ("CHalk", "CHalk")],
+)
+def test_only_a_price_is_read_as_one_with_a_mark(sent: str, shown: str) -> None:
+    assert demo.last_price({demo.LAST: sent}) == shown
+
+
+def test_a_token_of_any_length_is_refused_soon() -> None:
+    secrets = demo.Secrets()
+    secrets.hide("+" * 100_000)
+    assert secrets.mask("+" * 100_000) == "+" * 100_000
+    with pytest.raises(check.FieldError, match="not in the right form"):
+        check.check_access_token("+" * 100_000)
+
+
+def test_a_key_file_of_any_text_is_refused_soon() -> None:
+    with pytest.raises(check.FieldError, match="not in PEM form"):
+        check.private_key(b"Proc-Type:" * 100_000)
