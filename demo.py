@@ -937,7 +937,7 @@ def default_config() -> str:
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.path.expanduser(CONFIG))
     try:
         short = os.path.relpath(path)
-    except ValueError:  # on another drive
+    except (OSError, ValueError):  # the current folder is deleted, or on another drive
         return path
     return min(short, path, key=len)
 

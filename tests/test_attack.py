@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 
 import pytest
@@ -50,6 +51,18 @@ def test_a_cell_of_any_text_is_short_and_soon_printed(
     demo.Console().table(("name",), [{"name": text}])
     assert len(capsys.readouterr().out.splitlines()[1]) <= 44
     assert not demo.is_account_id(text)
+
+
+def test_an_entity_of_more_digits_than_python_reads_is_printed() -> None:
+    assert demo.Console().clean("&#" + "9" * 5000).isascii()
+
+
+def test_a_deleted_current_folder_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def deleted() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "getcwd", deleted)
+    assert demo.default_config().endswith("test-config.json")
 
 
 def test_backslashes_without_end_are_searched_soon() -> None:
