@@ -27,6 +27,7 @@ from tests.sandbox.identity import encrypted_secret, throwaway_identity
 
 OTHER_KEY = RSA.generate(2048)
 OTHER_PRIME = int(json.loads((KEYS.parent.parent / "test-config.json").read_text())["dh_prime"], 16)
+LARGER = DH_PRIME + 2  # no prime, but a smaller one would refuse some challenges as out of range
 OTHER_DH = (
     "-----BEGIN DH PARAMETERS-----\n"
     + base64.b64encode(DerSequence([OTHER_PRIME, 2]).encode()).decode()
@@ -93,9 +94,9 @@ ROWS = [
     Row("clock behind", (CLOCK,), clock=600),
     Row("clock ahead", (CLOCK,), clock=-600),
     Row("clock, and the signature key's file", (CLOCK,), clock=600, files={"public_signature.pem": OTHER_PUBLIC}),
-    Row("prime", (PRIME,), server={"prime": OTHER_PRIME}),
-    Row("prime, its file", (FILE_DH, PRIME), server={"prime": OTHER_PRIME}, files={"dhparam.pem": OTHER_DH}),
-    Row("prime, clock a little off", (PRIME,), server={"prime": OTHER_PRIME}, clock=60),
+    Row("prime", (PRIME,), server={"prime": LARGER}),
+    Row("prime, its file", (FILE_DH, PRIME), server={"prime": LARGER}, files={"dhparam.pem": OTHER_DH}),
+    Row("prime, clock a little off", (PRIME,), server={"prime": LARGER}, clock=60),
     Row("generator", (GENERATOR, PRIME), config={"dh_generator": 5}, files={"dhparam.pem": ""}),
     Row("generator, file", ("dhparam.pem has another generator", GENERATOR, PRIME), config={"dh_generator": 5}),
     Row("consumer key's case", (PRIME, CAPITALS), server={"consumer_key": "Simulated"}, config={"consumer_key": "Simulated", "dh_prime": f"{OTHER_PRIME:x}"}, files={"dhparam.pem": ""}),
