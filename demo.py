@@ -39,8 +39,8 @@ PACE = 0.11  # seconds from the start of a request to the next: IBKR bars whoeve
 ANSWER_SECONDS = 30.0  # for one answer, to its last byte
 LOGOUT_SECONDS = 10.0  # for the logout, with its second try
 STATUS_SECONDS = 10  # to ask, once a second, whether the brokerage session is up
-MAX_LINES = 2000  # of an answer that --verbose shows
 QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
+MAX_LINES = 2000  # of an answer, with --verbose
 
 T = TypeVar("T")
 
@@ -141,7 +141,7 @@ class Demo:
         elif isinstance(reason, str) and reason:
             if self.brokerage != "ready":
                 self.brokerage = "refused"
-            raise Problem(f"IBKR says: {reason[:200]}", LATER)
+            raise Problem(f"IBKR says: {self.console.secrets.excerpt(reason)}", LATER)
 
     def accounts(self) -> str:
         """Return the id of the account to show: the one asked for, or the first, but no group."""
@@ -184,8 +184,12 @@ class Demo:
         for company in objects(answer.get(self.symbol)):
             for contract in objects(company.get("contracts")):
                 if is_conid(contract.get("conid")):
-                    listing = {"name": company.get("name"), "conid": str(contract["conid"])}
-                    listing.update(exchange=contract.get("exchange"), isUS=contract.get("isUS"))
+                    listing = {
+                        "name": company.get("name"),
+                        "exchange": contract.get("exchange"),
+                        "conid": str(contract["conid"]),
+                        "isUS": contract.get("isUS"),
+                    }
                     listings.append(listing)
         if not listings:
             raise Problem(f"no stock has the symbol {self.symbol}", symbol_hint(self.symbol))
@@ -611,7 +615,9 @@ def explain(
     if isinstance(error, OutOfTime):
         return f"{client.request}: the answer took too long", [LATER]
     if not isinstance(error, oauth.OAuthError):
-        return f"{client.request}: {cause_of(error)}", [network_hint(error, client)]
+        return f"{client.request}: {cause_of(error, client.console.secrets)}", [
+            network_hint(error, client)
+        ]
     words = ""
     if error.response is not None:
         words = server_words(error.response, client.console.secrets)
@@ -622,12 +628,12 @@ def explain(
     return message, [answer_hint(error, words, client)]
 
 
-def cause_of(error: BaseException) -> str:
+def cause_of(error: BaseException, secrets: Secrets) -> str:
     """Return the kind of an error, and the words of what caused it, which say more."""
     cause = error
     while cause.__context__ is not None:
         cause = cause.__context__
-    return f"{type(error).__name__}: {str(cause)[:200]}"
+    return f"{type(error).__name__}: {secrets.excerpt(str(cause))}"
 
 
 def network_hint(error: Exception, client: Client) -> str:
@@ -684,7 +690,7 @@ def account_part(path: str) -> str:
 def server_words(response: requests.Response, secrets: Secrets) -> str:
     """Return what the server says is wrong: its `error` field, or the beginning of its text."""
     said = response.headers.get("Location") or body_words(response, secrets)
-    return " ".join(secrets.mask(said[:4000]).split())[:200]
+    return secrets.excerpt(said)
 
 
 def body_words(response: requests.Response, secrets: Secrets) -> str:
@@ -695,7 +701,7 @@ def body_words(response: requests.Response, secrets: Secrets) -> str:
             return error if isinstance(error, str) else json.dumps(secrets.redact(error))
         return json.dumps(secrets.redact(answer))
     except (oauth.AnswerError, RecursionError):
-        return re.sub("<[^<>]*>", " ", without_entities(response.text[:4000]))
+        return re.sub("<[^<>]*>", " ", without_entities(response.text))
 
 
 # The console, and what it must not show
@@ -720,7 +726,9 @@ class Secrets:
                 number = str(int.from_bytes(secret, "big"))
                 self.hide(secret.hex(), base64.b64encode(secret).decode(), number)
                 self.hide(secret.decode("latin-1"))
-            elif 7 < len(secret) <= 4000:  # shorter ones would mask a lot; there are no longer ones
+            elif (
+                7 < len(secret) <= 4000
+            ):  # shorter ones would mask a lot, longer ones take for ever
                 runs = re.findall("[a-z0-9]+", secret.lower())
                 self.runs[secret] = max(runs, key=len, default="")
 
@@ -732,6 +740,12 @@ class Secrets:
         for secret in sorted(self.likely_in(text), key=len, reverse=True):  # some contain others
             text = pattern_of(secret).sub("***", text)
         return text
+
+    def excerpt(self, text: str, length: int = 200) -> str:
+        """Return the beginning of a text, on one line. It is masked before it is cut: half a secret
+        would not be recognized. What is masked is longer, but not so long that it takes for ever."""
+        line = " ".join(text.split())
+        return self.mask(line[:4000])[:length]
 
     def hidden_in(self, text: str) -> bool:
         return any(pattern_of(secret).search(text) for secret in self.likely_in(text))

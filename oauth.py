@@ -14,7 +14,7 @@ file goes in the order of the protocol:
 For all calls, `base_url` is https://api.ibkr.com/v1/api, here shortened to {base}. On the wire:
 
     POST {base}/oauth/live_session_token     signed with RSA-SHA256; the body is empty
-    Content-Length: 0                        without it IBKR answers 411
+    Content-Length: 0                        without it IBKR answers 411; so for every empty POST
     Authorization: OAuth realm="limited_poa", diffie_hellman_challenge="8f3c...",
         oauth_consumer_key="...", oauth_nonce="...", oauth_signature="...",
         oauth_signature_method="RSA-SHA256", oauth_timestamp="1767225600", oauth_token="..."
@@ -233,9 +233,10 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
     `prepend` is for the token request alone, empty for all others: the decrypted access token
     secret in lower-case hex, directly before the method, neither separated nor encoded.
 
-    IBKR departs from RFC 5849 in the prepend, and in the list: the pairs are joined raw and
-    percent-encoded once, so `31,84` becomes `31%2C84`, where the RFC encodes twice, `31%252C84`
-    (IBKR-guide). Raises TypeError or ValueError for anything that is not of this form.
+    IBKR departs from RFC 5849 in the prepend, and in the list: the pairs are sorted and joined raw,
+    and percent-encoded once, so `31,84` becomes `31%2C84` and a space `%20`, where the RFC encodes
+    twice, `31%252C84` and `%2520` (IBKR-guide). Raises TypeError or ValueError for anything that is
+    not of this form.
     """
     expect("method", method, str)
     expect("url", url, str)

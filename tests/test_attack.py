@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import re
+import time
+from collections.abc import Iterator
 
 import pytest
 import requests
@@ -20,8 +23,16 @@ def answer(body: bytes) -> requests.Response:
     response = requests.Response()
     response.status_code = 200
     response.encoding = "utf-8"
-    response._content = body
+    response.raw = io.BytesIO(body)
     return response
+
+
+@pytest.fixture(autouse=True)
+def soon() -> Iterator[None]:
+    """Fail if a test takes long: a pattern that searches without end is what most of them hold."""
+    began = time.process_time()
+    yield
+    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize(
@@ -68,6 +79,17 @@ def test_a_deleted_current_folder_is_no_traceback(monkeypatch: pytest.MonkeyPatc
 def test_backslashes_without_end_are_searched_soon() -> None:
     text = "\\" * 200_000
     assert demo.unescaped(text) == text
+
+
+@pytest.mark.parametrize("before", range(0, 230, 10))
+@pytest.mark.parametrize("filler", ["x", " ", "<b>", "&#32;"])
+def test_no_half_of_a_secret_is_left_where_a_text_is_cut(before: int, filler: str) -> None:
+    secrets = demo.Secrets()
+    secrets.hide(SECRET)
+    text = filler * (4000 // len(filler) - 20) + "y" * before + BASE64
+    for said in (text, "x" * before + BASE64):
+        shown = demo.server_words(answer(said.encode()), secrets)
+        assert BASE64[:5] not in shown + demo.cause_of(ValueError(said), secrets)
 
 
 def test_a_long_answer_is_cut_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:

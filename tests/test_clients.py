@@ -99,7 +99,9 @@ def test_a_spelling_that_working_clients_send_is_accepted(logged_in: Setup, name
     assert f"accepted: {remark}" in logged_in.log[-1] or not remark
 
 
-def test_a_realm_without_quotes_is_accepted(logged_in: Setup) -> None:
+def test_a_realm_without_quotes_is_accepted(
+    logged_in: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = logged_in.client
     change = {"oauth_nonce": "unquoted", "oauth_timestamp": str(int(time.time()))}
     client.send("GET", "/tickle", origin="http://elsewhere", change=change)  # for the header
@@ -113,7 +115,7 @@ def test_a_realm_without_quotes_is_accepted(logged_in: Setup) -> None:
         header.append(headers["Authorization"].replace('realm="limited_poa"', "realm=limited_poa"))
         return genuine(method, path, query, {**headers, "Authorization": header[0]}, body)
 
-    client.raw = unquoted  # type: ignore[method-assign]
+    monkeypatch.setattr(client, "raw", unquoted)
     assert client.send("GET", "/tickle", change=change).status == 200
     assert "accepted: the realm stands without quotes" in logged_in.log[-1]
 

@@ -638,7 +638,7 @@ def test_the_answer_behind_an_interim_one_is_not_taken_for_the_next(
 
 @pytest.mark.parametrize("path", ["/logout", "/trsrv/stocks"])
 def test_only_the_logout_is_tried_again_when_the_server_had_closed_the_connection(
-    sandbox: Seeing, run: Runner, path: str
+    sandbox: Seeing, run: Runner, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     respond = sandbox.respond
     dropped: list[Request] = []
@@ -649,7 +649,7 @@ def test_only_the_logout_is_tried_again_when_the_server_had_closed_the_connectio
             return Answer(cut=0)
         return respond(request)
 
-    sandbox.respond = drop_once  # type: ignore[method-assign]
+    monkeypatch.setattr(sandbox, "respond", drop_once)
     result = run(sandbox)
     again = [request for request in sandbox.seen if request.path == path]
     if path == "/logout":
