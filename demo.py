@@ -615,9 +615,8 @@ def explain(
     if isinstance(error, OutOfTime):
         return f"{client.request}: the answer took too long", [LATER]
     if not isinstance(error, oauth.OAuthError):
-        return f"{client.request}: {cause_of(error, client.console.secrets)}", [
-            network_hint(error, client)
-        ]
+        cause = cause_of(error, client.console.secrets)
+        return f"{client.request}: {cause}", [network_hint(error, client)]
     words = ""
     if error.response is not None:
         words = server_words(error.response, client.console.secrets)
@@ -726,9 +725,7 @@ class Secrets:
                 number = str(int.from_bytes(secret, "big"))
                 self.hide(secret.hex(), base64.b64encode(secret).decode(), number)
                 self.hide(secret.decode("latin-1"))
-            elif (
-                7 < len(secret) <= 4000
-            ):  # shorter ones would mask a lot, longer ones take for ever
+            elif 7 < len(secret) <= 4000:  # shorter ones mask a lot, longer ones take long
                 runs = re.findall("[a-z0-9]+", secret.lower())
                 self.runs[secret] = max(runs, key=len, default="")
 
@@ -741,11 +738,11 @@ class Secrets:
             text = pattern_of(secret).sub("***", text)
         return text
 
-    def excerpt(self, text: str, length: int = 200) -> str:
-        """Return the beginning of a text, on one line. It is masked before it is cut: half a secret
-        would not be recognized. What is masked is longer, but not so long that it takes for ever."""
+    def excerpt(self, text: str) -> str:
+        """Return the beginning of a text, on one line. It is cut after it is masked, because half
+        a secret would not be recognized; before that only to what is masked in little time."""
         line = " ".join(text.split())
-        return self.mask(line[:4000])[:length]
+        return self.mask(line[:4000])[:200]
 
     def hidden_in(self, text: str) -> bool:
         return any(pattern_of(secret).search(text) for secret in self.likely_in(text))
