@@ -717,7 +717,7 @@ class Secrets:
     )
 
     def __init__(self) -> None:
-        self.runs: dict[str, str] = {}  # of each secret the longest run of letters and digits
+        self.runs: dict[str, str] = {}  # of each, the longest run of letters and digits
 
     def hide(self, *secrets: str | bytes) -> None:
         for secret in secrets:
@@ -726,7 +726,7 @@ class Secrets:
                 self.hide(secret.hex(), base64.b64encode(secret).decode(), number)
                 self.hide(secret.decode("latin-1"))
             elif 7 < len(secret) <= 4000:  # shorter ones mask a lot, longer ones take long
-                runs = re.findall("[a-z0-9]+", secret.lower())
+                runs = re.findall("[a-z0-9\xa1-\xff]+", secret.lower())
                 self.runs[secret] = max(runs, key=len, default="")
 
     def mask(self, text: str) -> str:
