@@ -661,12 +661,16 @@ def consumer_suspects(found: Ingredients) -> list[str]:
 
 
 def secret_suspects(found: Ingredients) -> list[str]:
+    hints = []
+    if found.signature_key == found.encryption_key:
+        hints.append("signature_key_fp names the encryption key, too: each has a file of its own")
     half = key_fingerprint(found.signature_key)
-    return [
+    hints += [
         'is access_token_secret the one from the last "Generate"? Look before pressing it again',
         f"signature key: the public_signature.pem uploaded must have SHA-256 {half}",
         "compare access_token with the portal, digit by digit",
     ]
+    return hints
 
 
 def exchange_suspects(found: Ingredients) -> list[str]:

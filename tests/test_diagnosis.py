@@ -49,6 +49,7 @@ GENERATE = "only then generate the token again"
 LAST_SECRET = 'is access_token_secret the one from the last "Generate"?'
 SIGNATURE = "signature key: the public_signature.pem uploaded must have SHA-256 "
 CLOCK = "set this computer's clock, which is "
+SAME_KEY = "signature_key_fp names the encryption key, too"
 PRIME = "dh_prime: the dhparam.pem uploaded must have SHA-256 "
 GENERATOR = "dh_generator: openssl's is 2"
 CAPITALS = "consumer_key: the portal keeps it in capitals"
@@ -88,6 +89,7 @@ ROWS = [
     Row("secret replaced", (LAST_SECRET, SIGNATURE, COMPARE_TOKEN), server={"secret": OLD_SECRET}),
     Row("signature key", (LAST_SECRET, SIGNATURE, COMPARE_TOKEN), server={"signature_key": OTHER_KEY.public_key()}),
     Row("signature key, its file", (FILE_SIGNATURE, SIGNATURE, COMPARE_TOKEN), server={"signature_key": OTHER_KEY.public_key()}, files={"public_signature.pem": OTHER_PUBLIC}),
+    Row("one key for both", (SAME_KEY, LAST_SECRET, SIGNATURE), config={"signature_key_fp": "private_encryption.pem"}, files={"public_signature.pem": "", "dhparam.pem": ""}),
     Row("encryption key, its file", (FILE_ENCRYPTION, SIGNATURE, COMPARE_TOKEN), server={"secret": OLD_SECRET}, files={"public_encryption.pem": OTHER_PUBLIC}),
     Row("access token", (LAST_SECRET, SIGNATURE, COMPARE_TOKEN), server={"access_token": "0" * 20}),
     Row("realm", (REALM, LAST_SECRET, SIGNATURE), config={"realm": "test_realm"}),
