@@ -9,22 +9,24 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
-import functools
 import json
 import logging
 import math
 import os
 import re
 import signal
+import string
 import sys
 import warnings
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from time import monotonic, sleep, time
+from types import MappingProxyType
 from typing import Any, Callable, TypeVar
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
 
@@ -469,7 +471,7 @@ class Client:
         self.console.signed_requests()
         if self.response is None:
             return
-        self.console.secrets.hide(*(cookie.value or "" for cookie in self.response.cookies))
+        self.console.secrets.hide(*cookie_values(self.response))
         milliseconds = self.response.elapsed.total_seconds() * 1000
         self.console.say(f"  {self.request:<50} {self.status} {milliseconds:>7,.0f} ms")
         self.console.answer(self.response)
@@ -526,6 +528,12 @@ class Client:
         return bool(answer.get("error") or answer.get("confirmed")) or answer.get("status") is False
 
 
+def cookie_values(response: requests.Response) -> Iterator[str]:
+    """Yield what the answer sets, also those cookies that are none of this server's business."""
+    for line in response.raw.headers.getlist("Set-Cookie"):
+        yield line.partition("=")[2].partition(";")[0].strip(' "')
+
+
 class Interruption:
     """Ctrl-C and its like, and the alarm that ends what takes too long.
 
@@ -548,6 +556,7 @@ class Interruption:
                 signal.signal(number, self.handle)
         if hasattr(signal, "SIGALRM"):
             signal.signal(signal.SIGALRM, self.out_of_time)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])  # if a parent blocks it
 
     def handle(self, number: int, _frame: object) -> None:
         if self.seen:
@@ -632,7 +641,8 @@ def cause_of(error: BaseException, secrets: Secrets) -> str:
     cause = error
     while cause.__context__ is not None:
         cause = cause.__context__
-    return f"{type(error).__name__}: {secrets.excerpt(str(cause))}"
+    words = re.sub("//.*@", "//***@", str(cause))  # a proxy's password
+    return f"{type(error).__name__}: {secrets.excerpt(words)}"
 
 
 def network_hint(error: Exception, client: Client) -> str:
@@ -709,15 +719,18 @@ def body_words(response: requests.Response, secrets: Secrets) -> str:
 class Secrets:
     """Puts `***` in place of all that it was told to hide, however a server may have written it."""
 
-    NAMES = re.compile(
-        "oauth_signature|live_session_token_signature|MAC|hardware_info|accountTitle|displayName"
-        "|accountAlias|aliases|alias|sessionId|session|userName|username|user|userId|accountVan"
-        "|firstName|lastName|fullHolderName|holder|email|acctDesc|desc",
-        re.IGNORECASE,  # the ledger has a sessionid
+    NAMES = (
+        r"oauth_signature|live_session_token_signature|MAC|hardware_info|session(?:_?id)?|user(?:id)?"
+        r"|(?:account|client|customer|display|first|last|legal|user)_?name|accountVan|email"
+        r"|acctDesc|desc|\w{0,30}(?:alias|holder|title)\w{0,30}"
+    )
+    NAME = re.compile(NAMES, re.IGNORECASE)  # the ledger has a sessionid
+    NAMED_TEXT = re.compile(  # in JSON that is broken, or within a text
+        rf'("(?:{NAMES})\\*"\s*:\s*\\*")(?:[^"\\]|\\+[^"\\])+', re.IGNORECASE
     )
 
     def __init__(self) -> None:
-        self.runs: dict[str, str] = {}  # of each, the longest run of letters and digits
+        self.hidden: set[str] = set()
 
     def hide(self, *secrets: str | bytes) -> None:
         for secret in secrets:
@@ -725,36 +738,31 @@ class Secrets:
                 number = str(int.from_bytes(secret, "big"))
                 self.hide(secret.hex(), base64.b64encode(secret).decode(), number)
                 self.hide(secret.decode("latin-1"))
-            elif 7 < len(secret) <= 4000:  # shorter ones mask a lot, longer ones take long
-                runs = re.findall("[a-z0-9\xa1-\xff]+", secret.lower())
-                self.runs[secret] = max(runs, key=len, default="")
+                continue
+            for form in (secret, secret.rstrip("=")):
+                letters = Letters(form).text
+                if len(letters) > 7:  # shorter ones mask a lot
+                    self.hidden.add(letters)
 
     def mask(self, text: str) -> str:
-        once = unquote(text)
-        for decoded in (text, without_entities(text), once, unquote(once), unescaped(text)):
-            if self.hidden_in(decoded):
-                text = decoded
-        for secret in sorted(self.likely_in(text), key=len, reverse=True):  # some contain others
-            text = pattern_of(secret).sub("***", text)
-        return text
+        """Return the text with `***` for each secret and name in it. Cut only what this returns:
+        half a secret is not recognized."""
+        letters = Letters(text)
+        places = sorted(place for secret in self.hidden for place in letters.places(secret))
+        shown, done = [], 0
+        for start, end in places:
+            if start >= done:
+                shown += [text[done:start], "***"]
+            done = max(done, end)
+        return self.NAMED_TEXT.sub(r"\1***", "".join(shown) + text[done:])
 
     def excerpt(self, text: str) -> str:
-        """Return the beginning of a text, on one line. It is cut after it is masked, because half
-        a secret would not be recognized; before that only to what is masked in little time."""
-        line = " ".join(text.split())
-        return self.mask(line[:4000])[:200]
-
-    def hidden_in(self, text: str) -> bool:
-        return any(pattern_of(secret).search(text) for secret in self.likely_in(text))
-
-    def likely_in(self, text: str) -> list[str]:
-        """Return the secrets worth a search with their patterns, which take long to compile."""
-        squeezed = re.sub(r"[\s:\0]", "", text).lower()
-        return [secret for secret, run in self.runs.items() if run in squeezed]
+        """Return the beginning of a text, on one line."""
+        return self.mask(" ".join(text.split()))[:200]
 
     def redact(self, value: Any, name: str = "") -> Any:
         """Return a JSON value without secrets, and without what tells of the holder."""
-        if value and self.NAMES.fullmatch(name):
+        if value and self.NAME.fullmatch(name):
             return "***"
         if isinstance(value, dict):
             return {self.mask(key): self.redact(item, key) for key, item in value.items()}
@@ -763,20 +771,54 @@ class Secrets:
         return self.mask(value) if isinstance(value, str) else value
 
 
-@functools.cache
-def pattern_of(secret: str) -> re.Pattern[str]:
-    """Return a pattern for all the ways to write a secret, with or without its padding."""
-    spelled = [spelling(letter) for letter in secret.rstrip("=")]
-    return re.compile(r"[\s:\0]*".join(spelled) + "=*", re.IGNORECASE)
+class Letters:
+    """A text as it is searched for secrets: every way to write a letter (URL, JSON, HTML, Python)
+    decoded, in small letters, without spaces, colons and backslashes; and where each stood."""
 
+    SPELLED = re.compile(
+        r"%(?:25)*([0-9a-f]{2})|\\+(?:u00|x)([0-9a-f]{2})|&(?:amp;)*#x0*([0-9a-f]{2});"
+        r"|&(?:amp;)*#0*([0-9]{2,3});|&(?:amp;)*(plus|sol|equals);|\\+(/)"
+        r"|([^%&\\\s:\0]+|[%&])|\\+[nrt]?|[\s:\0]+",
+        re.IGNORECASE,
+    )
+    NAMED = MappingProxyType({"plus": "+", "sol": "/", "equals": "="})
+    SAME = str.maketrans(string.ascii_uppercase + "-_", string.ascii_lowercase + "+/")
 
-def spelling(letter: str) -> str:
-    """Return a pattern for a letter, or for the ways in which it is written in URL, JSON, HTML."""
-    if letter.isalnum():
-        return letter
-    code = ord(letter)
-    same = {"+": "[+-]", "/": r"\\*[/_]"}.get(letter, re.escape(letter))
-    return rf"(?:{same}|%(?:25)*{code:02x}|\\+u{code:04x}|&#{code};|&#x0*{code:x};)"
+    def __init__(self, text: str) -> None:
+        letters = []
+        self.starts = array("L")
+        self.ends = array("L")
+        for match in self.SPELLED.finditer(text):
+            start, end = match.span()
+            plain = match[7]
+            if plain:
+                letters.append(plain)
+                self.starts.extend(range(start, end))
+                self.ends.extend(range(start + 1, end + 1))
+                continue
+            letter = self.decoded(match)
+            if letter not in (*" \t\r\n:\\\0", ""):
+                letters.append(letter)
+                self.starts.append(start)
+                self.ends.append(end)
+        self.text = "".join(letters).translate(self.SAME)
+
+    def decoded(self, match: re.Match[str]) -> str:
+        """Return the letter that is written as a number or by its name, "" for none."""
+        code = match[1] or match[2] or match[3]
+        if code:
+            return chr(int(code, 16))
+        if match[4]:
+            return chr(int(match[4]))
+        return self.NAMED.get((match[5] or "").lower()) or match[6] or ""
+
+    def places(self, secret: str) -> Iterator[tuple[int, int]]:
+        """Yield from where to where a secret, itself in this form, stands in the text."""
+        at = self.text.find(secret)
+        while at >= 0:
+            after = at + len(secret)
+            yield self.starts[at], self.ends[after - 1]
+            at = self.text.find(secret, after)
 
 
 def without_entities(text: str) -> str:
@@ -789,11 +831,6 @@ def without_entities(text: str) -> str:
         return html.unescape(text)
     except ValueError:  # a number of more digits than Python reads
         return text
-
-
-def unescaped(text: str) -> str:
-    r"""Return the text with every \u0041 decoded, as in JSON that is broken elsewhere."""
-    return re.sub(r"(?<!\\)\\+u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
 
 
 class Console:
@@ -850,9 +887,8 @@ class Console:
             return
         with contextlib.suppress(*SENDING):  # which were seen when the answer was read
             text = response.text
-            with contextlib.suppress(ValueError, RecursionError):
-                value = json.loads(text.lstrip("\ufeff"))
-                text = json.dumps(self.secrets.redact(value), indent=2)
+            with contextlib.suppress(oauth.AnswerError, RecursionError):
+                text = json.dumps(self.secrets.redact(oauth.read_json(response)), indent=2)
             lines = text.splitlines()
             for line in lines[:MAX_LINES]:
                 self.say(f"    < {line}")
@@ -862,8 +898,7 @@ class Console:
     def table(self, keys: Sequence[str], items: list[dict[str, Any]]) -> None:
         """Print what the keys hold in the first ten items: texts to the left, then numbers."""
         rows = [[cell(item.get(key)) for key in keys] for item in items[:10]]
-        # Masked before it is cut to what is shown: half a secret would not be recognized.
-        cells = [[self.clean(text[:4000])[:40] for text in row] for row in rows]
+        cells = [[self.clean(self.secrets.mask(text)[:40])[:40] for text in row] for row in rows]
         cells.insert(0, [f"{len(rows)} of {len(items)}", *keys[1:]])
         widths = [max(map(len, column)) for column in zip(*cells)]
         for first, *others in cells:

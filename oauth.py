@@ -449,6 +449,7 @@ class LimitedBody:
         self.ends = time.monotonic() + seconds
         self.piece = piece
         self.begun = False
+        self.headers = raw.headers
         self.close = raw.close
         self.release_conn = raw.release_conn
 
@@ -487,9 +488,17 @@ def read_answer(
 def read_json(response: requests.Response) -> Any:
     """Return the answer's body, decoded. Raises AnswerError if it is not JSON."""
     try:
-        return json.loads(response.content)
+        return json.loads(response.content, parse_int=whole_number)
     except (ValueError, RecursionError):
         raise AnswerError("the answer is not JSON", "try again later", response) from None
+
+
+def whole_number(digits: str) -> int:
+    """Return the number, unless it is so long that it would take minutes: older Pythons have no
+    limit of their own."""
+    if len(digits) > 4300:
+        raise ValueError("a number of too many digits")
+    return int(digits)
 
 
 def accept_answer(answer: Any, credentials: Credentials, exponent: int) -> LiveSessionToken:

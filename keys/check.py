@@ -315,8 +315,11 @@ def check_private_key(value: object, use: str, folder: str, testing: bool) -> Ch
 
 def read_file(path: str) -> bytes:
     """Return what a regular file holds, its first megabyte. Raises OSError: for a FIFO, too."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(0, "not a regular file")
+    if status.st_size == 0:  # so are some of the system's that never end
+        raise OSError(0, "is empty")
     with open(path, "rb") as file:
         return file.read(1_000_000)
 
@@ -663,11 +666,11 @@ def consumer_suspects(found: Ingredients) -> list[str]:
 def secret_suspects(found: Ingredients) -> list[str]:
     hints = []
     if found.signature_key == found.encryption_key:
-        hints.append("signature_key_fp names the encryption key, too: each has a file of its own")
+        hints.append("signature_key_fp names the encryption key, too: each has its own file")
     half = key_fingerprint(found.signature_key)
     hints += [
         'is access_token_secret the one from the last "Generate"? Look before pressing it again',
-        f"signature key: the public_signature.pem uploaded must have SHA-256 {half}",
+        f"signature key: uploaded public_signature.pem must have SHA-256 {half}...",
         "compare access_token with the portal, digit by digit",
     ]
     return hints
@@ -678,7 +681,7 @@ def exchange_suspects(found: Ingredients) -> list[str]:
     if found.dh_generator != 2:
         hints.append("dh_generator: openssl's is 2; compare the dhparam.pem uploaded")
     prime = prime_fingerprint(found.dh_prime)
-    hints.append(f"dh_prime: the dhparam.pem uploaded must have SHA-256 {prime}")
+    hints.append(f"dh_prime: the dhparam.pem uploaded must have SHA-256 {prime}...")
     if not found.consumer_key.isupper():
         hints.append("consumer_key: the portal keeps it in capitals, and its case counts")
     return hints

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 import demo
+import oauth
 from keys import check
 
 SECRET = bytes(range(195, 227))  # invented
@@ -42,8 +43,19 @@ def soon() -> Iterator[None]:
         SECRET.decode("latin-1"),
         "".join(f"%25{ord(letter):02x}" for letter in BASE64),
         "\0".join(BASE64.rstrip("=")),
+        repr(SECRET)[2:-1],
+        "%0A".join(re.findall(".{1,5}", BASE64)),
+        BASE64.replace("+", "&amp;#43;"),
     ],
-    ids=["hex with colons", "raw bytes", "percent-encoded twice", "UTF-16"],
+    ids=[
+        "hex, colons",
+        "raw",
+        "URL, twice",
+        "UTF-16",
+        "bytes of Python",
+        "lines, URL",
+        "HTML, twice",
+    ],
 )
 def test_a_secret_is_masked_however_it_is_spelled(spelled: str) -> None:
     secrets = demo.Secrets()
@@ -76,9 +88,49 @@ def test_a_deleted_current_folder_is_no_traceback(monkeypatch: pytest.MonkeyPatc
     assert demo.default_config().endswith("test-config.json")
 
 
-def test_backslashes_without_end_are_searched_soon() -> None:
-    text = "\\" * 200_000
-    assert demo.unescaped(text) == text
+@pytest.mark.parametrize(
+    ("secret", "text"),
+    [
+        ("a" * 4000, "z".join(["a" * 3999] * 1000)),
+        ("abcdefghij" * 400, "z".join(["abcdefghij" * 399] * 500)),
+        ("a" * 9 + "+" * 50_000, "+" * 2_000_000),
+        ("a" * 8, "\\" * 2_000_000),
+        ("a" * 8, "%25" * 700_000),
+        ("a" * 8, "&amp;" * 400_000),
+        ("a" * 8, '"holder' + "holder" * 300_000),
+        ("a" * 8, '"title":' + " " * 1_000_000),
+    ],
+    ids=["one letter", "ten letters", "pluses", "backslashes", "URL", "HTML", "name", "named"],
+)
+def test_the_search_for_secrets_is_soon_over(secret: str, text: str) -> None:
+    secrets = demo.Secrets()
+    secrets.hide(secret)
+    assert secrets.mask(text) == text
+    assert secrets.mask(f"{text}<{secret}>").endswith("<***>")
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ('{"accountTitle": "Jane Roe", "x": 1', '{"accountTitle": "***", "x": 1'),
+        (r'{"x": "{\"clientName\":\"Jane \\u00e9 Roe\"}"}', r'{"x": "{\"clientName\":\"***\"}"}'),
+        ('{"primaryHolder": "Jane Ro', '{"primaryHolder": "***'),
+    ],
+)  # fmt: skip
+def test_names_are_masked_in_broken_json_and_within_a_text(body: str, shown: str) -> None:
+    assert demo.server_words(answer(body.encode()), demo.Secrets()) == shown
+
+
+def test_the_password_of_a_proxy_is_not_shown() -> None:
+    error = requests.exceptions.InvalidURL("Please check http://me:pass/w@rd@proxy:1 twice")
+    expected = "InvalidURL: Please check http://***@proxy:1 twice"
+    assert demo.cause_of(error, demo.Secrets()) == expected
+
+
+def test_a_number_of_millions_of_digits_is_soon_refused_by_any_python() -> None:
+    with pytest.raises(oauth.AnswerError, match="not JSON"):
+        oauth.read_json(answer(b"9" * 3_000_000))
+    assert oauth.read_json(answer(b"9" * 4300)) == int("9" * 4300)
 
 
 @pytest.mark.parametrize("before", range(0, 230, 10))
@@ -99,8 +151,10 @@ def test_a_long_answer_is_cut_and_that_is_said(capsys: pytest.CaptureFixture[str
     assert lines[-1] == "    < (1000 lines more, not shown)"
 
 
-def test_names_are_masked_behind_a_byte_order_mark_too(capsys: pytest.CaptureFixture[str]) -> None:
-    demo.Console(verbose=True).answer(answer(b'\xef\xbb\xbf{"accountTitle": "Jane Roe"}'))
+def test_names_are_masked_in_other_encodings_too(capsys: pytest.CaptureFixture[str]) -> None:
+    named = '{"accountTitle": "Jane Roe"}'
+    for encoding in ("utf-8-sig", "utf-16", "utf-32-le"):
+        demo.Console(verbose=True).answer(answer(named.encode(encoding)))
     assert "Jane" not in capsys.readouterr().out
 
 
@@ -120,7 +174,7 @@ def test_only_a_price_is_read_as_one_with_a_mark(sent: str, shown: str) -> None:
 def test_a_token_of_any_length_is_refused_soon() -> None:
     secrets = demo.Secrets()
     secrets.hide("+" * 100_000)
-    assert secrets.mask("+" * 100_000) == "+" * 100_000
+    assert secrets.mask("+" * 100_000) == "***"
     with pytest.raises(check.FieldError, match="not in the right form"):
         check.check_access_token("+" * 100_000)
 
