@@ -390,6 +390,7 @@ class Client:
 
     def keep(self, response: requests.Response, **_: object) -> None:
         response.encoding = "utf-8"
+        self.console.secrets.hide(*cookies_of(response))
         self.response = response
 
     def get(self, path: str, kind: type[T], params: dict[str, str] | None = None) -> T:
@@ -471,7 +472,6 @@ class Client:
         self.console.signed_requests()
         if self.response is None:
             return
-        self.console.secrets.hide(*cookie_values(self.response))
         milliseconds = self.response.elapsed.total_seconds() * 1000
         self.console.say(f"  {self.request:<50} {self.status} {milliseconds:>7,.0f} ms")
         self.console.answer(self.response)
@@ -528,7 +528,7 @@ class Client:
         return bool(answer.get("error") or answer.get("confirmed")) or answer.get("status") is False
 
 
-def cookie_values(response: requests.Response) -> Iterator[str]:
+def cookies_of(response: requests.Response) -> Iterator[str]:
     """Yield what the answer sets, also those cookies that are none of this server's business."""
     for line in response.raw.headers.getlist("Set-Cookie"):
         yield line.partition("=")[2].partition(";")[0].strip(' "')

@@ -449,7 +449,6 @@ class LimitedBody:
         self.ends = time.monotonic() + seconds
         self.piece = piece
         self.begun = False
-        self.headers = raw.headers
         self.close = raw.close
         self.release_conn = raw.release_conn
 

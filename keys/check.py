@@ -319,7 +319,7 @@ def read_file(path: str) -> bytes:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(0, "not a regular file")
     if status.st_size == 0:  # so are some of the system's that never end
-        raise OSError(0, "is empty")
+        raise OSError(0, "empty file")
     with open(path, "rb") as file:
         return file.read(1_000_000)
 

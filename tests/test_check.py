@@ -168,7 +168,7 @@ BROKEN: list[tuple[str, Change, str, str]] = [
     ("key itself for its path", put("signature_key_fp", original().decode()), "signature_key_fp", NOT_PATH),
     ("secret for a key path", put("signature_key_fp", "A" * 344), "signature_key_fp", NOT_PATH),
     ("path with single backslashes", put("signature_key_fp", "C:\temp\new.pem"), "signature_key_fp", NOT_PATH),
-    ("key file empty", key_file(lambda: b""), "signature_key_fp", NOT_PEM),
+    ("key file empty", key_file(lambda: b""), "signature_key_fp", "changed.pem: empty file"),
     ("key file of words", key_file(lambda: b"my key"), "signature_key_fp", NOT_PEM),
     ("key file of noise", key_file(lambda: bytes(range(256))), "signature_key_fp", "changed.pem is no PEM file, or is UTF-16 text"),
     ("key cut short", key_file(lambda: original()[:600]), "signature_key_fp", NOT_PEM),
@@ -299,7 +299,7 @@ def test_a_broken_config_is_named_and_nothing_is_sent(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a JSON object: Expecting value: line 1 column 1 (char 0)"),
+        (b"", "empty file\n"),
         (
             b"realm: limited_poa",
             "not a JSON object: Expecting value: line 1 column 1 (char 0)",
@@ -372,7 +372,7 @@ def test_a_config_that_may_not_be_read_is_named(
     if kind == "fifo":
         os.mkfifo(path)
     else:
-        path.touch()
+        path.write_text("{}")
         monkeypatch.setattr("builtins.open", refuse)
     assert demo.main([str(path)]) == 2
     why = {"fifo": "not a regular file", "secret file": "Permission denied"}[kind]

@@ -355,6 +355,45 @@ client.url.api = c.base_url + "/";
 """
 
 
+IBIND = """
+import json, sys
+from ibind import IbkrClient
+from ibind.oauth.oauth1a import OAuth1aConfig
+
+path = sys.argv[1]
+c = json.load(open(path))
+folder = path.rsplit("/", 1)[0]
+client = IbkrClient(
+    account_id="DU0001234",
+    use_oauth=True,
+    oauth_config=OAuth1aConfig(
+        oauth_rest_url=c["base_url"],
+        access_token=c["access_token"],
+        access_token_secret=c["access_token_secret"],
+        consumer_key=c["consumer_key"],
+        dh_prime=c["dh_prime"],
+        encryption_key_fp=f"{folder}/{c['encryption_key_fp']}",
+        signature_key_fp=f"{folder}/{c['signature_key_fp']}",
+        realm=c["realm"],
+        init_brokerage_session=False,
+        maintain_oauth=False,
+        shutdown_oauth=False,
+    ),
+)
+assert client.portfolio_accounts().data[0]["id"] == "DU0001234"
+assert client.portfolio_summary().data["netliquidation"]["amount"] == 1339037.2
+assert "BASE" in client.get_ledger().data
+assert client.positions().data[0]["contractDesc"] == "AAPL"
+assert client.stock_conid_by_symbol("AAPL").data == {"AAPL": 265598}
+assert client.initialize_brokerage_session().data["authenticated"]
+assert client.check_auth_status()
+assert client.receive_brokerage_accounts().data["selectedAccount"] == "DU0001234"
+quote = client.live_marketdata_snapshot_by_symbol("AAPL", fields=["31", "84", "86"])
+assert quote["AAPL"]["last_price"] == "C231.50", quote
+assert client.logout().data == {"status": True}
+"""
+
+
 def run_client(command: list[str], sandbox: Sandbox, **environment: str) -> None:
     done = subprocess.run(
         command,
@@ -397,3 +436,11 @@ def test_the_public_client_ibkr_client_for_node_runs_its_nine_steps(tmp_path: Pa
         run_client(command, sandbox, NODE_PATH=str(modules))
     assert len(sandbox.requests) == 9
     assert sandbox.logged_out
+
+
+def test_the_public_client_ibind_gets_through_from_token_to_logout(tmp_path: Path) -> None:
+    pytest.importorskip("ibind", reason="ibind needs Python 3.10 or newer")
+    with Sandbox() as sandbox:
+        command = [sys.executable, "-c", IBIND, str(sandbox.config_path)]
+        run_client(command, sandbox, IBIND_LOGS_DIR=str(tmp_path))
+        assert sandbox.logged_out
