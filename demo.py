@@ -1015,7 +1015,7 @@ def missing_config(path: str) -> str:
     with contextlib.suppress(OSError, ValueError):
         close = check.closest(name, os.listdir(folder or "."))
         if close:
-            return f"did you mean {check.shown_path(os.path.join(folder, close[0]))}?"
+            return f"did you mean {check.shown_path(os.path.join(folder, close))}?"
     return "check the path"
 
 

@@ -246,11 +246,11 @@ def check_base_url(value: object) -> Checked[str]:
     return Checked(text.rstrip("/"), text)
 
 
-def closest(name: str, names: list[str]) -> list[str]:
-    """Return the name that is most like this one, if any is."""
+def closest(name: str, names: list[str]) -> str:
+    """Return the name that is most like this one, "" if none is."""
     import difflib  # only here: most runs have nothing misspelled
 
-    return difflib.get_close_matches(name[:40], names, 1)
+    return next(iter(difflib.get_close_matches(name[:40], names)), "")
 
 
 def unknown_fields(values: dict[str, Any], names: list[str]) -> Iterator[Finding]:
@@ -258,7 +258,7 @@ def unknown_fields(values: dict[str, Any], names: list[str]) -> Iterator[Finding
         if name in names:
             continue
         close = closest(name, names)
-        hint = f"did you mean {close[0]}?" if close else "it is ignored"
+        hint = f"did you mean {close}?" if close else "it is ignored"
         shown = name if harmless_name(name) else "a name that may be a secret, not shown"
         yield Finding("warning", shown, "unknown field", (hint,))
 
@@ -334,7 +334,7 @@ def missing_key(path: str, use: str, testing: bool) -> list[str]:
     except OSError:
         return ["its folder does not exist either; paths begin at the config's own folder"]
     if close:
-        return [f"did you mean {shown_path(close[0])}?"]
+        return [f"did you mean {shown_path(close)}?"]
     return ["check the path, which begins at the config's own folder; or run keys/generate.sh"]
 
 
@@ -476,14 +476,13 @@ def check_generator(value: object) -> Checked[int]:
 
 def dh_parameters(data: bytes) -> tuple[int, int]:
     """Return prime and generator of a dhparam.pem. Raises ValueError."""
-    text = data.decode("ascii", "replace")
-    block = re.search(r"-----BEGIN [A-Z0-9. ]*DH PARAMETERS-----([^-]+)-----END ", text)
+    block = re.search(rb"-----BEGIN [A-Z0-9. ]*DH PARAMETERS-----([^-]+)-----END ", data)
     if not block:
-        raise ValueError("not in PEM form")
+        raise ValueError
     numbers = DerSequence().decode(base64.b64decode(block[1]))
     prime, generator = numbers[0], numbers[1]
     if type(prime) is not int or type(generator) is not int:
-        raise ValueError("not two numbers")
+        raise ValueError
     return prime, generator
 
 
@@ -607,7 +606,6 @@ def suspects(refusal: Refusal, found: Ingredients, findings: list[Finding]) -> l
     """
     words = refusal.words.lower()
     named: list[str] = []
-    rest: list[str] = []
     if refusal.kind in ("proof", "range"):
         rest = exchange_suspects(found)
     elif "invalid consumer" in words:
@@ -643,11 +641,10 @@ def clock_offset(seconds: float) -> str:
 
 
 def misfits(findings: list[Finding], kind: str) -> list[Finding]:
-    """Return the files that do not fit; those of the exchange last, unless it was the problem."""
+    """Return the files that do not fit: that of the exchange first where this was the problem."""
     found = [finding for finding in findings if finding.misfit]
     exchange = [finding for finding in found if finding.misfit == "dhparam.pem"]
-    keys = [finding for finding in found if finding.misfit != "dhparam.pem"]
-    return keys + exchange if kind == "refused" else exchange + keys
+    return found if kind == "refused" else exchange + found
 
 
 def realm_suspects(found: Ingredients) -> list[str]:

@@ -734,18 +734,18 @@ def test_files_that_fit_are_said_and_fingerprints_are_openssls(
     assert out.endswith("no errors; nothing was sent\n")
 
 
-def another_generator() -> str:
-    der = DerSequence([DH_PRIME, 5]).encode()
-    return f"-----BEGIN DH PARAMETERS-----\n{base64.b64encode(der).decode()}\n-----END DH PARAMETERS-----\n"
+def parameters(prime: int, generator: int) -> str:
+    der = base64.b64encode(DerSequence([prime, generator]).encode()).decode()
+    return f"-----BEGIN DH PARAMETERS-----\n{der}\n-----END DH PARAMETERS-----\n"
 
 
-OTHER_PRIME = another_generator().replace(
+ANOTHER_GENERATOR = parameters(DH_PRIME, 5)
+OTHER_PRIME = parameters(IBKR_PRIME, 2)
+NEGATIVE = parameters(DH_PRIME - 2**2048, 2)
+ZERO = parameters(0, 2)
+NOT_TWO_NUMBERS = ANOTHER_GENERATOR.replace(
     base64.b64encode(DerSequence([DH_PRIME, 5]).encode()).decode(),
-    base64.b64encode(DerSequence([IBKR_PRIME, 2]).encode()).decode(),
-)
-NEGATIVE = another_generator().replace(
-    base64.b64encode(DerSequence([DH_PRIME, 5]).encode()).decode(),
-    base64.b64encode(DerSequence([DH_PRIME - 2**2048, 2]).encode()).decode(),
+    base64.b64encode(DerSequence([DH_PRIME, DerSequence([2])]).encode()).decode(),
 )
 MISFITS = [
     (
@@ -771,8 +771,10 @@ MISFITS = [
         b"-----BEGIN DH PARAMETERS-----\nMAQwADAA\n-----END DH PARAMETERS-----",
         "cannot be read",
     ),
+    ("dhparam.pem", NOT_TWO_NUMBERS.encode(), "cannot be read"),
+    ("dhparam.pem", ZERO.encode(), "has another prime than dh_prime"),
     ("dhparam.pem", OTHER_PRIME.encode(), "has another prime than dh_prime"),
-    ("dhparam.pem", another_generator().encode(), "has another generator than dh_generator"),
+    ("dhparam.pem", ANOTHER_GENERATOR.encode(), "has another generator than dh_generator"),
     ("dhparam.pem", NEGATIVE.encode(), "is broken: its prime is negative; make it again"),
 ]
 
@@ -820,24 +822,30 @@ def test_the_verdict_counts_errors_and_warnings(
     assert capsys.readouterr().out.endswith("\n1 error; nothing was sent\n")
 
 
-@pytest.mark.parametrize("in_git", [True, False])
+@pytest.mark.parametrize(
+    ("name", "in_git", "remarked"),
+    [
+        ("config.json", True, True),
+        ("test-config.json", True, True),
+        ("test-config.json", False, False),
+        ("mine.json", True, False),
+        ("mine/config.json", True, False),
+    ],
+)
 def test_a_filled_in_template_that_git_tracks_is_remarked(
-    sandbox: Sandbox,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    in_git: bool,
-) -> None:
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, in_git: bool, remarked: bool
+) -> None:  # fmt: skip
     monkeypatch.setattr(check, "PROJECT", str(tmp_path))
-    path = beside(sandbox, tmp_path).rename(tmp_path / "test-config.json")
+    folder = (tmp_path / name).parent
+    folder.mkdir(exist_ok=True)
+    path = beside(sandbox, folder).rename(tmp_path / name)
     if in_git:
         (tmp_path / ".git").mkdir()
-    assert demo.main([str(path), "--check"]) == 0
-    out, err = capsys.readouterr()
-    assert err == ""
-    assert ("git tracks this file" in out) == in_git
-    assert ("git update-index --skip-worktree test-config.json" in out) == in_git
-    assert demo.main([str(path), "--check", "--verbose"]) == 0
+    findings = check.check_config(json.loads(path.read_text()), str(path)).findings
+    message = "git tracks this file, now with your token in it"
+    remark = check.Finding("note", name, message, (f"git update-index --skip-worktree {name}",))
+    assert (findings[-1] == remark) == remarked
+    assert {finding.kind for finding in findings} == ({"ok", "note"} if remarked else {"ok"})
 
 
 # A secret that does not decrypt
@@ -852,6 +860,59 @@ def test_the_key_in_the_folder_that_decrypts_the_secret_is_named_whatever_it_is_
     assert capsys.readouterr().err.splitlines()[1:] == [
         f"hint: it decrypts with {tmp_path}/old-one.key: name that file in encryption_key_fp"
     ]
+
+
+def test_paths_of_a_config_in_the_current_folder_are_shown_as_they_are(
+    sandbox: Sandbox,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    beside(sandbox, tmp_path, encryption_key_fp="private_signature.pem", signature_key_fp="b.pem")
+    for name in ("a.pem", "private_encryption.pem", "z.pem"):
+        (tmp_path / name).write_text("none")
+    shutil.copy(KEYS / "private_encryption.pem", "z.pem")
+    assert demo.main(["c.json"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1] in ("hint: did you mean a.pem?", "hint: did you mean z.pem?")
+    assert lines[3] == "hint: it decrypts with z.pem: name that file in encryption_key_fp"
+
+
+def test_each_key_has_a_folder_of_its_own(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    beside(sandbox, there)
+    shutil.copy(there / "public_signature.pem", here / "public_encryption.pem")
+    shutil.copy(KEYS / "private_signature.pem", here / "wrong.pem")
+    (there / "private_encryption.pem").rename(there / "right.pem")
+    changes = {
+        "encryption_key_fp": "here/wrong.pem",
+        "signature_key_fp": "there/private_signature.pem",
+    }
+    config = {**sandbox.config, **changes}
+
+    def hints() -> tuple[str, ...]:
+        findings = check.check_config(config, str(tmp_path / "c.json")).findings
+        return next(finding.hints for finding in findings if finding.kind == "error")
+
+    def listed(folder: str) -> list[str]:
+        if folder == str(here):
+            raise PermissionError
+        return ["right.pem"]
+
+    named = f"it decrypts with {there}/right.pem: name that file in encryption_key_fp"
+    assert hints() == (named,)
+    monkeypatch.setattr(check.os, "listdir", listed)
+    assert hints() == (named,)
+    (there / "right.pem").unlink()
+    assert len(hints()) == 2  # public_encryption.pem fits, though wrong.pem is no encryption key
+    shutil.copy(there / "public_encryption.pem", here)
+    stale = "public_encryption.pem beside the key is not its public half: which is old?"
+    assert hints()[0] == stale
 
 
 @pytest.mark.parametrize("stale", [False, True])
@@ -904,6 +965,7 @@ SECRETS = {
     "secret": base64.b64encode(hashlib.sha512(b"made for this test").digest() * 4).decode(),
     "hex": hashlib.sha256(b"made for this test").hexdigest(),
     "capitals": hashlib.sha256(b"made for this test").hexdigest().upper(),
+    "short": "ABCDEF0123456789",
     "half": base64.b64encode(hashlib.sha512(b"made for this test").digest() * 2).decode()[:60],
 }
 PLACES = (
@@ -921,8 +983,14 @@ PLACES = (
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("kind", SECRETS)
 def test_a_secret_in_the_wrong_place_is_never_shown(
-    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, kind: str
+    sandbox: Sandbox,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    kind: str,
 ) -> None:
+    monkeypatch.setattr(demo, "sleep", lambda _: None)
     secret = SECRETS[kind]
     changes: dict[str, Any] = {secret: "access_token"} if place == "name" else {place: secret}
     path = str(beside(sandbox, tmp_path, **({} if place == "file" else changes)))
@@ -975,3 +1043,10 @@ def test_a_config_that_cannot_be_loaded_is_none_for_other_programs(
 ) -> None:
     assert demo.checked_config("/nowhere/at-all.json", demo.Console()) is None
     assert capsys.readouterr().err.startswith("error: /nowhere/at-all.json: no such file\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "close"), [("dh_primes", "dh_prime"), ("Realm", "realm"), ("zzz", "")]
+)
+def test_the_closest_name_is_one_or_none(name: str, close: str) -> None:
+    assert check.closest(name, ["realm", "dh_prime", "dh_generator", "dh_prim"]) == close

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 import json
 import re
 import shutil
@@ -242,3 +243,13 @@ def test_no_more_than_three_suspects_whatever_comes_together() -> None:
         assert len(check.suspects(refusal, found, misfits)) == 3
     first = check.suspects(check.Refusal("proof"), found, misfits)[0]
     assert first == "dhparam.pem does not fit"
+    words = check.suspects(check.Refusal("refused"), found, misfits)
+    assert words == [f"public_{use}.pem does not fit" for use in ("signature", "encryption")] + [
+        "dhparam.pem does not fit"
+    ]
+    for seconds, suspected in ((30.0, False), (-30.0, False), (30.5, True), (-30.5, True)):
+        hints = check.suspects(check.Refusal("refused", clock=seconds), found, [])
+        assert hints[0].startswith("set this computer's clock") == suspected
+
+    half = hashlib.sha256(OTHER_KEY.public_key().export_key("DER")).hexdigest()[:8]
+    assert f"{SIGNATURE}{half}..." in check.secret_suspects(found)
