@@ -30,6 +30,8 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # for Pythons told to leave it out
+
 import oauth
 from keys import check
 

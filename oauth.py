@@ -14,9 +14,8 @@ file goes in the order of the protocol:
 For all calls, `base_url` is https://api.ibkr.com/v1/api, here shortened to {base}. On the wire:
 
     POST {base}/oauth/live_session_token     signed with RSA-SHA256; the body is empty
-    Content-Length: 0                        without it IBKR answers 411; so for every empty POST
     Authorization: OAuth realm="limited_poa", diffie_hellman_challenge="8f3c...",
-        oauth_consumer_key="...", oauth_nonce="...", oauth_signature="...",
+        oauth_consumer_key="...", oauth_nonce="...", oauth_signature="Kz%2BvE...%3D",
         oauth_signature_method="RSA-SHA256", oauth_timestamp="1767225600", oauth_token="..."
 
     200 {"diffie_hellman_response": "5d1...",           hex, possibly an odd number of digits
@@ -24,10 +23,26 @@ For all calls, `base_url` is https://api.ibkr.com/v1/api, here shortened to {bas
          "live_session_token_expiration": 1767312000000}  milliseconds since 1970
 
     GET {base}/portfolio/accounts            signed with HMAC-SHA256; no challenge any more
-    Authorization: OAuth realm="limited_poa", oauth_consumer_key="...", oauth_nonce="...", ...
+    Authorization: OAuth realm="limited_poa", oauth_consumer_key="...", oauth_nonce="...",
+        oauth_signature="...", oauth_signature_method="HMAC-SHA256", oauth_timestamp="...",
+        oauth_token="..."
 
-A `User-Agent` must be there, or IBKR's edge answers 403. Cookies and `Accept` need not be. The URL
-that is signed has the port only where the scheme's own is not used, as in http://127.0.0.1:8080.
+For every request:
+
+- An empty POST has `Content-Length: 0`, or IBKR answers 411, and no Content-Type: some libraries
+  add a form's. Any other body is JSON, `application/json`, and not signed: there is no body hash,
+  and no oauth_version either.
+- A `User-Agent` must be there, any text, or IBKR's edge answers 403. Cookies, `Accept` and one
+  connection for all need not be. An answer is gzip if the request accepts that.
+- Nonce and timestamp are new each time, the timestamp in whole seconds. Turn off what your library
+  sends by itself: a request sent again has a nonce that was used, a redirect another URL.
+- The URL that is signed has scheme and host in small letters, the path with that of `base_url`, no
+  query, and the port only where the scheme's own is not used, as in http://127.0.0.1:8080.
+- Hex is in small letters, base64 has the standard alphabet and its padding.
+
+The calls under /iserver need a brokerage session besides: POST {base}/iserver/auth/ssodh/init comes
+before them. Which calls make sense in which order, demo.py shows.
+
 The worked numbers of every step, to check a port to another language, are in tests/vectors.
 Sources:
 
@@ -124,8 +139,9 @@ class Credentials:
     """All that it takes to request a live session token. Its `repr` shows no secret.
 
     `access_token_secret` is the decrypted one, bytes: see decrypt_access_token_secret. The realm is
-    "limited_poa", or "test_realm" for the consumer TESTCONS. Raises TypeError or ValueError for
-    values of another kind, such as a secret that is still base64 text.
+    "limited_poa", or "test_realm" for the consumer TESTCONS; the prime the first, the generator the
+    second number, in hex, that `openssl asn1parse -in dhparam.pem` prints. Raises TypeError or
+    ValueError for values of another kind, such as a secret that is still base64 text.
     """
 
     realm: str
@@ -154,7 +170,8 @@ def decrypt_access_token_secret(encrypted_secret: str, encryption_key: RsaKey) -
     """Return the access token secret, 32 bytes in practice (IBKR-2018).
 
     `encrypted_secret` is base64 of an RSAES-PKCS1-v1_5 ciphertext, made for the public half of
-    `encryption_key`. Raises CredentialsError if this key does not decrypt it.
+    `encryption_key`. Raises CredentialsError if this key does not decrypt it. (Other libraries,
+    OpenSSL since 3.2 among them, return random bytes then, and only the request is refused.)
     """
     expect("encrypted_secret", encrypted_secret, str)
     expect("encryption_key", encryption_key, RsaKey)
@@ -203,7 +220,8 @@ def expect_exponent(exponent: int) -> None:
 
 
 def percent_encode(text: str) -> str:
-    """Encode all but letters, digits and `-._~`, as UTF-8 (RFC 5849 section 3.6)."""
+    """Encode all but ASCII letters, digits and `-._~`: the bytes of UTF-8 as %, two hex digits in
+    capitals (RFC 5849 section 3.6)."""
     return quote(text, safe="")
 
 
@@ -225,15 +243,22 @@ def checked_params(params: Params) -> list[tuple[str, str]]:
 def signature_base_string(method: str, url: str, params: Params, prepend: str = "") -> str:
     """Return the text to be signed (RFC 5849 section 3.4.1; IBKR-2018).
 
-        prepend + METHOD & encoded url & encoded list of name=value, sorted and joined with "&"
+        prepend + METHOD & encoded url & encoded list of name=value, joined with "&"
 
     `url` is scheme, host and path. `params` are every oauth_* parameter but oauth_signature, the
-    challenge, and the query's; never the realm, never a JSON body. Names and values come raw.
+    challenge, and the query's; never the realm, never a JSON body. Names and values come raw: those
+    of the query decoded. They are sorted by name, then by value. With a query (IBKR-2018), in one
+    line:
+
+        GET&http%3A%2F%2Flocalhost%3A12345%2Ftradingapi%2Fv1%2Fmarketdata%2Fsnapshot&conid%3D8314
+        %26oauth_consumer_key%3DTESTCONS%26oauth_nonce%3Daecef17086308940e861
+        %26oauth_signature_method%3DHMAC-SHA256%26oauth_timestamp%3D1473795686
+        %26oauth_token%3D6f531f8fd316915af53f
 
     `prepend` is for the token request alone, empty for all others: the decrypted access token
     secret in lower-case hex, directly before the method, neither separated nor encoded.
 
-    IBKR departs from RFC 5849 in the prepend, and in the list: the pairs are sorted and joined raw,
+    IBKR departs from RFC 5849 in the prepend, and in the list: all pairs are sorted and joined raw,
     and percent-encoded once, so `31,84` becomes `31%2C84` and a space `%20`, where the RFC encodes
     twice, `31%252C84` and `%2520` (IBKR-guide). Raises TypeError or ValueError for anything that is
     not of this form.
@@ -258,7 +283,8 @@ def rsa_sha256_signature(base_string: str, signature_key: RsaKey) -> str:
 
 def authorization_header(realm: str, params: Params) -> str:
     """Return the Authorization header's value (RFC 5849 section 3.5.1): the realm first, the rest
-    sorted; any order would do. The values come raw and are percent-encoded here."""
+    sorted; any order would do. The values come raw and are percent-encoded here, the realm and the
+    signature like all others."""
     expect("realm", realm, str)
     pairs = [("realm", realm), *sorted(checked_params(params))]
     return "OAuth " + ", ".join(f'{name}="{percent_encode(value)}"' for name, value in pairs)
@@ -428,7 +454,8 @@ def derive_live_session_token(shared_secret: bytes, access_token_secret: bytes) 
 
 def live_session_token_proof(live_session_token: bytes, consumer_key: str) -> str:
     """Return HMAC-SHA1(key = token, message = consumer key), 40 lower-case hex digits: by this
-    both sides see that they hold the same token (IBKR-2018, there "signature")."""
+    both sides see that they hold the same token. IBKR-2018 and the answer's field call this number
+    a signature, which it is not."""
     expect_token(live_session_token)
     expect("consumer_key", consumer_key, str)
     return hmac.digest(live_session_token, consumer_key.encode("ascii"), "sha1").hex()

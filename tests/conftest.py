@@ -23,6 +23,7 @@ import oauth
 from tests.sandbox import Sandbox
 
 ROOT = Path(demo.__file__).parent
+os.environ.pop("PYTHONSAFEPATH", None)  # with it, no `python -m` finds a project's packages
 
 
 class Result(NamedTuple):

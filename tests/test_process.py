@@ -72,6 +72,12 @@ def test_the_working_folder_does_not_matter(
     assert (status, err) == (0, "")
 
 
+def test_a_python_that_leaves_the_scripts_folder_out_finds_its_parts() -> None:
+    command = [sys.executable, "-I", str(ROOT / "demo.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_in_a_pipe_and_on_an_ascii_console_it_prints_the_same(server: Sandbox) -> None:
     folder = server.folder / "K\u00e4stchen \u20ac"
     folder.mkdir()
