@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 COPY = ROOT / "build" / "mutation"
 TESTS = {
     "oauth.py": ("vectors", "oauthlib", "oauth"),
-    "keys/check.py": ("check", "diagnosis"),
-    "demo.py": ("check", "console", "transcripts", "answers", "network"),
+    "keys/check.py": ("check", "diagnosis", "transcripts"),
+    "demo.py": ("console", "attack", "transcripts", "answers", "check", "network"),
 }
 SETTINGS = """[mutmut]
 source_paths =

@@ -440,6 +440,7 @@ def spaced(text: str) -> str:
         lambda text: f"  {text}\r\n",
         lambda text: text[:100] + "\r\n" + text[100:],
         lambda text: " 0x00" + text,
+        lambda text: f"4:d=1 hl=4 l= 257 prim: INTEGER :{text.lower()}",
     ],
 )
 def test_a_prime_is_accepted_as_it_was_pasted(
@@ -478,6 +479,10 @@ def test_a_prime_of_4096_bits_is_still_looked_at(sandbox: Sandbox, run: Runner) 
         lambda pem: pem.rstrip(b"\n"),
         lambda pem: pem + b"\n\n",
         lambda pem: b"Bag Attributes\n    friendlyName: k\n" + pem,
+        lambda pem: b"Schl\xfcssel\n" + pem,  # in another encoding than UTF-8
+        lambda pem: (KEYS / "public_encryption.pem").read_bytes() + pem,
+        lambda pem: pem.replace(b"\n", b"\r"),
+        lambda pem: pem.replace(b"\n", b" \n\n  "),
         lambda _: pem_of(private_key(), PKCS1),
         lambda _: pem_of(private_key(), PKCS8),
     ],
@@ -581,6 +586,7 @@ WARNED: list[tuple[str, Change, str, str]] = [
     ("field mistyped", put("dh_primes", "x"), "dh_primes: unknown field", "did you mean dh_prime?"),
     ("field mistyped in capitals", put("Realm", "x"), "Realm: unknown field", "did you mean realm?"),
     ("optional field mistyped", put("baseurl", "x"), "baseurl: unknown field", "did you mean base_url?"),
+    ("secret for a name", put("ab" * 16, "x"), "a name that may be a secret, not shown: unknown field", "it is ignored"),
     ("field of another program", put("zzz", "x"), "zzz: unknown field", "it is ignored"),
 ]  # fmt: skip
 
@@ -886,13 +892,11 @@ def test_each_key_has_a_folder_of_its_own(
     here.mkdir()
     there.mkdir()
     beside(sandbox, there)
+    (there / "sign.pem").write_bytes(pem_of(rsa.generate_private_key(65537, 2048)))
     shutil.copy(there / "public_signature.pem", here / "public_encryption.pem")
     shutil.copy(KEYS / "private_signature.pem", here / "wrong.pem")
     (there / "private_encryption.pem").rename(there / "right.pem")
-    changes = {
-        "encryption_key_fp": "here/wrong.pem",
-        "signature_key_fp": "there/private_signature.pem",
-    }
+    changes = {"encryption_key_fp": "here/wrong.pem", "signature_key_fp": "there/sign.pem"}
     config = {**sandbox.config, **changes}
 
     def hints() -> tuple[str, ...]:
@@ -945,7 +949,8 @@ def test_a_missing_key_file_says_where_it_comes_from(
     assert demo.main([str(path)]) == 2
     hints = capsys.readouterr().err.splitlines()[1::2]
     if testing:
-        assert all("comes with IBKR's web demo, in its folder keys" in hint for hint in hints)
+        comes = "comes with IBKR's web demo, in its folder keys: copy it there"
+        assert hints == [f"hint: private_{use}.pem {comes}" for use in ("signature", "encryption")]
     else:
         assert hints[0].endswith("did you mean private_signature.pem?")
         assert hints[1].startswith("hint: its folder does not exist either")
@@ -1050,3 +1055,66 @@ def test_a_config_that_cannot_be_loaded_is_none_for_other_programs(
 )
 def test_the_closest_name_is_one_or_none(name: str, close: str) -> None:
     assert check.closest(name, ["realm", "dh_prime", "dh_generator", "dh_prim"]) == close
+
+
+LONGEST_HOST = ".".join(["a" * 60] * 4 + ["b" * 6])  # 250 characters
+
+
+@pytest.mark.parametrize(
+    ("checked", "value", "remark"),
+    [
+        (check.check_realm, "limited_poa", "limited_poa"),
+        (check.check_realm, "test_realm", "test_realm"),
+        (check.check_realm, "other", "(5 characters)"),
+        (check.check_consumer_key, "ABCDEFGH9", "ABCDEFGH9"),
+        (check.check_consumer_key, "TESTCONS", "TESTCONS"),
+        (check.check_consumer_key, "abcdefgh9", "(9 characters)"),
+        (check.check_access_token, "abc", "3 characters"),
+        (check.check_base_url, "https://API.example/v1/", "https://API.example/v1/"),
+        (check.check_base_url, f"https://{LONGEST_HOST}", f"https://{LONGEST_HOST}"),
+        (check.check_generator, 999, "999"),
+        (check.check_generator, 1000, "10 bits"),
+        (check.check_generator, 2**2039 - 1, "2039 bits"),
+    ],
+)
+def test_the_check_says_of_a_right_value(checked: Any, value: Any, remark: str) -> None:
+    right = value.rstrip("/") if isinstance(value, str) else value
+    assert checked(value) == check.Checked(right, remark)
+
+
+@pytest.mark.parametrize(
+    ("checked", "value"),
+    [(check.check_base_url, f"https://b{LONGEST_HOST}"), (check.check_generator, 2**2039)],
+)
+def test_a_value_beyond_what_can_exist_is_refused(checked: Any, value: Any) -> None:
+    with pytest.raises(check.FieldError):
+        checked(value)
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("keys/live/private.pem", True),
+        (r"C:\keys\private.pem", True),
+        ("a+b.pem", False),
+        ("a=b.pem", False),
+        ("0123456789abcdef", False),
+        ("0123456789ABCDEF", False),
+        ("x" * 39, True),
+        ("x" * 40, False),
+        ("/".join(["x" * 31] * 2), True),
+        ("/".join(["x" * 31] * 2 + ["x"]), False),
+    ],
+)
+def test_a_path_is_shown_unless_it_may_be_a_secret(path: str, shown: bool) -> None:
+    expected = path if shown else f"a path of {len(path)} characters, not shown,"
+    assert check.shown_path(path) == expected
+
+
+def test_a_file_that_fails_without_a_reason_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> bytes:
+        raise OSError
+
+    monkeypatch.setattr(check, "read_file", fail)
+    with pytest.raises(check.FieldError, match=r"^k\.pem: cannot be read$"):
+        check.check_private_key("k.pem", "signature", "", False)
