@@ -545,7 +545,7 @@ def accept_answer(answer: Any, credentials: Credentials, exponent: int) -> LiveS
     token = derive_live_session_token(shared_secret, credentials.access_token_secret)
     expected = live_session_token_proof(token, credentials.consumer_key)
     if not hmac.compare_digest(expected.encode("ascii"), proof.encode("ascii", "replace")):
-        message = "the server's proof of the live session token is wrong: the token is not used"
+        message = "the server's proof of the live session token is wrong"
         raise ProofError(message, "check dh_prime, dh_generator and the case of the consumer key")
     return LiveSessionToken(token, datetime.fromtimestamp(expires / 1000, timezone.utc))
 

@@ -333,7 +333,7 @@ def missing_key(path: str, use: str, testing: bool) -> list[str]:
         return ["its folder does not exist either; paths begin at the config's own folder"]
     if close:
         return [f"did you mean {shown_path(close)}?"]
-    return ["check the path, which begins at the config's own folder; or run keys/generate.sh"]
+    return ["check the path: it begins at the config's folder; or run keys/generate.sh"]
 
 
 def pem_block(data: bytes) -> str:
@@ -349,7 +349,7 @@ def pem_block(data: bytes) -> str:
     if len(block) > 16_000:
         raise FieldError("is larger than any key of 4096 bits", "make one with keys/generate.sh")
     if "\n" not in block.strip():
-        hint = "copy the file itself: a line break belongs after BEGIN, 64 characters, and END"
+        hint = "copy the file itself: lines end after BEGIN, 64 characters each, and END"
         raise FieldError("has its key on one line", hint)
     return "\n".join(line.strip() for line in block.split("\n") if line.strip())
 
@@ -390,7 +390,8 @@ def check_secret(
         known = [encryption.value.path]
         if signature is not None:
             known.append(signature.value.path)
-        raise FieldError(str(error), *secret_hints(text, error, known)) from None
+        message = str(error).removeprefix("the access token secret ")
+        raise FieldError(message, *secret_hints(text, error, known)) from None
     return Checked(secret, f"decrypts to {len(secret)} bytes")
 
 
@@ -443,7 +444,7 @@ def check_prime(value: object) -> Checked[int]:
         text = printed[1]
     digits = re.sub(r"[\s:]", "", text)
     if digits.startswith("-"):
-        again = "dhparam.pem is broken: make it again with keys/generate.sh, and upload that"
+        again = "dhparam.pem is broken: make it anew with keys/generate.sh, and upload that"
         raise FieldError("a negative number, which is no prime", again)
     if not re.fullmatch(r"(0[xX])?[0-9a-fA-F]{1,10000}", digits):
         raise FieldError("not a hex number", hint)
@@ -464,7 +465,7 @@ def prime_fingerprint(prime: int) -> str:
 
 
 def check_generator(value: object) -> Checked[int]:
-    hint = "leave it out: openssl's is 2; it is the second number that asn1parse prints"
+    hint = "leave it out: openssl's is 2, the second number that asn1parse prints"
     if type(value) is not int:
         raise FieldError("not a whole number", hint)
     if not 2 <= value < 2**2039:
@@ -664,7 +665,7 @@ def secret_suspects(found: Ingredients) -> list[str]:
         hints.append("signature_key_fp names the encryption key, too: each has its own file")
     half = key_fingerprint(found.signature_key)
     hints += [
-        'is access_token_secret the one from the last "Generate"? Look before pressing it again',
+        'access_token_secret: is it of the last "Generate"? Look before pressing it',
         f"signature key: uploaded public_signature.pem must have SHA-256 {half}...",
         "compare access_token with the portal, digit by digit",
     ]

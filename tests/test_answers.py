@@ -671,7 +671,7 @@ def no_hex(answer: dict[str, Any]) -> Any:
 
 
 NO_TOKEN: list[tuple[Any, str]] = [
-    (bad_proof, "the server's proof of the live session token is wrong: the token is not used"),
+    (bad_proof, "the server's proof of the live session token is wrong"),
     (no_expiry, "the answer lacks a part of the exchange"),
     (out_of_range, "the Diffie-Hellman response is out of range"),
     (no_hex, "the Diffie-Hellman response is not a hex number"),

@@ -141,7 +141,7 @@ NOT_FILE = "not a regular file"
 NOT_RSA = "changed.pem is not an RSA key in PEM form"
 NOT_PRIME = "not a prime: a digit is wrong or missing"
 NOT_BASE64 = "not base64"
-UNDECRYPTED = "the access token secret does not decrypt with this key"
+UNDECRYPTED = "does not decrypt with this key"
 
 BROKEN: list[tuple[str, Change, str, str]] = [
     *((f"{name} missing", without(name), name, NOT_FILLED_IN) for name in REQUIRED),
@@ -189,13 +189,13 @@ BROKEN: list[tuple[str, Change, str, str]] = [
     ("secret not base64", secret(lambda text: text[:-4] + "!!=="), "access_token_secret", NOT_BASE64),
     ("secret with a space inside", secret(lambda text: text[:9] + " " + text[9:]), "access_token_secret", NOT_FORM),
     ("secret cut by one", secret(lambda text: text[:-3]), "access_token_secret", NOT_BASE64),
-    ("secret cut by four", secret(lambda text: text[:-4]), "access_token_secret", "the access token secret has 255 bytes, the key has 256"),
-    ("secret half pasted", secret(lambda text: text[:172]), "access_token_secret", "the access token secret has 129 bytes, the key has 256"),
+    ("secret cut by four", secret(lambda text: text[:-4]), "access_token_secret", "has 255 bytes, the key has 256"),
+    ("secret half pasted", secret(lambda text: text[:172]), "access_token_secret", "has 129 bytes, the key has 256"),
     ("secret pasted twice", secret(lambda text: text[:-2] + "AA" + text), "access_token_secret", "bytes, the key has 256"),
     ("secret of another key", secret(lambda text: "AAAA" + text[4:]), "access_token_secret", UNDECRYPTED),
     ("secret of another key, beside a larger one", larger_signature_key, "access_token_secret", UNDECRYPTED),
     ("secret larger than the key", secret(lambda text: "////" + text[4:]), "access_token_secret", UNDECRYPTED),
-    ("secret decrypted already", put("access_token_secret", "ab" * 32), "access_token_secret", "the access token secret has 48 bytes, the key has 256"),
+    ("secret decrypted already", put("access_token_secret", "ab" * 32), "access_token_secret", "has 48 bytes, the key has 256"),
     ("prime of words", put("dh_prime", "my prime"), "dh_prime", NOT_HEX),
     ("prime as PEM", put("dh_prime", (KEYS / "dhparam.pem").read_text()), "dh_prime", "a negative number"),
     ("prime negative", prime(lambda text: "-" + text), "dh_prime", "a negative number, which is no prime"),
