@@ -25,8 +25,9 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from time import monotonic, sleep, time
 from types import MappingProxyType
-from typing import Any, Callable, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import Any, Callable, NoReturn, TypeVar
+from urllib.parse import quote, unquote, urlsplit
+from urllib.request import getproxies
 
 import requests
 
@@ -45,6 +46,9 @@ LOGOUT_SECONDS = 10.0  # for the logout, with its second try
 STATUS_SECONDS = 10  # to ask, once a second, whether the brokerage session is up
 QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
 MAX_LINES = 2000  # of an answer, with --verbose
+MAX_LINE = 4000  # characters of one
+MAX_READABLE = 500_000  # bytes of an answer that is worth to be taken apart for people
+TOO_DEEP = "an answer that is nested too deep"
 
 T = TypeVar("T")
 
@@ -155,10 +159,11 @@ class Demo:
         names = [name for name in ids if isinstance(name, str) and is_account_id(name)]
         if self.wanted_account in names:
             return self.wanted_account
-        if self.wanted_account and names:
-            raise Problem(f"no account {self.wanted_account}", f"IBKR lists {', '.join(names)}")
+        if self.wanted_account is not None and names:
+            listed = shortened(", ".join(names), 200)
+            raise Problem(f"no account {self.wanted_account}", f"IBKR lists {listed}")
         for name in names:
-            if name.lower() != "all":
+            if name.strip().lower() != "all":
                 return name
         raise Problem("no account in the answer", "ask IBKR for access to one")
 
@@ -312,7 +317,7 @@ def is_account_id(text: str) -> bool:
 
 
 def is_conid(value: object) -> bool:
-    return type(value) is int and value > 0
+    return type(value) is int and 0 < value < 2**63
 
 
 def session_state(answer: dict[str, Any]) -> str:
@@ -347,10 +352,10 @@ def present(item: dict[str, Any], fields: Sequence[str]) -> dict[str, str]:
 
 def last_price(data: dict[str, str]) -> str:
     last = data.get(LAST, "-")
-    marked = re.fullmatch("([CH])([0-9.,]+)", last)
+    marked = re.fullmatch("([CH])([0-9.,]*)", last)
     if not marked:
         return last
-    return f"{'previous close' if marked[1] == 'C' else 'halted'} {marked[2]}"
+    return f"{'previous close' if marked[1] == 'C' else 'halted'} {marked[2] or '-'}"
 
 
 def availability(data: dict[str, str]) -> str:
@@ -455,6 +460,9 @@ class Client:
             raise
 
     def begin(self, method: str, path: str) -> None:
+        cookies = self.session.cookies
+        if sum(len(cookie.value or "") for cookie in cookies) > 8000:
+            cookies.clear()  # servers refuse longer headers, and IBKR needs none
         sleep(max(0.0, self.next_start - monotonic()))
         self.next_start = monotonic() + PACE
         self.request = f"{method} {path}"
@@ -528,6 +536,20 @@ class Client:
         if not isinstance(answer, dict):
             return False
         return bool(answer.get("error") or answer.get("confirmed")) or answer.get("status") is False
+
+
+def proxy_passwords() -> Iterator[str]:
+    """Yield the passwords of the environment's proxies, as they are, as they are sent, and as far
+    as a URL goes that is not encoded as it should be."""
+    for url in getproxies().values():
+        user, at, _ = url.split("://")[-1].rpartition("@")
+        user = user if at else url.split("://")[-1]  # its host may be forgotten
+        password = user.partition(":")[2]
+        if not at and password.rstrip("/").isdigit():
+            continue  # a port
+        yield from (password, unquote(password), *re.split("[/#?]", password))
+        yield base64.b64encode(user.encode(errors="replace")).decode()
+        yield base64.b64encode(unquote(user).encode(errors="replace")).decode()
 
 
 def cookies_of(response: requests.Response) -> Iterator[str]:
@@ -638,19 +660,25 @@ def explain(
     return message, [answer_hint(error, words, client)]
 
 
+PROXY_ERRORS = (
+    requests.exceptions.ProxyError,
+    requests.exceptions.InvalidURL,  # of a proxy: base_url was looked at
+    requests.exceptions.InvalidSchema,
+)
+
+
 def cause_of(error: BaseException, secrets: Secrets) -> str:
     """Return the kind of an error, and the words of what caused it, which say more."""
     cause = error
     while cause.__context__ is not None:
         cause = cause.__context__
-    words = re.sub("//.*@", "//***@", str(cause))  # a proxy's password
-    return f"{type(error).__name__}: {secrets.excerpt(words)}"
+    return f"{type(error).__name__}: {secrets.excerpt(str(cause))}"
 
 
 def network_hint(error: Exception, client: Client) -> str:
-    if isinstance(error, requests.exceptions.SSLError):
+    if isinstance(error, requests.exceptions.SSLError) or type(error) is OSError:  # no such bundle
         return "check base_url; your own proxy's certificate belongs into REQUESTS_CA_BUNDLE"
-    if isinstance(error, requests.exceptions.ProxyError):
+    if isinstance(error, PROXY_ERRORS):
         return KNOWN_STATUS[407]
     if isinstance(error, requests.ConnectionError):
         first = client.session.auth is None
@@ -705,14 +733,18 @@ def server_words(response: requests.Response, secrets: Secrets) -> str:
 
 
 def body_words(response: requests.Response, secrets: Secrets) -> str:
+    if len(response.content) > MAX_READABLE:
+        return response.text
     try:
         answer = oauth.read_json(response)
         if isinstance(answer, dict) and "error" in answer:
             error = answer["error"]
             return error if isinstance(error, str) else json.dumps(secrets.redact(error))
         return json.dumps(secrets.redact(answer))
-    except (oauth.AnswerError, RecursionError):
+    except oauth.AnswerError:
         return re.sub("<[^<>]*>", " ", without_entities(response.text))
+    except RecursionError:
+        return TOO_DEEP
 
 
 # The console, and what it must not show
@@ -723,27 +755,32 @@ class Secrets:
 
     NAMES = (
         r"oauth_signature|live_session_token_signature|MAC|hardware_info|session(?:_?id)?|user(?:id)?"
-        r"|(?:account|client|customer|display|first|last|legal|user)_?name|accountVan|email"
-        r"|acctDesc|desc|\w{0,30}(?:alias|holder|title)\w{0,30}"
+        r"|(?:account|client|customer|display|first|given|last|legal|middle|nick|user)_?name"
+        r"|accountVan|acctDesc|desc|email|phone|address|owner|tax_?id"
+        r"|\w{0,30}(?:alias|holder|title)\w{0,30}"
     )
     NAME = re.compile(NAMES, re.IGNORECASE)  # the ledger has a sessionid
     NAMED_TEXT = re.compile(  # in JSON that is broken, or within a text
-        rf'("(?:{NAMES})\\*"\s*:\s*\\*")(?:[^"\\]|\\+[^"\\])+', re.IGNORECASE
+        rf'("(?:{NAMES})\s*\\*"\s*:\s*)(?:(\\*")(?:[^"\\]|\\+[^"\\])+|([\[{{])[^\]}}]+)',
+        re.IGNORECASE,
     )
+    MOST = 1_000_000  # letters in all that is hidden: a server may send cookies without end
 
     def __init__(self) -> None:
         self.hidden: set[str] = set()
+        self.size = 0
 
-    def hide(self, *secrets: str | bytes) -> None:
+    def hide(self, *secrets: str | bytes, least: int = 8) -> None:
+        """Hide texts of at least so many letters (shorter ones would mask a lot), and bytes in all
+        forms in which they may be written."""
         for secret in secrets:
             if isinstance(secret, bytes):
-                number = str(int.from_bytes(secret, "big"))
-                self.hide(secret.hex(), base64.b64encode(secret).decode(), number)
-                self.hide(secret.decode("latin-1"))
+                self.hide(*written(secret))
                 continue
             for form in (secret, secret.rstrip("=")):
                 letters = Letters(form).text
-                if len(letters) > 7:  # shorter ones mask a lot
+                if len(letters) >= least and self.size + len(letters) <= self.MOST:
+                    self.size += len(letters) * (letters not in self.hidden)
                     self.hidden.add(letters)
 
     def mask(self, text: str) -> str:
@@ -756,7 +793,7 @@ class Secrets:
             if start >= done:
                 shown += [text[done:start], "***"]
             done = max(done, end)
-        return self.NAMED_TEXT.sub(r"\1***", "".join(shown) + text[done:])
+        return self.NAMED_TEXT.sub(r"\1\2\3***", "".join(shown) + text[done:])
 
     def excerpt(self, text: str) -> str:
         """Return the beginning of a text, on one line."""
@@ -764,7 +801,7 @@ class Secrets:
 
     def redact(self, value: Any, name: str = "") -> Any:
         """Return a JSON value without secrets, and without what tells of the holder."""
-        if value and self.NAME.fullmatch(name):
+        if value and self.NAME.fullmatch(name.strip()):
             return "***"
         if isinstance(value, dict):
             return {self.mask(key): self.redact(item, key) for key, item in value.items()}
@@ -773,14 +810,25 @@ class Secrets:
         return self.mask(value) if isinstance(value, str) else value
 
 
+def written(secret: bytes) -> Iterator[str]:
+    """Yield the forms in which bytes may be written: hex, base64, a number, a list, themselves."""
+    yield from (secret.hex(), secret.hex("-"), str(int.from_bytes(secret, "big")))
+    yield from (base64.b64encode(secret).decode(), base64.b32encode(secret).decode())
+    yield " ".join(str(byte) for byte in secret)
+    yield " ".join(str(byte - 256 * (byte > 127)) for byte in secret)  # Java's bytes have signs
+    yield secret.decode("latin-1")
+
+
 class Letters:
     """A text as it is searched for secrets: every way to write a letter (URL, JSON, HTML, Python)
-    decoded, in small letters, without spaces, colons and backslashes; and where each stood."""
+    decoded, in small letters, without spaces and punctuation; and where each stood."""
 
+    SKIPPED = " \t\r\n\f\v\0\\:;,.'\"\u200b\u200c\u200d\ufeff"
     SPELLED = re.compile(
-        r"%(?:25)*([0-9a-f]{2})|\\+(?:u00|x)([0-9a-f]{2})|&(?:amp;)*#x0*([0-9a-f]{2});"
-        r"|&(?:amp;)*#0*([0-9]{2,3});|&(?:amp;)*(plus|sol|equals);|\\+(/)"
-        r"|([^%&\\\s:\0]+|[%&])|\\+[nrt]?|[\s:\0]+",
+        r"%(?:25)*(?:u00)?([0-9a-f]{2})|\\+(?:u00|u\{|x|x\{|U000000)([0-9a-f]{2})\}?"
+        r"|&(?:amp;|#38;)*#x0*([0-9a-f]{2});?|&(?:amp;|#38;)*#0*([0-9]{2,3});?"
+        r"|&(?:amp;)*(plus|sol|equals);|\\+(/)"
+        rf"|([^%&{re.escape(SKIPPED)}]+|[%&])|\\+[nrt]?|[{re.escape(SKIPPED)}]",
         re.IGNORECASE,
     )
     NAMED = MappingProxyType({"plus": "+", "sol": "/", "equals": "="})
@@ -799,7 +847,7 @@ class Letters:
                 self.ends.extend(range(start + 1, end + 1))
                 continue
             letter = self.decoded(match)
-            if letter not in (*" \t\r\n:\\\0", ""):
+            if letter and letter not in self.SKIPPED:
                 letters.append(letter)
                 self.starts.append(start)
                 self.ends.append(end)
@@ -846,7 +894,7 @@ class Console:
 
     def clean(self, text: str) -> str:
         """Return the text without secrets, and with escapes for all that is not plain ASCII."""
-        return re.sub("[^ -~]", lambda match: ascii(match[0])[1:-1], self.secrets.mask(text))
+        return plain(self.secrets.mask(text))
 
     def say(self, text: str = "") -> None:
         self.write(text, sys.stdout)
@@ -888,24 +936,46 @@ class Console:
         if not self.verbose:
             return
         with contextlib.suppress(*SENDING):  # which were seen when the answer was read
-            text = response.text
-            with contextlib.suppress(oauth.AnswerError, RecursionError):
-                text = json.dumps(self.secrets.redact(oauth.read_json(response)), indent=2)
-            lines = text.splitlines()
+            lines = self.secrets.mask(readable(response, self.secrets)).splitlines()
             for line in lines[:MAX_LINES]:
-                self.say(f"    < {line}")
+                self.say(f"    < {shortened(line, MAX_LINE)}")
             if len(lines) > MAX_LINES:
                 self.say(f"    < ({len(lines) - MAX_LINES} lines more, not shown)")
 
     def table(self, keys: Sequence[str], items: list[dict[str, Any]]) -> None:
         """Print what the keys hold in the first ten items: texts to the left, then numbers."""
         rows = [[cell(item.get(key)) for key in keys] for item in items[:10]]
-        cells = [[self.clean(self.secrets.mask(text)[:40])[:40] for text in row] for row in rows]
+        cells = [[self.cut(text) for text in row] for row in rows]
         cells.insert(0, [f"{len(rows)} of {len(items)}", *keys[1:]])
         widths = [max(map(len, column)) for column in zip(*cells)]
         for first, *others in cells:
             right = [f"  {text:>{width}}" for text, width in zip(others, widths[1:])]
             self.say(f"    {first:<{widths[0]}}{''.join(right)}")
+
+    def cut(self, text: str) -> str:
+        """Return what a table shows of a text: masked first, half a secret is not recognized."""
+        return shortened(plain(shortened(self.secrets.mask(text), 40)), 40)
+
+
+def readable(response: requests.Response, secrets: Secrets) -> str:
+    """Return an answer's text, JSON indented for reading."""
+    if len(response.content) > MAX_READABLE:
+        return response.text
+    try:
+        return json.dumps(secrets.redact(oauth.read_json(response)), indent=2)
+    except oauth.AnswerError:
+        return response.text
+    except RecursionError:
+        return TOO_DEEP
+
+
+def shortened(text: str, size: int) -> str:
+    return text if len(text) <= size else f"{text[: size - 3]}..."
+
+
+def plain(text: str) -> str:
+    """Return the text with escapes for all that is not printable ASCII."""
+    return re.sub("[^ -~]", lambda match: ascii(match[0])[1:-1], text)
 
 
 class RequestLog(logging.Handler):
@@ -964,8 +1034,13 @@ def number(value: int | float) -> str:
 # The command line
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(plain(message))
+
+
 def command_line(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Try IBKR's Client Portal API with OAuth 1.0a.")
+    parser = Parser(description="Try IBKR's Client Portal API with OAuth 1.0a.")
     add = parser.add_argument
     add("config", nargs="?", help=f"path of the JSON config (default: {CONFIG})")
     add("--account", metavar="ID", help="account to show (default: the first)")
@@ -995,7 +1070,7 @@ def load_config(path: str) -> dict[str, Any]:
     shown = check.shown_path(path)
     try:
         text = check.read_file(os.path.expanduser(path)).decode("utf-8-sig")
-        values = json.loads(text, strict=False)
+        values = json.loads(text, strict=False, object_pairs_hook=each_once)
     except FileNotFoundError:
         raise Problem(f"{shown}: no such file", missing_config(path)) from None
     except OSError as error:
@@ -1005,10 +1080,22 @@ def load_config(path: str) -> dict[str, Any]:
         raise Problem(f"{shown}: not a JSON object: {error}", hint) from None
     except UnicodeError:
         raise Problem(f"{shown}: not a UTF-8 text", "save it as UTF-8") from None
+    except KeyError as twice:
+        raise Problem(f"{shown}: {twice.args[0]} is there twice", "leave one of them out") from None
     except (ValueError, RecursionError):
         raise Problem(f"{shown}: not a JSON object", "begin with a template again") from None
     if not isinstance(values, dict):
         raise Problem(f"{shown}: not a JSON object", "begin with a template again")
+    return values
+
+
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs as a dict. Raises KeyError for a name that is there twice."""
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in values:
+            raise KeyError(check.shown_name(name))
+        values[name] = value
     return values
 
 
@@ -1025,7 +1112,8 @@ def check_and_report(path: str, console: Console, show: bool) -> check.Report:
     """Check the config, and print what was found: errors and warnings, with `show` all of it."""
     values = load_config(path)
     for name in ("access_token", "access_token_secret"):
-        console.secrets.hide(str(values.get(name)).strip())
+        text = str(values.get(name)).strip()
+        console.secrets.hide(text, text.encode(errors="replace"), *decoded_bytes(text))
     report = check.check_config(values, os.path.expanduser(path))
     if report.ingredients is not None:
         console.secrets.hide(report.ingredients.access_token_secret)
@@ -1041,6 +1129,13 @@ def check_and_report(path: str, console: Console, show: bool) -> check.Report:
             for hint in finding.hints:
                 console.say(f"       {hint}")
     return report
+
+
+def decoded_bytes(text: str) -> Iterator[bytes]:
+    """Yield what a text is if it is hex or base64: a server may write that otherwise."""
+    for decode in (bytes.fromhex, base64.b64decode):
+        with contextlib.suppress(ValueError):
+            yield decode(text)
 
 
 def checked_config(path: str, console: Console) -> check.Ingredients | None:
@@ -1078,6 +1173,8 @@ def run(options: argparse.Namespace, console: Console, interruption: Interruptio
     say_which(options.config, found, console)
     oauth.log.handlers = [console.requests]
     oauth.log.setLevel(logging.DEBUG if console.verbose else logging.WARNING)
+    for password in proxy_passwords():
+        console.secrets.hide(password, least=4)
     client = Client(found.base_url, console, interruption)
     demo = Demo(client, console, report, options)
     try:

@@ -234,7 +234,7 @@ def check_base_url(value: object) -> Checked[str]:
     text = plain_text(value, hint)
     label = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
     host = rf"{label}(\.{label})*"
-    local = r"localhost|127(\.\d{1,3}){3}|\[::1\]"
+    local = r"localhost|127(\.(25[0-5]|2[0-4]\d|1\d\d|\d\d?)){3}|\[::1\]"
     if not re.fullmatch(rf"(?a)(https://{host}|http://({local}))(:\d+)?(/[\w.~-]+)*/?", text):
         raise FieldError("not in the right form: https, or http on this computer", hint)
     try:
@@ -254,13 +254,19 @@ def closest(name: str, names: list[str]) -> str:
 
 
 def unknown_fields(values: dict[str, Any], names: list[str]) -> Iterator[Finding]:
-    for name in values:
-        if name in names:
-            continue
+    unknown = [name for name in values if name not in names]
+    for name in unknown[:20]:
         close = closest(name, names)
         hint = f"did you mean {close}?" if close else "it is ignored"
-        shown = name if harmless_name(name) else "a name that may be a secret, not shown"
-        yield Finding("warning", shown, "unknown field", (hint,))
+        yield Finding("warning", shown_name(name), "unknown field", (hint,))
+    if len(unknown) > 20:
+        message = f"{len(unknown) - 20} unknown fields more"
+        yield Finding("warning", "...", message, ("begin with a template again",))
+
+
+def shown_name(name: str) -> str:
+    """Return a field's name, unless it may be a secret."""
+    return name if harmless_name(name) else "a name that may be a secret, not shown"
 
 
 def harmless_name(name: str) -> bool:
@@ -398,6 +404,8 @@ def check_secret(
 def secret_hints(text: str, error: oauth.CredentialsError, known: list[str]) -> list[str]:
     """Return what to do about a secret that does not decrypt, the likeliest first."""
     other = other_key_that_fits(text, known)
+    if other == known[-1]:
+        return ["the two key paths are swapped: it decrypts with the one in signature_key_fp"]
     if other:
         return [f"it decrypts with {shown_path(other)}: name that file in encryption_key_fp"]
     if "does not decrypt" not in str(error):
@@ -444,7 +452,7 @@ def check_prime(value: object) -> Checked[int]:
         text = printed[1]
     digits = re.sub(r"[\s:]", "", text)
     if digits.startswith("-"):
-        again = "dhparam.pem is broken: make it anew with keys/generate.sh, and upload that"
+        again = "make a new dhparam.pem (README, live, 4), upload it, and copy its prime"
         raise FieldError("a negative number, which is no prime", again)
     if not re.fullmatch(r"(0[xX])?[0-9a-fA-F]{1,10000}", digits):
         raise FieldError("not a hex number", hint)
@@ -556,8 +564,11 @@ def compare_parameters(data: bytes, found: Ingredients) -> Finding:
 def comparison(name: str, differs: bool, problem: str) -> Finding:
     if not differs:
         return Finding("ok", name, "fits")
-    hint = "use the set of files that was uploaded together, or upload this one anew"
-    return Finding("warning", name, problem, (hint,), misfit=name)
+    hint = "if this file was uploaded, name the private key that it belongs to"
+    if name == "dhparam.pem":
+        hint = "if this file was uploaded, copy its prime and generator into the config"
+    other = "if not, upload the one that belongs to what the config has"
+    return Finding("warning", name, problem, (hint, other), misfit=name)
 
 
 def public_half_differs(public: str, private: str) -> bool:

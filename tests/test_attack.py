@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 import pytest
 import requests
@@ -46,16 +47,19 @@ def soon() -> Iterator[None]:
         repr(SECRET)[2:-1],
         "%0A".join(re.findall(".{1,5}", BASE64)),
         BASE64.replace("+", "&amp;#43;"),
+        SECRET.hex("-").upper(),
+        ", ".join(f"0x{byte:02x}" for byte in SECRET).replace("0x", "\\x"),
+        ",".join(str(byte - 256) for byte in SECRET),
+        " ".join(map(str, SECRET)),
+        base64.b32encode(SECRET).decode(),
+        "".join(f"\\u{{{ord(letter):x}}}" for letter in BASE64),
+        "".join(f"%u{ord(letter):04X}" for letter in BASE64),
+        "".join(f"&#{ord(letter)}" for letter in BASE64),
+        "".join(f"&#38;#x{ord(letter):x};" for letter in BASE64),
+        "\u200b".join(BASE64),
+        '", "'.join(re.findall(".{1,9}", BASE64)),
     ],
-    ids=[
-        "hex, colons",
-        "raw",
-        "URL, twice",
-        "UTF-16",
-        "bytes of Python",
-        "lines, URL",
-        "HTML, twice",
-    ],
+    ids=lambda spelled: ascii(spelled)[:12],
 )
 def test_a_secret_is_masked_however_it_is_spelled(spelled: str) -> None:
     secrets = demo.Secrets()
@@ -115,16 +119,41 @@ def test_the_search_for_secrets_is_soon_over(secret: str, text: str) -> None:
         ('{"accountTitle": "Jane Roe", "x": 1', '{"accountTitle": "***", "x": 1'),
         (r'{"x": "{\"clientName\":\"Jane \\u00e9 Roe\"}"}', r'{"x": "{\"clientName\":\"***\"}"}'),
         ('{"primaryHolder": "Jane Ro', '{"primaryHolder": "***'),
+        ('{"aliases": ["Jane", "Roe"], "x": [', '{"aliases": [***], "x": ['),
+        ('{"user": {"x": "Jane"}, "y": [', '{"user": {***}, "y": ['),
+        ('{"givenName ": "Jane"}', '{"givenName ": "***"}'),
     ],
 )  # fmt: skip
 def test_names_are_masked_in_broken_json_and_within_a_text(body: str, shown: str) -> None:
     assert demo.server_words(answer(body.encode()), demo.Secrets()) == shown
 
 
-def test_the_password_of_a_proxy_is_not_shown() -> None:
-    error = requests.exceptions.InvalidURL("Please check http://me:pass/w@rd@proxy:1 twice")
-    expected = "InvalidURL: Please check http://***@proxy:1 twice"
-    assert demo.cause_of(error, demo.Secrets()) == expected
+@pytest.mark.parametrize(
+    "url", ["http://me:{}@proxy:1", "me:{}@proxy:1", "http://me:{}", "http://me:{}@"]
+)
+@pytest.mark.parametrize("password", ["s3cr3t", "s3cr/t", "s3cr#t@x", "s3cr%2Ft", "123456"])
+def test_the_password_of_a_proxy_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, url: str, password: str
+) -> None:
+    if password == "123456" and "@" not in url:
+        pytest.skip("a port, for all that anybody can tell")
+    monkeypatch.setenv("HTTPS_PROXY", url.format(password))
+    secrets = demo.Secrets()
+    for hidden in demo.proxy_passwords():
+        secrets.hide(hidden, least=4)
+    user = f"me:{unquote(password)}"
+    sent = base64.b64encode(user.encode()).decode()
+    for said in (user, url.format(password), f"me:{re.split('[/#]', password)[0]}", sent):
+        shown = demo.cause_of(ValueError(f"407 Denied {said} twice"), secrets)
+        assert shown.startswith("ValueError: 407 Denied ")
+        assert "s3cr" not in shown
+        assert "123456" not in shown
+        assert sent[:8] not in shown
+
+
+def test_a_proxys_port_is_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:8080/")
+    assert "8080/" not in list(demo.proxy_passwords())
 
 
 def test_a_number_of_millions_of_digits_is_soon_refused_by_any_python() -> None:
@@ -142,6 +171,56 @@ def test_no_half_of_a_secret_is_left_where_a_text_is_cut(before: int, filler: st
     for said in (text, "x" * before + BASE64):
         shown = demo.server_words(answer(said.encode()), secrets)
         assert BASE64[:5] not in shown + demo.cause_of(ValueError(said), secrets)
+
+
+def printed(capsys: pytest.CaptureFixture[str], body: bytes, *hidden: str) -> str:
+    """Return what -v shows of an answer."""
+    console = demo.Console(verbose=True)
+    console.secrets.hide(*hidden)
+    console.answer(answer(body))
+    return capsys.readouterr().out
+
+
+def test_a_secret_over_several_lines_is_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = "\n".join(re.findall(".{1,5}", BASE64)) + '\n"title":\n"Jane Roe"'
+    assert printed(capsys, lines.encode(), BASE64).splitlines() == [
+        "    < ***", '    < "title":', '    < "***"'
+    ]  # fmt: skip
+
+
+def test_a_large_answer_is_shown_as_it_came(capsys: pytest.CaptureFixture[str]) -> None:
+    body = b"[" + b",".join([b'{"":0}'] * 80_000) + b"]"
+    shown = printed(capsys, body)
+    assert shown.startswith('    < [{"":0},{"":0},')
+    assert shown.endswith("...\n")
+    assert len(shown) == 4007
+    assert demo.body_words(answer(body), demo.Secrets()) == body.decode()
+
+
+@pytest.mark.parametrize("body", [b"[" * 900 + b'"Jane"' + b"]" * 900, b"[" * 100_000])
+def test_an_answer_nested_too_deep_is_not_shown(
+    capsys: pytest.CaptureFixture[str], body: bytes
+) -> None:
+    body = b'{"aliases": ["Jane"], "x": ' + body + b"}"
+    assert "Jane" not in printed(capsys, body) + demo.server_words(answer(body), demo.Secrets())
+
+
+def test_cookies_without_end_are_neither_kept_nor_sent_back() -> None:
+    secrets = demo.Secrets()
+    for number in range(200):
+        secrets.hide(f"{number:05}" + "x" * 65_000)
+    assert sum(map(len, secrets.hidden)) <= secrets.size <= secrets.MOST
+    client = demo.Client("https://h", demo.Console(), demo.Interruption())
+    for size, kept in ((8000, 1), (8001, 0)):
+        client.session.cookies.set("a", "x" * size)
+        client.begin("GET", "/x")
+        assert len(client.session.cookies) == kept
+
+
+def test_the_command_lines_errors_are_plain_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        demo.main(["c.json", "\x1b[31m"])
+    assert r"unrecognized arguments: \x1b[31m" in capsys.readouterr().err
 
 
 def test_a_long_answer_is_cut_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -313,6 +314,8 @@ def test_a_broken_config_is_named_and_nothing_is_sent(
         (b"[]", "not a JSON object\n"),
         (b"null", "not a JSON object\n"),
         (b'"text"', "not a JSON object\n"),
+        (b'{"realm": "a", "realm": "b"}', "realm is there twice\n"),
+        (b'{"x": [{"%s": 1, "%s": 2}]}' % (b"a" * 33, b"a" * 33), "not shown is there twice\n"),
         (b"5", "not a JSON object\n"),
         (b"\xff\xfe\xfd", "not a UTF-8 text"),
         (b"\x00" * 50, "not a JSON object: Expecting value"),
@@ -799,9 +802,11 @@ def test_a_file_that_does_not_fit_is_a_warning(
     (tmp_path / name).write_bytes(data)
     assert demo.main([str(path), "--check"]) == 0
     out, err = capsys.readouterr()
-    first, hint = err.splitlines()
+    first, uploaded, not_uploaded = err.splitlines()
     assert first == f"warning: {path}: {name}: {message}"
-    assert hint.startswith("hint: use the set of files that was uploaded together")
+    remedy = "copy its prime and generator" if name == "dhparam.pem" else "name the private key"
+    assert uploaded.startswith(f"hint: if this file was uploaded, {remedy}")
+    assert not_uploaded == "hint: if not, upload the one that belongs to what the config has"
     assert out.endswith("no errors, 1 warning; nothing was sent\n")
 
 
@@ -1118,3 +1123,19 @@ def test_a_file_that_fails_without_a_reason_cannot_be_read(monkeypatch: pytest.M
     monkeypatch.setattr(check, "read_file", fail)
     with pytest.raises(check.FieldError, match=r"^k\.pem: cannot be read$"):
         check.check_private_key("k.pem", "signature", "", False)
+
+
+def test_unknown_fields_without_end_are_counted() -> None:
+    for count in (20, 21):
+        found = list(check.unknown_fields({f"zzz{i}": 1 for i in range(count)}, ["realm"]))
+        assert len(found) == count
+        assert (found[-1].message == "1 unknown fields more") == (count == 21)
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("127.0.0.1", True), ("127.255.255.255", True), ("127.199.20.9", True), ("127.256.0.1", False), ("127.0.0.999", False)],
+)  # fmt: skip
+def test_only_addresses_that_exist_are_on_this_computer(host: str, local: bool) -> None:
+    with contextlib.nullcontext() if local else pytest.raises(check.FieldError):
+        check.check_base_url(f"http://{host}:8080/v1/api")

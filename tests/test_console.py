@@ -218,7 +218,7 @@ def test_a_table_is_aligned_and_its_cells_are_cut(capsys: pytest.CaptureFixture[
     demo.Console().table(("a", "b", "d"), items)
     assert capsys.readouterr().out.splitlines() == [
         f"    2 of 2  {'b':>40}         d",
-        f"    bbb     {'c' * 40}  1,000.50",
+        f"    bbb     {'c' * 37}...  1,000.50",
         f"    -       {'long':>40}      1.00",
     ]
 
