@@ -581,6 +581,12 @@ class Interruption:
         if hasattr(signal, "SIGALRM"):
             signal.signal(signal.SIGALRM, self.out_of_time)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])  # if a parent blocks it
+        sys.unraisablehook = self.unraisable
+
+    def unraisable(self, event: Any) -> None:
+        """Pass over what destructors say of objects that were left half made."""
+        if not self.cut_off:
+            sys.__unraisablehook__(event)
 
     def handle(self, number: int, _frame: object) -> None:
         if self.seen:

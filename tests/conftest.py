@@ -67,11 +67,13 @@ def _remember() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """main() takes signals, the timer and the log for itself; the next test wants them back."""
+    """main() takes signals, the timer, the log and a hook for itself; the next test wants them."""
     names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK", "SIGALRM")
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     handlers = {number: signal.getsignal(number) for number in numbers}
+    hook = sys.unraisablehook
     yield
+    sys.unraisablehook = hook
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)
     for number, handler in handlers.items():

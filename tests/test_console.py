@@ -361,6 +361,22 @@ def test_the_first_signal_during_the_logout_is_noted_and_a_late_alarm_does_nothi
         interruption.check()
 
 
+class HalfMade:
+    def __del__(self) -> None:
+        raise AttributeError("no attribute 'fp'")
+
+
+@pytest.mark.parametrize("cut_off", [True, False])
+def test_destructors_of_what_a_signal_left_half_made_say_nothing(
+    capsys: pytest.CaptureFixture[str], cut_off: bool
+) -> None:
+    interruption = demo.Interruption()
+    interruption.watch()
+    interruption.cut_off = cut_off
+    HalfMade()
+    assert ("no attribute 'fp'" in capsys.readouterr().err) != cut_off
+
+
 def test_without_an_alarm_as_on_windows_nothing_is_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
