@@ -1,13 +1,13 @@
 """Demo of Interactive Brokers' (IBKR) Client Portal API with first-party OAuth 1.0a.
 
 Checks a config, logs in, calls a handful of read-only endpoints, prints what they answer, and
-logs out. How the signing works is in oauth.py, what is checked beforehand in keys/check.py.
+logs out. How the signing works is in oauth.py, what is checked beforehand in keys/check.py, and
+what is never shown in keys/mask.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
 import json
 import logging
@@ -15,26 +15,22 @@ import math
 import os
 import re
 import signal
-import string
 import sys
 import warnings
-from array import array
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from time import monotonic, sleep, time
-from types import MappingProxyType
 from typing import Any, Callable, NoReturn, TypeVar
-from urllib.parse import quote, unquote, urlsplit
-from urllib.request import getproxies
+from urllib.parse import quote, urlsplit
 
 import requests
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # for Pythons told to leave it out
 
 import oauth
-from keys import check
+from keys import check, mask
 
 # In place of this, put the path of your own config: r"path-to-your-app-config". A relative one
 # begins at the folder of this file; "~" is your home; keep the r, and a \ needs no doubling.
@@ -538,20 +534,6 @@ class Client:
         return bool(answer.get("error") or answer.get("confirmed")) or answer.get("status") is False
 
 
-def proxy_passwords() -> Iterator[str]:
-    """Yield the passwords of the environment's proxies, as they are, as they are sent, and as far
-    as a URL goes that is not encoded as it should be."""
-    for url in getproxies().values():
-        user, at, _ = url.split("://")[-1].rpartition("@")
-        user = user if at else url.split("://")[-1]  # its host may be forgotten
-        password = user.partition(":")[2]
-        if not at and password.rstrip("/").isdigit():
-            continue  # a port
-        yield from (password, unquote(password), *re.split("[/#?]", password))
-        yield base64.b64encode(user.encode(errors="replace")).decode()
-        yield base64.b64encode(unquote(user).encode(errors="replace")).decode()
-
-
 def cookies_of(response: requests.Response) -> Iterator[str]:
     """Yield what the answer sets, also those cookies that are none of this server's business."""
     for line in response.raw.headers.getlist("Set-Cookie"):
@@ -673,7 +655,7 @@ PROXY_ERRORS = (
 )
 
 
-def cause_of(error: BaseException, secrets: Secrets) -> str:
+def cause_of(error: BaseException, secrets: mask.Secrets) -> str:
     """Return the kind of an error, and the words of what caused it, which say more."""
     cause = error
     while cause.__context__ is not None:
@@ -732,13 +714,13 @@ def account_part(path: str) -> str:
     return "/".join(path.split("/")[:3])
 
 
-def server_words(response: requests.Response, secrets: Secrets) -> str:
+def server_words(response: requests.Response, secrets: mask.Secrets) -> str:
     """Return what the server says is wrong: its `error` field, or the beginning of its text."""
     said = response.headers.get("Location") or body_words(response, secrets)
     return secrets.excerpt(said)
 
 
-def body_words(response: requests.Response, secrets: Secrets) -> str:
+def body_words(response: requests.Response, secrets: mask.Secrets) -> str:
     if len(response.content) > MAX_READABLE:
         return response.text
     try:
@@ -754,127 +736,6 @@ def body_words(response: requests.Response, secrets: Secrets) -> str:
 
 
 # The console, and what it must not show
-
-
-class Secrets:
-    """Puts `***` in place of all that it was told to hide, however a server may have written it."""
-
-    NAMES = (
-        r"oauth_signature|live_session_token_signature|MAC|hardware_info|session(?:_?id)?|user(?:id)?"
-        r"|(?:account|client|customer|display|first|given|last|legal|middle|nick|user)_?name"
-        r"|accountVan|acctDesc|desc|email|phone|address|owner|tax_?id"
-        r"|\w{0,30}(?:alias|holder|title)\w{0,30}"
-    )
-    NAME = re.compile(NAMES, re.IGNORECASE)  # the ledger has a sessionid
-    NAMED_TEXT = re.compile(  # in JSON that is broken, or within a text
-        rf'("(?:{NAMES})\s*\\*"\s*:\s*)(?:(\\*")(?:[^"\\]|\\+[^"\\])+|([\[{{])[^\]}}]+)',
-        re.IGNORECASE,
-    )
-    MOST = 1_000_000  # letters in all that is hidden: a server may send cookies without end
-
-    def __init__(self) -> None:
-        self.hidden: set[str] = set()
-        self.size = 0
-
-    def hide(self, *secrets: str | bytes, least: int = 8) -> None:
-        """Hide texts of at least so many letters (shorter ones would mask a lot), and bytes in all
-        forms in which they may be written."""
-        for secret in secrets:
-            if isinstance(secret, bytes):
-                self.hide(*written(secret))
-                continue
-            for form in (secret, secret.rstrip("=")):
-                letters = Letters(form).text
-                if len(letters) >= least and self.size + len(letters) <= self.MOST:
-                    self.size += len(letters) * (letters not in self.hidden)
-                    self.hidden.add(letters)
-
-    def mask(self, text: str) -> str:
-        """Return the text with `***` for each secret and name in it. Cut only what this returns:
-        half a secret is not recognized."""
-        letters = Letters(text)
-        places = sorted(place for secret in self.hidden for place in letters.places(secret))
-        shown, done = [], 0
-        for start, end in places:
-            if start >= done:
-                shown += [text[done:start], "***"]
-            done = max(done, end)
-        return self.NAMED_TEXT.sub(r"\1\2\3***", "".join(shown) + text[done:])
-
-    def excerpt(self, text: str) -> str:
-        """Return the beginning of a text, on one line."""
-        return self.mask(" ".join(text.split()))[:200]
-
-    def redact(self, value: Any, name: str = "") -> Any:
-        """Return a JSON value without secrets, and without what tells of the holder."""
-        if value and self.NAME.fullmatch(name.strip()):
-            return "***"
-        if isinstance(value, dict):
-            return {self.mask(key): self.redact(item, key) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self.redact(item, name) for item in value]
-        return self.mask(value) if isinstance(value, str) else value
-
-
-def written(secret: bytes) -> Iterator[str]:
-    """Yield the forms in which bytes may be written: hex, base64, a number, a list, themselves."""
-    yield from (secret.hex(), secret.hex("-"), str(int.from_bytes(secret, "big")))
-    yield from (base64.b64encode(secret).decode(), base64.b32encode(secret).decode())
-    yield " ".join(str(byte) for byte in secret)
-    yield " ".join(str(byte - 256 * (byte > 127)) for byte in secret)  # Java's bytes have signs
-    yield secret.decode("latin-1")
-
-
-class Letters:
-    """A text as it is searched for secrets: every way to write a letter (URL, JSON, HTML, Python)
-    decoded, in small letters, without spaces and punctuation; and where each stood."""
-
-    SKIPPED = " \t\r\n\f\v\0\\:;,.'\"\u200b\u200c\u200d\ufeff"
-    SPELLED = re.compile(
-        r"%(?:25)*(?:u00)?([0-9a-f]{2})|\\+(?:u00|u\{|x|x\{|U000000)([0-9a-f]{2})\}?"
-        r"|&(?:amp;|#38;)*#x0*([0-9a-f]{2});?|&(?:amp;|#38;)*#0*([0-9]{2,3});?"
-        r"|&(?:amp;)*(plus|sol|equals);|\\+(/)"
-        rf"|([^%&{re.escape(SKIPPED)}]+|[%&])|\\+[nrt]?|[{re.escape(SKIPPED)}]",
-        re.IGNORECASE,
-    )
-    NAMED = MappingProxyType({"plus": "+", "sol": "/", "equals": "="})
-    SAME = str.maketrans(string.ascii_uppercase + "-_", string.ascii_lowercase + "+/")
-
-    def __init__(self, text: str) -> None:
-        letters = []
-        self.starts = array("L")
-        self.ends = array("L")
-        for match in self.SPELLED.finditer(text):
-            start, end = match.span()
-            plain = match[7]
-            if plain:
-                letters.append(plain)
-                self.starts.extend(range(start, end))
-                self.ends.extend(range(start + 1, end + 1))
-                continue
-            letter = self.decoded(match)
-            if letter and letter not in self.SKIPPED:
-                letters.append(letter)
-                self.starts.append(start)
-                self.ends.append(end)
-        self.text = "".join(letters).translate(self.SAME)
-
-    def decoded(self, match: re.Match[str]) -> str:
-        """Return the letter that is written as a number or by its name, "" for none."""
-        code = match[1] or match[2] or match[3]
-        if code:
-            return chr(int(code, 16))
-        if match[4]:
-            return chr(int(match[4]))
-        return self.NAMED.get((match[5] or "").lower()) or match[6] or ""
-
-    def places(self, secret: str) -> Iterator[tuple[int, int]]:
-        """Yield from where to where a secret, itself in this form, stands in the text."""
-        at = self.text.find(secret)
-        while at >= 0:
-            after = at + len(secret)
-            yield self.starts[at], self.ends[after - 1]
-            at = self.text.find(secret, after)
 
 
 def without_entities(text: str) -> str:
@@ -894,7 +755,7 @@ class Console:
 
     def __init__(self, verbose: bool = False) -> None:
         self.verbose = verbose
-        self.secrets = Secrets()
+        self.secrets = mask.Secrets()
         self.failed = False
         self.requests = RequestLog()
 
@@ -963,7 +824,7 @@ class Console:
         return shortened(plain(shortened(self.secrets.mask(text), 40)), 40)
 
 
-def readable(response: requests.Response, secrets: Secrets) -> str:
+def readable(response: requests.Response, secrets: mask.Secrets) -> str:
     """Return an answer's text, JSON indented for reading."""
     if len(response.content) > MAX_READABLE:
         return response.text
@@ -1119,7 +980,7 @@ def check_and_report(path: str, console: Console, show: bool) -> check.Report:
     values = load_config(path)
     for name in ("access_token", "access_token_secret"):
         text = str(values.get(name)).strip()
-        console.secrets.hide(text, text.encode(errors="replace"), *decoded_bytes(text))
+        console.secrets.hide(text, text.encode(errors="replace"), *mask.decoded_bytes(text))
     report = check.check_config(values, os.path.expanduser(path))
     if report.ingredients is not None:
         console.secrets.hide(report.ingredients.access_token_secret)
@@ -1135,13 +996,6 @@ def check_and_report(path: str, console: Console, show: bool) -> check.Report:
             for hint in finding.hints:
                 console.say(f"       {hint}")
     return report
-
-
-def decoded_bytes(text: str) -> Iterator[bytes]:
-    """Yield what a text is if it is hex or base64: a server may write that otherwise."""
-    for decode in (bytes.fromhex, base64.b64decode):
-        with contextlib.suppress(ValueError):
-            yield decode(text)
 
 
 def checked_config(path: str, console: Console) -> check.Ingredients | None:
@@ -1177,23 +1031,27 @@ def run(options: argparse.Namespace, console: Console, interruption: Interruptio
     if options.check:
         return 0
     say_which(options.config, found, console)
+    for password in mask.proxy_passwords():
+        console.secrets.hide(password, least=4)
     oauth.log.handlers = [console.requests]
     oauth.log.setLevel(logging.DEBUG if console.verbose else logging.WARNING)
-    for password in proxy_passwords():
-        console.secrets.hide(password, least=4)
     client = Client(found.base_url, console, interruption)
-    demo = Demo(client, console, report, options)
+    run_steps(Demo(client, console, report, options), credentials_of(found), interruption)
+    return int(console.failed)
+
+
+def run_steps(demo: Demo, credentials: oauth.Credentials, interruption: Interruption) -> None:
+    """Run all steps, and log out whatever happens; say what became of that only afterwards."""
     try:
-        demo.run(credentials_of(found))
+        demo.run(credentials)
     except Stop:
         pass
     finally:
         interruption.held = True
-        client.log_out()
+        demo.client.log_out()
     interruption.held = False
     interruption.check()
     demo.logged_out()
-    return int(console.failed)
 
 
 def say_which(path: str, found: check.Ingredients, console: Console) -> None:

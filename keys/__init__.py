@@ -1,1 +1,1 @@
-"""The key files, what makes them (generate.sh) and what checks them (check.py)."""
+"""The key files: what makes them (generate.sh), what checks them (check.py), and what masks secrets."""

@@ -1,6 +1,6 @@
-"""Measures which wrong lines in the three files the tests would let through.
+"""Measures which wrong lines in the four files the tests would let through.
 
-    venv/bin/pip install mutmut && venv/bin/python -m tests.mutation oauth.py keys/check.py demo.py
+    venv/bin/pip install mutmut && venv/bin/python -m tests.mutation [FILE...]
 
 mutmut makes thousands of small changes, one at a time, and runs the tests against each. It reads
 its settings from the folder that it works in, so this works on a copy, in build/mutation. The
@@ -20,6 +20,7 @@ COPY = ROOT / "build" / "mutation"
 TESTS = {
     "oauth.py": ("vectors", "oauthlib", "oauth"),
     "keys/check.py": ("check", "diagnosis", "transcripts"),
+    "keys/mask.py": ("attack", "console"),
     "demo.py": ("console", "attack", "transcripts", "answers", "check", "network"),
 }
 SETTINGS = """[mutmut]

@@ -15,7 +15,7 @@ import requests
 
 import demo
 import oauth
-from keys import check
+from keys import check, mask
 
 SECRET = bytes(range(195, 227))  # invented
 BASE64 = base64.b64encode(SECRET).decode()
@@ -62,7 +62,7 @@ def soon() -> Iterator[None]:
     ids=lambda spelled: ascii(spelled)[:12],
 )
 def test_a_secret_is_masked_however_it_is_spelled(spelled: str) -> None:
-    secrets = demo.Secrets()
+    secrets = mask.Secrets()
     secrets.hide(SECRET)
     assert secrets.mask(f"<{spelled}>") == "<***>"
 
@@ -107,7 +107,7 @@ def test_a_deleted_current_folder_is_no_traceback(monkeypatch: pytest.MonkeyPatc
     ids=["one letter", "ten letters", "pluses", "backslashes", "URL", "HTML", "name", "named"],
 )
 def test_the_search_for_secrets_is_soon_over(secret: str, text: str) -> None:
-    secrets = demo.Secrets()
+    secrets = mask.Secrets()
     secrets.hide(secret)
     assert secrets.mask(text) == text
     assert secrets.mask(f"{text}<{secret}>").endswith("<***>")
@@ -125,7 +125,7 @@ def test_the_search_for_secrets_is_soon_over(secret: str, text: str) -> None:
     ],
 )  # fmt: skip
 def test_names_are_masked_in_broken_json_and_within_a_text(body: str, shown: str) -> None:
-    assert demo.server_words(answer(body.encode()), demo.Secrets()) == shown
+    assert demo.server_words(answer(body.encode()), mask.Secrets()) == shown
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_the_password_of_a_proxy_is_not_shown(
     if password == "123456" and "@" not in url:
         pytest.skip("a port, for all that anybody can tell")
     monkeypatch.setenv("HTTPS_PROXY", url.format(password))
-    secrets = demo.Secrets()
-    for hidden in demo.proxy_passwords():
+    secrets = mask.Secrets()
+    for hidden in mask.proxy_passwords():
         secrets.hide(hidden, least=4)
     user = f"me:{unquote(password)}"
     sent = base64.b64encode(user.encode()).decode()
@@ -153,7 +153,7 @@ def test_the_password_of_a_proxy_is_not_shown(
 
 def test_a_proxys_port_is_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:8080/")
-    assert "8080/" not in list(demo.proxy_passwords())
+    assert "8080/" not in list(mask.proxy_passwords())
 
 
 def test_a_number_of_millions_of_digits_is_soon_refused_by_any_python() -> None:
@@ -165,7 +165,7 @@ def test_a_number_of_millions_of_digits_is_soon_refused_by_any_python() -> None:
 @pytest.mark.parametrize("before", range(0, 230, 10))
 @pytest.mark.parametrize("filler", ["x", " ", "<b>", "&#32;"])
 def test_no_half_of_a_secret_is_left_where_a_text_is_cut(before: int, filler: str) -> None:
-    secrets = demo.Secrets()
+    secrets = mask.Secrets()
     secrets.hide(SECRET)
     text = filler * (4000 // len(filler) - 20) + "y" * before + BASE64
     for said in (text, "x" * before + BASE64):
@@ -194,7 +194,7 @@ def test_a_large_answer_is_shown_as_it_came(capsys: pytest.CaptureFixture[str]) 
     assert shown.startswith('    < [{"":0},{"":0},')
     assert shown.endswith("...\n")
     assert len(shown) == 4007
-    assert demo.body_words(answer(body), demo.Secrets()) == body.decode()
+    assert demo.body_words(answer(body), mask.Secrets()) == body.decode()
 
 
 @pytest.mark.parametrize("body", [b"[" * 900 + b'"Jane"' + b"]" * 900, b"[" * 100_000])
@@ -202,11 +202,11 @@ def test_an_answer_nested_too_deep_is_not_shown(
     capsys: pytest.CaptureFixture[str], body: bytes
 ) -> None:
     body = b'{"aliases": ["Jane"], "x": ' + body + b"}"
-    assert "Jane" not in printed(capsys, body) + demo.server_words(answer(body), demo.Secrets())
+    assert "Jane" not in printed(capsys, body) + demo.server_words(answer(body), mask.Secrets())
 
 
 def test_cookies_without_end_are_neither_kept_nor_sent_back() -> None:
-    secrets = demo.Secrets()
+    secrets = mask.Secrets()
     for number in range(200):
         secrets.hide(f"{number:05}" + "x" * 65_000)
     assert sum(map(len, secrets.hidden)) <= secrets.size <= secrets.MOST
@@ -239,7 +239,7 @@ def test_names_are_masked_in_other_encodings_too(capsys: pytest.CaptureFixture[s
 
 def test_names_are_masked_in_an_error_that_is_an_object() -> None:
     body = b'{"error": {"accountTitle": "Jane Roe", "code": 7}}'
-    assert demo.body_words(answer(body), demo.Secrets()) == '{"accountTitle": "***", "code": 7}'
+    assert demo.body_words(answer(body), mask.Secrets()) == '{"accountTitle": "***", "code": 7}'
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_only_a_price_is_read_as_one_with_a_mark(sent: str, shown: str) -> None:
 
 
 def test_a_token_of_any_length_is_refused_soon() -> None:
-    secrets = demo.Secrets()
+    secrets = mask.Secrets()
     secrets.hide("+" * 100_000)
     assert secrets.mask("+" * 100_000) == "***"
     with pytest.raises(check.FieldError, match="not in the right form"):

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import demo
+from keys import mask
 from tests.conftest import ROOT, Runner
 from tests.sandbox import Sandbox, json_answer
 
@@ -115,7 +116,7 @@ SPELLINGS = {  # of the text abc/def+gh==, and of the bytes ff fe fd 00 01 02
 
 @pytest.mark.parametrize("text", SPELLINGS.values(), ids=SPELLINGS)
 def test_what_is_hidden_is_replaced_by_three_asterisks_in_every_form(text: str) -> None:
-    secrets = demo.Secrets()
+    secrets = mask.Secrets()
     secrets.hide("abc/def+gh==", b"\xff\xfe\xfd\x00\x01\x02")
     masked = secrets.mask(f"<{text}>")
     assert re.fullmatch(
@@ -125,7 +126,7 @@ def test_what_is_hidden_is_replaced_by_three_asterisks_in_every_form(text: str) 
 
 @pytest.mark.parametrize("text", ["abc/def", "fffefd", "a < b & c", "100%", r"a\u0041", "&amp; +"])
 def test_what_is_not_hidden_stays_as_it_is(text: str) -> None:
-    secrets = demo.Secrets()
+    secrets = mask.Secrets()
     secrets.hide("abc/def+gh==", b"\xff\xfe\xfd\x00\x01\x02", "1234567")  # too short for one
     assert secrets.mask(text) == text
     assert secrets.mask("1234567") == "1234567"
@@ -133,7 +134,7 @@ def test_what_is_not_hidden_stays_as_it_is(text: str) -> None:
 
 def test_a_secret_that_contains_another_is_hidden_whole() -> None:
     texts = ["abcdefgh" + "x" * more for more in range(20)] + ["0abcdefgh", "zabcdefgh"]
-    secrets = demo.Secrets()
+    secrets = mask.Secrets()
     secrets.hide(*texts)
     for text in texts:
         assert secrets.mask(f"<{text}>") == "<***>"
@@ -151,7 +152,7 @@ def test_a_secret_that_contains_another_is_hidden_whole() -> None:
     ],
 )  # fmt: skip
 def test_a_personal_value_is_replaced_and_nothing_else(value: Any, shown: Any) -> None:
-    secrets = demo.Secrets()
+    secrets = mask.Secrets()
     secrets.hide("a12345678")
     assert secrets.redact(value) == shown
 
