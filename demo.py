@@ -457,7 +457,7 @@ class Client:
 
     def begin(self, method: str, path: str) -> None:
         cookies = self.session.cookies
-        if sum(len(cookie.value or "") for cookie in cookies) > 8000:
+        if sum(len(cookie.value or "") for cookie in cookies) > 50_000:
             cookies.clear()  # servers refuse longer headers, and IBKR needs none
         sleep(max(0.0, self.next_start - monotonic()))
         self.next_start = monotonic() + PACE

@@ -1,1 +1,1 @@
-"""The key files: what makes them (generate.sh), what checks them (check.py), and what masks secrets."""
+"""The key files: what makes (generate.sh), checks (check.py), and masks them (mask.py)."""
