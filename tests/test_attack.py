@@ -81,7 +81,8 @@ def test_a_cell_of_any_text_is_short_and_soon_printed(
 
 
 def test_an_entity_of_more_digits_than_python_reads_is_printed() -> None:
-    assert demo.Console().clean("&#" + "9" * 5000).isascii()
+    text = "&#" + "9" * 5000
+    assert demo.without_entities(text) in (text, "\ufffd")  # older Pythons read it
 
 
 def test_a_deleted_current_folder_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -844,7 +844,8 @@ def test_the_verdict_counts_errors_and_warnings(
     ],
 )
 def test_a_filled_in_template_that_git_tracks_is_remarked(
-    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, in_git: bool, remarked: bool
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    name: str, in_git: bool, remarked: bool,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(check, "PROJECT", str(tmp_path))
     folder = (tmp_path / name).parent
@@ -857,6 +858,8 @@ def test_a_filled_in_template_that_git_tracks_is_remarked(
     remark = check.Finding("note", name, message, (f"git update-index --skip-worktree {name}",))
     assert (findings[-1] == remark) == remarked
     assert {finding.kind for finding in findings} == ({"ok", "note"} if remarked else {"ok"})
+    assert demo.main([str(path), "--check"]) == 0
+    assert (f"\n       {remark.hints[0]}\n" in capsys.readouterr().out) == remarked
 
 
 # A secret that does not decrypt
