@@ -55,7 +55,8 @@ class Secrets:
         """Return the text with `***` for each secret and name in it. Cut only what this returns:
         half a secret is not recognized."""
         letters = Letters(text)
-        places = sorted(place for secret in self.hidden for place in letters.places(secret))
+        present = [secret for secret in self.hidden if secret in letters.text]
+        places = sorted(place for secret in present for place in letters.places(secret))
         shown, done = [], 0
         for start, end in places:
             if start >= done:
