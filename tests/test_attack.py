@@ -198,7 +198,7 @@ def test_a_large_answer_is_shown_as_it_came(capsys: pytest.CaptureFixture[str]) 
     assert demo.body_words(answer(body), mask.Secrets()) == body.decode()
 
 
-@pytest.mark.parametrize("body", [b"[" * 900 + b'"Jane"' + b"]" * 900, b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"[" * 900 + b"]" * 900, b"[" * 100_000])
 def test_an_answer_nested_too_deep_is_not_shown(
     capsys: pytest.CaptureFixture[str], body: bytes
 ) -> None:
