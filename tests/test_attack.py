@@ -96,8 +96,8 @@ def test_a_deleted_current_folder_is_no_traceback(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("secret", "text"),
     [
-        ("a" * 4000, "z".join(["a" * 3999] * 1000)),
-        ("abcdefghij" * 400, "z".join(["abcdefghij" * 399] * 500)),
+        ("a" * 1000, "z".join(["a" * 999] * 1000)),
+        ("abcdefghij" * 100, "z".join(["abcdefghij" * 99] * 500)),
         ("a" * 9 + "+" * 50_000, "+" * 2_000_000),
         ("a" * 8, "\\" * 300_000),
         ("a" * 8, "%25" * 100_000),
