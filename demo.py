@@ -397,14 +397,21 @@ class Client:
         self.response = response
 
     def get(self, path: str, kind: type[T], params: dict[str, str] | None = None) -> T:
-        return self.call("GET", path, kind, params=params)
+        return self.call("GET", path, kind, params, None)
 
     def post(self, path: str, kind: type[T], body: dict[str, Any] | None = None) -> T:
-        return self.call("POST", path, kind, json=body)
+        return self.call("POST", path, kind, None, body)
 
-    def call(self, method: str, path: str, kind: type[T], **arguments: Any) -> T:
+    def call(
+        self,
+        method: str,
+        path: str,
+        kind: type[T],
+        params: dict[str, str] | None,
+        body: dict[str, Any] | None,
+    ) -> T:
         """Return the JSON answer, a dict or a list as `kind` says. Raises SENDING, OutOfTime."""
-        self.exchange(method, path, lambda: self.send(method, path, **arguments))
+        self.exchange(method, path, lambda: self.send(method, path, oauth.TIMEOUT, params, body))
         response = self.answer()
         if response.status_code // 100 != 2:
             raise oauth.AnswerError(f"HTTP {response.status_code}", LATER, response)
@@ -430,9 +437,19 @@ class Client:
 
         return self.exchange("POST", "/oauth/live_session_token", request)
 
-    def send(self, method: str, path: str, **arguments: Any) -> None:
-        arguments = {"timeout": oauth.TIMEOUT, "stream": True, **arguments}
-        response = self.session.request(method, self.base_url + path, **arguments)
+    def send(
+        self,
+        method: str,
+        path: str,
+        timeout: float | tuple[float, float],
+        params: dict[str, str] | None = None,
+        body: dict[str, Any] | None = None,
+    ) -> None:
+        """Send a request, the body as JSON, and read its answer, which `keep` has noted."""
+        url = self.base_url + path
+        response = self.session.request(
+            method, url, params=params, json=body, timeout=timeout, stream=True
+        )
         oauth.read_answer(response)
 
     def exchange(self, method: str, path: str, action: Callable[[], T]) -> T:
@@ -519,7 +536,7 @@ class Client:
     def try_logout(self, ends: float) -> None:
         self.begin("POST", "/logout")
         seconds = ends - monotonic()
-        self.bounded(seconds, lambda: self.send("POST", "/logout", timeout=LOGOUT_SECONDS))
+        self.bounded(seconds, lambda: self.send("POST", "/logout", LOGOUT_SECONDS))
         if self.status // 100 != 2:
             raise oauth.AnswerError(f"HTTP {self.status}", LATER, self.response)
 
@@ -810,7 +827,8 @@ class Console:
                 self.say(f"    < ({len(lines) - MAX_LINES} lines more, not shown)")
 
     def table(self, keys: Sequence[str], items: list[dict[str, Any]]) -> None:
-        """Print what the keys hold in the first ten items: texts to the left, then numbers."""
+        """Print what the keys hold in the first ten items: the first key's to the left, under their
+        count, the others' to the right, under its name."""
         rows = [[cell(item.get(key)) for key in keys] for item in items[:10]]
         cells = [[self.cut(text) for text in row] for row in rows]
         cells.insert(0, [f"{len(rows)} of {len(items)}", *keys[1:]])
@@ -980,7 +998,8 @@ def check_and_report(path: str, console: Console, show: bool) -> check.Report:
     values = load_config(path)
     for name in ("access_token", "access_token_secret"):
         text = str(values.get(name)).strip()
-        console.secrets.hide(text, text.encode(errors="replace"), *mask.decoded_bytes(text))
+        console.secrets.hide(text, *mask.decoded_bytes(text))
+    console.secrets.hide(str(values.get("access_token")).strip().encode(errors="replace"))
     report = check.check_config(values, os.path.expanduser(path))
     if report.ingredients is not None:
         console.secrets.hide(report.ingredients.access_token_secret)

@@ -170,8 +170,10 @@ def decrypt_access_token_secret(encrypted_secret: str, encryption_key: RsaKey) -
     """Return the access token secret, 32 bytes in practice (IBKR-2018).
 
     `encrypted_secret` is base64 of an RSAES-PKCS1-v1_5 ciphertext, made for the public half of
-    `encryption_key`. Raises CredentialsError if this key does not decrypt it. (Other libraries,
-    OpenSSL since 3.2 among them, return random bytes then, and only the request is refused.)
+    `encryption_key`. Raises CredentialsError if this key does not decrypt it.
+
+    To a port: with a wrong key OpenSSL 3.0 fails, too, but 3.6 and 4.0 return random bytes of any
+    length; then nothing but IBKR's refusal of the request shows that the key is wrong.
     """
     expect("encrypted_secret", encrypted_secret, str)
     expect("encryption_key", encryption_key, RsaKey)

@@ -144,16 +144,11 @@ def check_config(values: dict[str, Any], path: str) -> Report:
 
 def read_fields(config: Config, folder: str) -> Ingredients:
     """Read all fields, so that one run lists every problem; then raise IncompleteError for any."""
-    testing = config.values.get("consumer_key") == TEST_CONSUMER
-
-    def read_key(name: str, use: str) -> Field[KeyFile]:
-        return config.read(name, lambda text: check_private_key(text, use, folder, testing))
-
     base_url = config.read("base_url", check_base_url, BASE_URL)
     realm = config.read("realm", check_realm)
     consumer_key = config.read("consumer_key", check_consumer_key)
-    signature = read_key("signature_key_fp", "signature")
-    encryption = read_key("encryption_key_fp", "encryption")
+    signature = read_key(config, "signature_key_fp", "signature", folder)
+    encryption = read_key(config, "encryption_key_fp", "encryption", folder)
     access_token = config.read("access_token", check_access_token)
     secret = config.read(
         "access_token_secret",
@@ -174,6 +169,11 @@ def read_fields(config: Config, folder: str) -> Ingredients:
         dh_prime=dh_prime.value,
         dh_generator=dh_generator.value,
     )
+
+
+def read_key(config: Config, name: str, use: str, folder: str) -> Field[KeyFile]:
+    testing = config.values.get("consumer_key") == TEST_CONSUMER
+    return config.read(name, lambda text: check_private_key(text, use, folder, testing))
 
 
 # Texts: a field that is one line of plain characters

@@ -19,7 +19,7 @@ from urllib.request import getproxies
 
 
 class Secrets:
-    """Puts `***` in place of all that it was told to hide, however a server may have written it."""
+    """Puts `***` in place of what it was told to hide, in all spellings that `Letters` knows."""
 
     NAMES = (
         r"oauth_signature|live_session_token_signature|MAC|hardware_info|session(?:_?id)?|user(?:id)?"
@@ -93,12 +93,19 @@ class Letters:
     decoded, in small letters, without spaces and punctuation; and where each stood."""
 
     SKIPPED = " \t\r\n\f\v\0\\:;,.'\"\u200b\u200c\u200d\ufeff"
-    SPELLED = re.compile(
-        r"%(?:25)*(?:u00)?([0-9a-f]{2})|\\+(?:u00|u\{|x|x\{|U000000)([0-9a-f]{2})\}?"
-        r"|&(?:amp;|#38;)*#x0*([0-9a-f]{2});?|&(?:amp;|#38;)*#0*([0-9]{2,3});?"
-        r"|&(?:amp;)*(plus|sol|equals);|\\+(/)"
-        rf"|([^%&{re.escape(SKIPPED)}]+|[%&])|\\+[nrt]?|[{re.escape(SKIPPED)}]",
-        re.IGNORECASE,
+    SPELLED = re.compile(  # what matches without a group is left out
+        rf"""
+          %(?:25)*(?:u00)?(?P<url>[0-9a-f]{{2}})
+        | \\+(?:u00|u\{{|x|x\{{|U000000)(?P<escape>[0-9a-f]{{2}})\}}?
+        | &(?:amp;|\#38;)*\#x0*(?P<hex>[0-9a-f]{{2}});?
+        | &(?:amp;|\#38;)*\#0*(?P<decimal>[0-9]{{2,3}});?
+        | &(?:amp;)*(?P<name>plus|sol|equals);
+        | \\+(?P<slash>/)
+        | (?P<plain>[^%&{re.escape(SKIPPED)}]+|[%&])
+        | \\+[nrt]?
+        | [{re.escape(SKIPPED)}]
+        """,
+        re.IGNORECASE | re.VERBOSE,
     )
     NAMED = MappingProxyType({"plus": "+", "sol": "/", "equals": "="})
     SAME = str.maketrans(string.ascii_uppercase + "-_", string.ascii_lowercase + "+/")
@@ -109,9 +116,8 @@ class Letters:
         self.ends = array("L")
         for match in self.SPELLED.finditer(text):
             start, end = match.span()
-            plain = match[7]
-            if plain:
-                letters.append(plain)
+            if match.lastgroup == "plain":
+                letters.append(match[0])
                 self.starts.extend(range(start, end))
                 self.ends.extend(range(start + 1, end + 1))
                 continue
@@ -123,13 +129,15 @@ class Letters:
         self.text = "".join(letters).translate(self.SAME)
 
     def decoded(self, match: re.Match[str]) -> str:
-        """Return the letter that is written as a number or by its name, "" for none."""
-        code = match[1] or match[2] or match[3]
-        if code:
-            return chr(int(code, 16))
-        if match[4]:
-            return chr(int(match[4]))
-        return self.NAMED.get((match[5] or "").lower()) or match[6] or ""
+        """Return the letter that is written as a number or by its name, "" for what is left out."""
+        way = match.lastgroup
+        if way is None:
+            return ""
+        if way == "slash":
+            return "/"
+        if way == "name":
+            return self.NAMED[match[way].lower()]
+        return chr(int(match[way], 10 if way == "decimal" else 16))
 
     def places(self, secret: str) -> Iterator[tuple[int, int]]:
         """Yield from where to where a secret, itself in this form, stands in the text."""

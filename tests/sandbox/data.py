@@ -257,3 +257,29 @@ day|o     |h     |l     |c     |v
 -1 |231.05|232.10|230.60|231.50|361447.0
 """
 BARS = rows(_BARS)
+
+HISTORY: dict[str, Any] = {  # in its order; None where it depends on the stock
+    "serverId": "simulated",
+    "symbol": None,
+    "text": None,
+    "priceFactor": 100,
+    "startTime": "20251217-14:30:00",
+    "high": "23265/352090/0",
+    "low": "22490/510023/0",
+    "timePeriod": None,
+    "barLength": 24 * 60 * 60,
+    "mdAvailability": "S",
+    "mktDataDelay": 0,
+    "outsideRth": False,
+    "tradingDayDuration": 1440,
+    "volumeFactor": 1,
+    "priceDisplayRule": 1,
+    "priceDisplayValue": "2",
+    "chartPanStartTime": "20251217-14:30:00",
+    "direction": -1,
+    "negativeCapable": False,
+    "messageVersion": 2,
+    "points": len(BARS) - 1,
+    "travelTime": 12,
+    "data": None,
+}

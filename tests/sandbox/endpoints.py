@@ -23,6 +23,7 @@ from tests.sandbox.answers import (
 from tests.sandbox.data import (
     ACCOUNTS,
     BARS,
+    HISTORY,
     IDS,
     LEDGERS,
     LISTINGS,
@@ -453,29 +454,11 @@ class Endpoints:
         listing = listing_of(number(text))
         if listing is None:
             raise RefusedError("unknown conid", error_answer(500, "Chart data unavailable"))
-        answer: dict[str, Any] = {
-            "serverId": "simulated",
+        answer = {
+            **HISTORY,
             "symbol": listing["symbol"],
             "text": listing["name"],
-            "priceFactor": 100,
-            "startTime": "20251217-14:30:00",
-            "high": "23265/352090/0",
-            "low": "22490/510023/0",
             "timePeriod": str(parameters(request).get("period", "1m"))[:10],
-            "barLength": DAY,
-            "mdAvailability": "S",
-            "mktDataDelay": 0,
-            "outsideRth": False,
-            "tradingDayDuration": 1440,
-            "volumeFactor": 1,
-            "priceDisplayRule": 1,
-            "priceDisplayValue": "2",
-            "chartPanStartTime": "20251217-14:30:00",
-            "direction": -1,
-            "negativeCapable": False,
-            "messageVersion": 2,
-            "points": len(BARS) - 1,
-            "travelTime": 12,
             "data": self.bars(text),
         }
         return json_answer(answer)
