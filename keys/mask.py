@@ -101,7 +101,7 @@ class Letters:
         | &(?:amp;|\#38;)*\#0*(?P<decimal>[0-9]{{2,3}});?
         | &(?:amp;)*(?P<name>plus|sol|equals);
         | \\+(?P<slash>/)
-        | (?P<plain>[^%&{re.escape(SKIPPED)}]+|[%&])
+        | (?P<plain>(?:[^%&{re.escape(SKIPPED)}]+|%(?![0-9a-f]|u00)|&(?!amp;|\#[0-9x]|[pse]))+|[%&])
         | \\+[nrt]?
         | [{re.escape(SKIPPED)}]
         """,
