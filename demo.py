@@ -376,6 +376,7 @@ class Client:
         self.base_url = base_url
         self.console = console
         self.interruption = interruption
+        self.timeout: float | tuple[float, float] = oauth.TIMEOUT  # of every request
         self.session = self.new_session()
         self.request = ""  # method and path of the last one
         self.response: requests.Response | None = None  # to the last request
@@ -411,7 +412,7 @@ class Client:
         body: dict[str, Any] | None,
     ) -> T:
         """Return the JSON answer, a dict or a list as `kind` says. Raises SENDING, OutOfTime."""
-        self.exchange(method, path, lambda: self.send(method, path, oauth.TIMEOUT, params, body))
+        self.exchange(method, path, lambda: self.send(method, path, params, body))
         response = self.answer()
         if response.status_code // 100 != 2:
             raise oauth.AnswerError(f"HTTP {response.status_code}", LATER, response)
@@ -429,7 +430,7 @@ class Client:
 
         def request() -> oauth.LiveSessionToken:
             token = oauth.request_live_session_token(
-                self.session, self.base_url, credentials, timeout=oauth.TIMEOUT
+                self.session, self.base_url, credentials, timeout=self.timeout
             )
             self.session.auth = oauth.HmacSha256Auth(credentials, token.token)
             self.console.secrets.hide(token.token)
@@ -441,14 +442,13 @@ class Client:
         self,
         method: str,
         path: str,
-        timeout: float | tuple[float, float],
         params: dict[str, str] | None = None,
         body: dict[str, Any] | None = None,
     ) -> None:
         """Send a request, the body as JSON, and read its answer, which `keep` has noted."""
         url = self.base_url + path
         response = self.session.request(
-            method, url, params=params, json=body, timeout=timeout, stream=True
+            method, url, params=params, json=body, timeout=self.timeout, stream=True
         )
         oauth.read_answer(response)
 
@@ -516,6 +516,7 @@ class Client:
         if self.session.auth is None:
             return
         self.logout_sent = True
+        self.timeout = LOGOUT_SECONDS  # which alone holds on Windows
         ends = monotonic() + LOGOUT_SECONDS
         try:
             if self.interruption.cut_off:
@@ -536,7 +537,7 @@ class Client:
     def try_logout(self, ends: float) -> None:
         self.begin("POST", "/logout")
         seconds = ends - monotonic()
-        self.bounded(seconds, lambda: self.send("POST", "/logout", LOGOUT_SECONDS))
+        self.bounded(seconds, lambda: self.send("POST", "/logout"))
         if self.status // 100 != 2:
             raise oauth.AnswerError(f"HTTP {self.status}", LATER, self.response)
 

@@ -11,7 +11,8 @@ file goes in the order of the protocol:
  3. derive the token from the server's half and the secret, and compare the server's proof
  4. sign every other call with that token, until it expires after a day: then go on at 2
 
-For all calls, `base_url` is https://api.ibkr.com/v1/api, here shortened to {base}. On the wire:
+For all calls, `base_url` is https://api.ibkr.com/v1/api, with no slash behind it, here shortened to
+{base}. On the wire:
 
     POST {base}/oauth/live_session_token     signed with RSA-SHA256; the body is empty
     Authorization: OAuth realm="limited_poa", diffie_hellman_challenge="8f3c...",
@@ -30,8 +31,8 @@ For all calls, `base_url` is https://api.ibkr.com/v1/api, here shortened to {bas
 For every request:
 
 - An empty POST has `Content-Length: 0`, or IBKR answers 411, and no Content-Type: some libraries
-  add a form's. Any other body is JSON, `application/json`, and not signed: there is no body hash,
-  and no oauth_version either.
+  add a form's. Any other body is JSON, with its `Content-Length` and `application/json`, and is not
+  signed: there is no body hash, and no oauth_version either. A GET has no body and none of these.
 - A `User-Agent` must be there, any text, or IBKR's edge answers 403. Cookies, `Accept` and one
   connection for all need not be. An answer is gzip if the request accepts that.
 - Nonce and timestamp are new each time, the timestamp in whole seconds. Turn off what your library
@@ -41,10 +42,11 @@ For every request:
 - Hex is in small letters, base64 has the standard alphabet and its padding.
 
 The calls under /iserver need a brokerage session besides: POST {base}/iserver/auth/ssodh/init comes
-before them. Which calls make sense in which order, demo.py shows.
+before them. Which calls make sense in which order, demo.py shows. Once there is a token, the last
+call is POST {base}/logout, also if one before it has failed.
 
-The worked numbers of every step, to check a port to another language, are in tests/vectors.
-Sources:
+To check a port to another language, some functions have an example, and tests/vectors has numbers
+of every step. Sources:
 
     IBKR-2018    "OAuth at Interactive Brokers", 16 May 2018: the only complete worked numbers
     IBKR-guide   "How to implement OAuth", the text that IBKR's API support hands out (2020)
@@ -208,7 +210,11 @@ def new_exponent() -> int:
 
 def diffie_hellman_challenge(prime: int, generator: int, exponent: int) -> str:
     """Return A = generator^exponent mod prime in lower-case hex, without leading zeros, so the
-    number of digits may be odd (IBKR-2018). Raises ValueError if the exponent is not positive."""
+    number of digits may be odd (IBKR-2018). Raises ValueError if the exponent is not positive.
+
+    >>> diffie_hellman_challenge(227, 2, exponent=9)
+    '3a'
+    """
     expect("prime", prime, int)
     expect("generator", generator, int)
     expect_exponent(exponent)
@@ -247,10 +253,10 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
 
         prepend + METHOD & encoded url & encoded list of name=value, joined with "&"
 
-    `url` is scheme, host and path. `params` are every oauth_* parameter but oauth_signature, the
-    challenge, and the query's; never the realm, never a JSON body. Names and values come raw: those
-    of the query decoded. They are sorted by name, then by value. With a query (IBKR-2018), in one
-    line:
+    `url` is scheme, host and path. `params` are every oauth_* parameter but oauth_signature,
+    diffie_hellman_challenge under this name, and the query's; never the realm, never a JSON body.
+    Names and values come raw: those of the query decoded. They are sorted by name, then by value.
+    With a query (IBKR-2018), in one line:
 
         GET&http%3A%2F%2Flocalhost%3A12345%2Ftradingapi%2Fv1%2Fmarketdata%2Fsnapshot&conid%3D8314
         %26oauth_consumer_key%3DTESTCONS%26oauth_nonce%3Daecef17086308940e861
@@ -264,6 +270,9 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
     and percent-encoded once, so `31,84` becomes `31%2C84` and a space `%20`, where the RFC encodes
     twice, `31%252C84` and `%2520` (IBKR-guide). Raises TypeError or ValueError for anything that is
     not of this form.
+
+    >>> signature_base_string("POST", "https://h/a", [("b", "1,2 3"), ("a", "x")], prepend="0102")
+    '0102POST&https%3A%2F%2Fh%2Fa&a%3Dx%26b%3D1%2C2%203'
     """
     expect("method", method, str)
     expect("url", url, str)
@@ -432,6 +441,9 @@ def diffie_hellman_shared_secret(prime: int, exponent: int, response: str) -> by
 
     Raises AnswerError if B is no hex number, and ResponseRangeError unless 2 <= B <= prime - 2:
     from any other B, anybody can guess K. Raises ValueError if the exponent is not positive.
+
+    >>> diffie_hellman_shared_secret(227, exponent=9, response="3").hex()
+    '00a1'
     """
     expect("prime", prime, int)
     expect("response", response, str)
@@ -448,7 +460,11 @@ def diffie_hellman_shared_secret(prime: int, exponent: int, response: str) -> by
 
 def derive_live_session_token(shared_secret: bytes, access_token_secret: bytes) -> bytes:
     """Return HMAC-SHA1(key = shared secret, message = decrypted access token secret): 20 bytes.
-    All that is IBKR's choice (IBKR-2018); SHA-1 as an HMAC is not known to be broken."""
+    All that is IBKR's choice (IBKR-2018); SHA-1 as an HMAC is not known to be broken.
+
+    >>> derive_live_session_token(bytes.fromhex("00a1"), bytes.fromhex("0102")).hex()
+    '27b38aa7974017fae9c67070a47cc70346086080'
+    """
     expect("shared_secret", shared_secret, bytes)
     expect("access_token_secret", access_token_secret, bytes)
     return hmac.digest(shared_secret, access_token_secret, "sha1")
@@ -457,7 +473,12 @@ def derive_live_session_token(shared_secret: bytes, access_token_secret: bytes) 
 def live_session_token_proof(live_session_token: bytes, consumer_key: str) -> str:
     """Return HMAC-SHA1(key = token, message = consumer key), 40 lower-case hex digits: by this
     both sides see that they hold the same token. IBKR-2018 and the answer's field call this number
-    a signature, which it is not."""
+    a signature, which it is not.
+
+    >>> token = bytes.fromhex("27b38aa7974017fae9c67070a47cc70346086080")
+    >>> live_session_token_proof(token, "TESTCONS")
+    'cae01166104b3a31825f6efc2dcc64768ba158c2'
+    """
     expect_token(live_session_token)
     expect("consumer_key", consumer_key, str)
     return hmac.digest(live_session_token, consumer_key.encode("ascii"), "sha1").hex()
@@ -473,20 +494,23 @@ class LimitedBody:
     """Stands in for the raw body of a `requests.Response`, and ends it when it is too much. Once
     begun, it is not read again, whatever happened."""
 
-    def __init__(self, raw: Any, seconds: float, piece: int) -> None:
-        self.raw = raw
+    def __init__(self, raw: Any, seconds: float) -> None:
+        self.read = getattr(raw, "read1", raw.read)  # urllib3 before 2.2 has no read1
         self.ends = time.monotonic() + seconds
-        self.piece = piece
         self.begun = False
         self.close = raw.close
         self.release_conn = raw.release_conn
 
-    def stream(self, _size: int, decode_content: bool) -> Iterator[bytes]:
+    def stream(self, size: int, decode_content: bool) -> Iterator[bytes]:
+        """Yield what comes, as it comes: at most `size` bytes at once, but no wait for so many."""
         if self.begun:
             return
         self.begun = True
         total = 0
-        for data in self.raw.stream(self.piece, decode_content=decode_content):
+        while True:
+            data = self.read(size, decode_content=decode_content)
+            if not data:
+                return
             total += len(data)
             if total > MAX_ANSWER:
                 self.close()
@@ -497,16 +521,14 @@ class LimitedBody:
             yield data
 
 
-def read_answer(
-    response: requests.Response, seconds: float = MAX_SECONDS, piece: int = 8192
-) -> bytes:
+def read_answer(response: requests.Response, seconds: float = MAX_SECONDS) -> bytes:
     """Return the body of a response that was requested with `stream=True`; `text` and `json()` have
-    it, too, afterwards. `piece`: how many bytes to wait for between two looks at the clock.
+    it, too, afterwards.
 
     Raises AnswerError if it is longer than MAX_ANSWER or takes longer than `seconds`, and
     requests.RequestException if it breaks off.
     """
-    response.raw = LimitedBody(response.raw, seconds, piece)
+    response.raw = LimitedBody(response.raw, seconds)
     try:
         return response.content
     except AnswerError as error:
@@ -576,7 +598,7 @@ def request_live_session_token(
         headers=headers,
         stream=True,
     )
-    read_answer(response, seconds, piece=4)  # it is short, and may come in drops
+    read_answer(response, seconds)
     if response.status_code != requests.codes.ok:
         raise AnswerError(f"HTTP {response.status_code}", "the answer's body says why", response)
     return accept_answer(read_json(response), credentials, a)
@@ -587,7 +609,12 @@ def request_live_session_token(
 
 def hmac_sha256_signature(base_string: str, live_session_token: bytes) -> str:
     """Return the HMAC-SHA256, in base64; the key is the 20 bytes, not a text form (IBKR-2018).
-    Raises ValueError if the base string is not ASCII or the token is not 20 bytes long."""
+    Raises ValueError if the base string is not ASCII or the token is not 20 bytes long.
+
+    >>> token = bytes.fromhex("27b38aa7974017fae9c67070a47cc70346086080")
+    >>> hmac_sha256_signature("GET&a&b", token)
+    '2uC0W1AZvHBknOkREwEZknInhCoW6mr3fOBagiW1UbE='
+    """
     expect("base_string", base_string, str)
     expect_token(live_session_token)
     digest = hmac.digest(live_session_token, base_string.encode("ascii"), "sha256")

@@ -56,9 +56,8 @@ class Secrets:
         half a secret is not recognized."""
         letters = Letters(text)
         present = [secret for secret in self.hidden if secret in letters.text]
-        places = sorted(place for secret in present for place in letters.places(secret))
         shown, done = [], 0
-        for start, end in places:
+        for start, end in letters.places(present) if present else ():
             if start >= done:
                 shown += [text[done:start], "***"]
             done = max(done, end)
@@ -90,43 +89,28 @@ def written(secret: bytes) -> Iterator[str]:
 
 class Letters:
     """A text as it is searched for secrets: every way to write a letter (URL, JSON, HTML, Python)
-    decoded, in small letters, without spaces and punctuation; and where each stood."""
+    decoded, in small letters, without spaces and punctuation."""
 
-    SKIPPED = " \t\r\n\f\v\0\\:;,.'\"\u200b\u200c\u200d\ufeff"
-    SPELLED = re.compile(  # what matches without a group is left out
-        rf"""
-          %(?:25)*(?:u00)?(?P<url>[0-9a-f]{{2}})
-        | \\+(?:u00|u\{{|x|x\{{|U000000)(?P<escape>[0-9a-f]{{2}})\}}?
-        | &(?:amp;|\#38;)*\#x0*(?P<hex>[0-9a-f]{{2}});?
-        | &(?:amp;|\#38;)*\#0*(?P<decimal>[0-9]{{2,3}});?
+    SPELLED = r"""
+          %(?:25)*(?:u00)?(?P<url>[0-9a-f]{2})
+        | \\+(?:u00|u\{|x|x\{|U000000)(?P<escape>[0-9a-f]{2})\}?
+        | &(?:amp;|\#38;)*\#x0*(?P<hex>[0-9a-f]{2});?
+        | &(?:amp;|\#38;)*\#0*(?P<decimal>[0-9]{2,3});?
         | &(?:amp;)*(?P<name>plus|sol|equals);
         | \\+(?P<slash>/)
-        | (?P<plain>(?:[^%&{re.escape(SKIPPED)}]+|%(?![0-9a-f]|u00)|&(?!amp;|\#[0-9x]|[pse]))+|[%&])
         | \\+[nrt]?
-        | [{re.escape(SKIPPED)}]
-        """,
-        re.IGNORECASE | re.VERBOSE,
-    )
+        """
+    SKIPPED = " \t\r\n\f\v\0\\:;,.'\"\u200b\u200c\u200d\ufeff"
+    PLAIN = rf"(?P<plain>[^%&{re.escape(SKIPPED)}]+|[%&])"
+    FLAGS = re.IGNORECASE | re.VERBOSE
+    DECODED = re.compile(SPELLED, FLAGS)
+    EACH = re.compile(f"{SPELLED}|{PLAIN}", FLAGS)
     NAMED = MappingProxyType({"plus": "+", "sol": "/", "equals": "="})
-    SAME = str.maketrans(string.ascii_uppercase + "-_", string.ascii_lowercase + "+/")
+    SAME = str.maketrans(string.ascii_uppercase + "-_", string.ascii_lowercase + "+/", SKIPPED)
 
     def __init__(self, text: str) -> None:
-        letters = []
-        self.starts = array("L")
-        self.ends = array("L")
-        for match in self.SPELLED.finditer(text):
-            start, end = match.span()
-            if match.lastgroup == "plain":
-                letters.append(match[0])
-                self.starts.extend(range(start, end))
-                self.ends.extend(range(start + 1, end + 1))
-                continue
-            letter = self.decoded(match)
-            if letter and letter not in self.SKIPPED:
-                letters.append(letter)
-                self.starts.append(start)
-                self.ends.append(end)
-        self.text = "".join(letters).translate(self.SAME)
+        self.original = text
+        self.text = self.DECODED.sub(self.decoded, text).translate(self.SAME)
 
     def decoded(self, match: re.Match[str]) -> str:
         """Return the letter that is written as a number or by its name, "" for what is left out."""
@@ -139,13 +123,30 @@ class Letters:
             return self.NAMED[match[way].lower()]
         return chr(int(match[way], 10 if way == "decimal" else 16))
 
-    def places(self, secret: str) -> Iterator[tuple[int, int]]:
-        """Yield from where to where a secret, itself in this form, stands in the text."""
-        at = self.text.find(secret)
-        while at >= 0:
-            after = at + len(secret)
-            yield self.starts[at], self.ends[after - 1]
-            at = self.text.find(secret, after)
+    def places(self, secrets: list[str]) -> list[tuple[int, int]]:
+        """Return from where to where in the original the secrets stand, which are in this form."""
+        starts, ends = self.spans()
+        found = []
+        for secret in secrets:
+            at = self.text.find(secret)
+            while at >= 0:
+                after = at + len(secret)
+                found.append((starts[at], ends[after - 1]))
+                at = self.text.find(secret, after)
+        return sorted(found)
+
+    def spans(self) -> tuple[array[int], array[int]]:
+        """Return where in the original each letter begins, and where it ends."""
+        starts, ends = array("L"), array("L")
+        for match in self.EACH.finditer(self.original):
+            start, end = match.span()
+            if match.lastgroup == "plain":
+                starts.extend(range(start, end))
+                ends.extend(range(start + 1, end + 1))
+            elif self.decoded(match).translate(self.SAME):
+                starts.append(start)
+                ends.append(end)
+        return starts, ends
 
 
 def decoded_bytes(text: str) -> Iterator[bytes]:

@@ -596,6 +596,7 @@ TOO_MUCH: dict[str, Talk] = {
     "deflate": say(OK + b"Content-Encoding: deflate\r\n\r\n" + bomb(zlib.compress)),
     "endless": slowly(OK + b"\r\n", b" " * 1_000_000),
     "endless chunks": slowly(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"f4240\r\n" + b" " * 1_000_000 + b"\r\n"),
+    "a negative chunk": slowly(OK + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n", b" " * 1_000_000),
     "a length of 10^18": slowly(OK + b"Content-Length: %d\r\n\r\n" % ENDLESS, b" " * 1_000_000),
     "an error": slowly(b"HTTP/1.1 500 No\r\n\r\n", b"<" * 1_000_000),
 }  # fmt: skip
@@ -606,7 +607,7 @@ TOO_MUCH: dict[str, Talk] = {
 def test_an_answer_of_too_many_bytes_ends(
     sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(oauth, "MAX_ANSWER", 50_000)  # the token's answer is read in drops
+    monkeypatch.setattr(oauth, "MAX_ANSWER", 50_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with Wire(TOO_MUCH[name]) as server:
         result = run_against(run, sandbox, url_of(server))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import doctest
 import hashlib
 import hmac
+import io
 import logging
 import random
 import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable
 from urllib.parse import unquote
 
@@ -699,10 +702,12 @@ class Raw:
     def __init__(self) -> None:
         self.done: list[Any] = []
 
-    def stream(self, size: int, decode_content: bool) -> Iterator[bytes]:
+    def read1(self, size: int, decode_content: bool) -> bytes:
         self.done.append((size, decode_content))
-        while True:
-            yield b"{}"
+        return b"{}"
+
+    def read(self, *_: object, **__: object) -> bytes:
+        raise AssertionError("would wait for so many bytes")
 
     def close(self) -> None:
         self.done.append("close")
@@ -712,24 +717,35 @@ class Raw:
 
 
 @pytest.mark.parametrize("seconds", [-1, 30])
-@pytest.mark.parametrize(("options", "size"), [({}, 8192), ({"piece": 1}, 1)])
 def test_an_answer_without_end_is_closed_and_never_read_again(
-    monkeypatch: pytest.MonkeyPatch, options: dict[str, int], size: int, seconds: int
+    monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
     monkeypatch.setattr(oauth, "MAX_ANSWER", 1000)
     response, raw = requests.Response(), Raw()
     response.raw = raw
     with pytest.raises(oauth.AnswerError) as caught:
-        oauth.read_answer(response, seconds=seconds, **options)
+        oauth.read_answer(response, seconds=seconds)
     message = "the answer took too long" if seconds < 0 else "an answer of more than 1,000 bytes"
     assert (str(caught.value), caught.value.hint) == (message, "try again later")
     assert caught.value.response is response
     assert (response.content, response.text) == (b"", "")
     response.close()
-    assert raw.done == [(size, True), "close", "release"]
+    reads = 1 if seconds < 0 else 501
+    assert raw.done == [(requests.models.CONTENT_CHUNK_SIZE, True)] * reads + ["close", "release"]
 
 
-def test_the_token_answer_is_read_in_drops_for_the_time_that_is_given(
+def test_an_answer_is_read_whole_with_a_urllib3_that_has_no_read1() -> None:
+    response = requests.Response()
+    body = io.BytesIO(b"one, two")
+
+    def read(*_: object, **__: object) -> bytes:
+        return body.read(3)
+
+    response.raw = SimpleNamespace(read=read, close=body.close, release_conn=body.close)
+    assert oauth.read_answer(response) == b"one, two"
+
+
+def test_the_token_request_keeps_the_time_outs_that_are_given(
     credentials: oauth.Credentials,
 ) -> None:
     class Session(requests.Session):
@@ -746,7 +762,11 @@ def test_the_token_answer_is_read_in_drops_for_the_time_that_is_given(
             session, "https://h/X/", credentials, timeout=7, headers={"a": "b"}, seconds=-1
         )
     assert session.asked == ["https://h/X/oauth/live_session_token", 7, {"a": "b"}, True]
-    assert raw.done[0] == (4, True)
+
+
+def test_the_examples_of_the_docstrings_are_right() -> None:
+    failed, tried = doctest.testmod(oauth)
+    assert (failed, tried) == (0, 8)
 
 
 def test_the_two_failures_of_the_exchange_have_classes_of_their_own(
