@@ -18,7 +18,7 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Callable, Generic, TypeVar
+from typing import Any, Callable, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from Crypto.Math.Numbers import Integer
@@ -35,8 +35,7 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """What was found of one ingredient. `kind`: "ok", "note", "warning" or "error"."""
 
     kind: str
@@ -63,8 +62,7 @@ class Ingredients:
     dh_generator: int = field(repr=False)
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """All findings, in the config's order; `ingredients` if none of them is an error."""
 
     findings: list[Finding]
@@ -591,8 +589,7 @@ def tracked_template(path: str) -> Iterator[Finding]:
 # After a refusal
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """What the server said to the request of a live session token.
 
     `kind`: "refused" (401), "proof" (wrong proof) or "range" (response out of range). `clock`: how

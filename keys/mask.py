@@ -104,7 +104,6 @@ class Letters:
     PLAIN = rf"(?P<plain>[^%&{re.escape(SKIPPED)}]+|[%&])"
     FLAGS = re.IGNORECASE | re.VERBOSE
     DECODED = re.compile(SPELLED, FLAGS)
-    EACH = re.compile(f"{SPELLED}|{PLAIN}", FLAGS)
     NAMED = MappingProxyType({"plus": "+", "sol": "/", "equals": "="})
     SAME = str.maketrans(string.ascii_uppercase + "-_", string.ascii_lowercase + "+/", SKIPPED)
 
@@ -138,7 +137,7 @@ class Letters:
     def spans(self) -> tuple[array[int], array[int]]:
         """Return where in the original each letter begins, and where it ends."""
         starts, ends = array("L"), array("L")
-        for match in self.EACH.finditer(self.original):
+        for match in re.finditer(f"{self.SPELLED}|{self.PLAIN}", self.original, self.FLAGS):
             start, end = match.span()
             if match.lastgroup == "plain":
                 starts.extend(range(start, end))
