@@ -37,7 +37,7 @@ from keys import check, mask
 CONFIG = r"test-config.json"
 
 PACE = 0.11  # seconds from the start of a request to the next: IBKR bars whoever sends 11 in one
-ANSWER_SECONDS = 30.0  # for one answer, to its last byte
+ANSWER_SECONDS = 30.0  # for one answer, to its last byte, however long each wait in it may be
 LOGOUT_SECONDS = 10.0  # for the logout, with its second try
 STATUS_SECONDS = 10  # to ask, once a second, whether the brokerage session is up
 QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
@@ -376,7 +376,7 @@ class Client:
         self.base_url = base_url
         self.console = console
         self.interruption = interruption
-        self.timeout: float | tuple[float, float] = oauth.TIMEOUT  # of every request
+        self.timeout: float | tuple[float, float] = oauth.TIMEOUT  # of each wait
         self.session = self.new_session()
         self.request = ""  # method and path of the last one
         self.response: requests.Response | None = None  # to the last request
@@ -430,7 +430,11 @@ class Client:
 
         def request() -> oauth.LiveSessionToken:
             token = oauth.request_live_session_token(
-                self.session, self.base_url, credentials, timeout=self.timeout
+                self.session,
+                self.base_url,
+                credentials,
+                timeout=self.timeout,
+                seconds=ANSWER_SECONDS,
             )
             self.session.auth = oauth.HmacSha256Auth(credentials, token.token)
             self.console.secrets.hide(token.token)
@@ -450,7 +454,7 @@ class Client:
         response = self.session.request(
             method, url, params=params, json=body, timeout=self.timeout, stream=True
         )
-        oauth.read_answer(response)
+        oauth.read_answer(response, ANSWER_SECONDS)
 
     def exchange(self, method: str, path: str, action: Callable[[], T]) -> T:
         """Do what sends one request, in its turn and its time, and show the answer's first line."""
@@ -516,7 +520,7 @@ class Client:
         if self.session.auth is None:
             return
         self.logout_sent = True
-        self.timeout = LOGOUT_SECONDS  # which alone holds on Windows
+        self.timeout = LOGOUT_SECONDS  # of each wait; the alarm bounds them all, but on Windows
         ends = monotonic() + LOGOUT_SECONDS
         try:
             if self.interruption.cut_off:
