@@ -674,6 +674,7 @@ PROXY_ERRORS = (
     requests.exceptions.ProxyError,
     requests.exceptions.InvalidURL,  # of a proxy: base_url was looked at
     requests.exceptions.InvalidSchema,
+    UnicodeError,
 )
 
 
@@ -728,7 +729,9 @@ def answer_hint(error: oauth.OAuthError, words: str, client: Client) -> str:
         if account_part(path) in client.answered:
             return "this account has answered before: try later"
         return "the account is not this session's; nothing is wrong with the keys"
-    return KNOWN_STATUS.get(client.status, error.hint)
+    if client.status >= 400:
+        return KNOWN_STATUS.get(client.status, LATER)
+    return error.hint
 
 
 def account_part(path: str) -> str:

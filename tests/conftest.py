@@ -46,6 +46,13 @@ def assert_no_secret(text: str, secrets: list[Any]) -> None:
             assert form not in text, "a secret is in the output"
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a case without a backslash: pytest doubles each when a process collects again, as
+    mutmut does, and then knows no such test."""
+    name = ascii(val)
+    return name.replace("\\", "%") if isinstance(val, (str, bytes)) and "\\" in name else None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _heed_signals() -> None:
     """Undo what nohup, or a shell's `&`, hands down: signals that are ignored here, and then by

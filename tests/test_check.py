@@ -383,7 +383,13 @@ def test_a_config_that_may_not_be_read_is_named(
 
 
 @pytest.mark.parametrize(
-    ("asked", "named"), [("config-test.json", "test-config.json"), ("zzz", None), ("no/x", None)]
+    ("asked", "named"),
+    [
+        ("config-test.json", "test-config.json"),
+        ("live/confg.json", "live/config.json"),
+        ("zzz", None),
+        ("no/x", None),
+    ],
 )
 def test_a_missing_config_names_the_closest_beside_it(
     tmp_path: Path,
@@ -392,7 +398,9 @@ def test_a_missing_config_names_the_closest_beside_it(
     asked: str,
     named: str | None,
 ) -> None:
-    (tmp_path / "test-config.json").touch()
+    (tmp_path / "live").mkdir()
+    for name in ("test-config.json", "live/config.json"):
+        (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     assert demo.main([asked]) == 2
     hint = f"did you mean {named}?" if named else "check the path"

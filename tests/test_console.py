@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -362,6 +363,14 @@ def test_the_first_signal_during_the_logout_is_noted_and_a_late_alarm_does_nothi
         interruption.check()
 
 
+def test_what_the_alarm_cut_off_may_have_left_a_lock_in_the_session() -> None:
+    interruption = demo.Interruption()
+    interruption.watch()
+    with pytest.raises(demo.OutOfTime):
+        interruption.limit(0.01, lambda: time.sleep(5))
+    assert interruption.cut_off is True
+
+
 class HalfMade:
     def __del__(self) -> None:
         raise AttributeError("no attribute 'fp'")
@@ -403,8 +412,40 @@ def test_the_last_word_of_an_interrupted_run_does_not_wait_for_a_reader(
     assert silenced == [sys.stdout, sys.stderr]
 
 
-def test_a_stream_that_was_closed_before_the_start_is_silent() -> None:
-    demo.silence(None)
+class Numbered(io.StringIO):
+    """A stream with a file's number, which need not be one."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def fileno(self) -> int:
+        if self.number < 0:
+            raise ValueError("I/O operation on closed file")
+        return self.number
+
+
+@pytest.mark.parametrize("stream", [None, Numbered(-1), Numbered(10**6), io.StringIO()])
+def test_a_stream_that_cannot_be_silenced_is_silent(stream: Any) -> None:
+    demo.silence(stream)
+
+
+@pytest.mark.parametrize(
+    ("system", "error", "closed"),
+    [
+        ("posix", BrokenPipeError(32, "Broken pipe"), True),
+        ("nt", BrokenPipeError(22, "Invalid argument"), True),
+        ("nt", OSError(22, "Invalid argument"), True),
+        ("posix", OSError(22, "Invalid argument"), False),
+        ("nt", OSError(28, "No space left on device"), False),
+        ("nt", OSError(23, "Too many open files"), False),
+    ],
+)
+def test_a_reader_that_has_gone_is_told_from_a_full_disk(
+    monkeypatch: pytest.MonkeyPatch, system: str, error: OSError, closed: bool
+) -> None:
+    monkeypatch.setattr(demo.os, "name", system)
+    assert demo.is_closed_pipe(error) == closed
 
 
 # The brokerage session
