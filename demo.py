@@ -23,7 +23,7 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from time import monotonic, sleep, time
 from typing import Any, Callable, NoReturn, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import requests
 
@@ -43,7 +43,7 @@ STATUS_SECONDS = 10  # to ask, once a second, whether the brokerage session is u
 QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
 MAX_LINES = 2000  # of an answer, with --verbose
 MAX_LINE = 4000  # characters of one
-MAX_READABLE = 500_000  # bytes of an answer that is worth to be taken apart for people
+MAX_READABLE = 500_000  # bytes of an answer that is worth to be taken apart, and letters shown
 TOO_DEEP = "an answer that is nested too deep"
 
 T = TypeVar("T")
@@ -394,7 +394,7 @@ class Client:
 
     def keep(self, response: requests.Response, **_: object) -> None:
         response.encoding = "utf-8"
-        self.console.secrets.hide(*cookies_of(response))
+        self.console.secrets.hide(signature_of(response.request), *cookies_of(response))
         self.response = response
 
     def get(self, path: str, kind: type[T], params: dict[str, str] | None = None) -> T:
@@ -554,6 +554,12 @@ class Client:
         if not isinstance(answer, dict):
             return False
         return bool(answer.get("error") or answer.get("confirmed")) or answer.get("status") is False
+
+
+def signature_of(request: requests.PreparedRequest) -> str:
+    """Return the signature that went out, which a server may repeat when it refuses it."""
+    header = request.headers.get("Authorization", "")
+    return unquote(header.partition('oauth_signature="')[2].partition('"')[0])
 
 
 def cookies_of(response: requests.Response) -> Iterator[str]:
@@ -828,11 +834,12 @@ class Console:
         if not self.verbose:
             return
         with contextlib.suppress(*SENDING):  # which were seen when the answer was read
-            lines = self.secrets.mask(readable(response, self.secrets)).splitlines()
+            text = readable(response, self.secrets)
+            lines = self.secrets.mask(text, MAX_READABLE).splitlines()
             for line in lines[:MAX_LINES]:
                 self.say(f"    < {shortened(line, MAX_LINE)}")
-            if len(lines) > MAX_LINES:
-                self.say(f"    < ({len(lines) - MAX_LINES} lines more, not shown)")
+            if len(lines) > MAX_LINES or len(text) > MAX_READABLE:
+                self.say("    < (and more, not shown)")
 
     def table(self, keys: Sequence[str], items: list[dict[str, Any]]) -> None:
         """Print what the keys hold in the first ten items: the first key's to the left, under their
@@ -847,7 +854,7 @@ class Console:
 
     def cut(self, text: str) -> str:
         """Return what a table shows of a text: masked first, half a secret is not recognized."""
-        return shortened(plain(shortened(self.secrets.mask(text), 40)), 40)
+        return shortened(plain(shortened(self.secrets.mask(text, 1000), 40)), 40)
 
 
 def readable(response: requests.Response, secrets: mask.Secrets) -> str:

@@ -508,7 +508,10 @@ class LimitedBody:
         self.begun = True
         total = 0
         while True:
-            data = self.read(size, decode_content=decode_content)
+            try:
+                data = self.read(size, decode_content=decode_content)
+            except OverflowError:
+                raise AnswerError("a chunk of an impossible size", "try again later") from None
             if not data:
                 return
             total += len(data)

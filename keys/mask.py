@@ -28,44 +28,77 @@ class Secrets:
         r"|\w{0,30}(?:alias|holder|title)\w{0,30}"
     )
     NAME = re.compile(NAMES, re.IGNORECASE)  # the ledger has a sessionid
-    NAMED_TEXT = re.compile(  # in JSON that is broken, or within a text
-        rf'("(?:{NAMES})\s*\\*"\s*:\s*)(?:(\\*")(?:[^"\\]|\\+[^"\\])+|([\[{{])[^\]}}]+)',
-        re.IGNORECASE,
+    NAMED_TEXT = re.compile(  # in JSON that is broken, or within a text, where quotes have a \
+        rf"""
+          ("(?:{NAMES})\s*\\*"\s*:\s*)
+          (?: (")(?:[^"\\]+|\\+.){{1,1000}}
+            | (\\+")(?:[^"\\]+|\\+[^"\\]){{1,1000}}
+            | ([\[{{])[^\]}}]+
+          )
+        """,
+        re.IGNORECASE | re.VERBOSE | re.DOTALL,
     )
-    MOST = 1_000_000  # letters in all that is hidden: a server may send cookies without end
+    MOST, MOST_LETTERS = 600, 1_000_000  # of all that is hidden: cookies may come without end
+    REACH = 50_000  # letters, from the first to the last, in which a secret is written
 
     def __init__(self) -> None:
-        self.hidden: set[str] = set()
+        self.hidden: dict[str, int] = {}  # what is searched for, and how many letters before it
         self.size = 0
 
     def hide(self, *secrets: str | bytes, least: int = 8) -> None:
         """Hide texts of at least so many letters (shorter ones would mask a lot), and bytes in all
-        forms in which they may be written."""
+        forms in which they may be written.
+
+        A long one is also found without its first three letters: what stands before it, as in
+        "%ab12...", may make them look like another letter that is written as a number.
+        """
         for secret in secrets:
             if isinstance(secret, bytes):
                 self.hide(*written(secret))
                 continue
             for form in (secret, secret.rstrip("=")):
                 letters = Letters(form).text
-                if len(letters) >= least and self.size + len(letters) <= self.MOST:
-                    self.size += len(letters) * (letters not in self.hidden)
-                    self.hidden.add(letters)
+                if len(letters) >= least:
+                    self.search(letters, 0)
+                if len(letters) >= 12:
+                    self.search(letters[3:], 3)
 
-    def mask(self, text: str) -> str:
-        """Return the text with `***` for each secret and name in it. Cut only what this returns:
-        half a secret is not recognized."""
-        letters = Letters(text)
+    def search(self, letters: str, before: int) -> None:
+        """Search for letters from now on, to hide them and so many before them."""
+        room = len(self.hidden) < self.MOST and self.size + len(letters) <= self.MOST_LETTERS
+        if room and letters not in self.hidden:
+            self.hidden[letters] = before
+            self.size += len(letters)
+
+    def mask(self, text: str, size: int | None = None) -> str:
+        """Return the text, or its first letters, with `***` for what is secret in it. Cut nothing
+        before: half a secret is not recognized."""
+        letters = Letters(text if size is None else text[: size + self.REACH])
         present = [secret for secret in self.hidden if secret in letters.text]
         shown, done = [], 0
-        for start, end in letters.places(present) if present else ():
-            if start >= done:
+        for start, end in self.places(letters, present) if present else ():
+            if size is None or start < size:
                 shown += [text[done:start], "***"]
-            done = max(done, end)
-        return self.NAMED_TEXT.sub(r"\1\2\3***", "".join(shown) + text[done:])
+                done = end
+        return self.NAMED_TEXT.sub(r"\1\2\3\4***", "".join(shown) + text[done:size])
+
+    def places(self, letters: Letters, secrets: list[str]) -> Iterator[tuple[int, int]]:
+        """Yield from where to where in the original text there are secrets, one or several."""
+        marked = bytearray(len(letters.text))
+        for secret in secrets:
+            at = letters.text.find(secret)
+            while at >= 0:
+                after = at + len(secret)
+                start = max(0, at - self.hidden[secret])
+                marked[start:after] = b"x" * (after - start)
+                at = letters.text.find(secret, after)
+        starts, ends = letters.spans()
+        for match in re.finditer(b"x+", marked):
+            yield starts[match.start()], ends[match.end() - 1]
 
     def excerpt(self, text: str) -> str:
         """Return the beginning of a text, on one line."""
-        return self.mask(" ".join(text.split()))[:200]
+        return self.mask(" ".join(text.split()), 2000)[:200]
 
     def redact(self, value: Any, name: str = "") -> Any:
         """Return a JSON value without secrets, and without what tells of the holder."""
@@ -102,7 +135,7 @@ class Letters:
         """
     SKIPPED = " \t\r\n\f\v\0\\:;,.'\"\u200b\u200c\u200d\ufeff"
     PLAIN = rf"(?P<plain>[^%&{re.escape(SKIPPED)}]+|[%&])"
-    FLAGS = re.IGNORECASE | re.VERBOSE
+    FLAGS = re.IGNORECASE | re.VERBOSE | re.ASCII  # or another letter would be taken for an s
     DECODED = re.compile(SPELLED, FLAGS)
     NAMED = MappingProxyType({"plus": "+", "sol": "/", "equals": "="})
     SAME = str.maketrans(string.ascii_uppercase + "-_", string.ascii_lowercase + "+/", SKIPPED)
@@ -121,18 +154,6 @@ class Letters:
         if way == "name":
             return self.NAMED[match[way].lower()]
         return chr(int(match[way], 10 if way == "decimal" else 16))
-
-    def places(self, secrets: list[str]) -> list[tuple[int, int]]:
-        """Return from where to where in the original the secrets stand, which are in this form."""
-        starts, ends = self.spans()
-        found = []
-        for secret in secrets:
-            at = self.text.find(secret)
-            while at >= 0:
-                after = at + len(secret)
-                found.append((starts[at], ends[after - 1]))
-                at = self.text.find(secret, after)
-        return sorted(found)
 
     def spans(self) -> tuple[array[int], array[int]]:
         """Return where in the original each letter begins, and where it ends."""

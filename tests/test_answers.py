@@ -771,6 +771,7 @@ def test_what_the_server_says_back_is_masked(
         if f"{request.method} {request.path}" != route:
             return answer
         texts = [secret for secret in sandbox.secrets[:3] if isinstance(secret, str)]
+        texts.append(signatures[-1])
         raw = [secret for secret in sandbox.secrets if isinstance(secret, bytes)]
         for secret in (each for each in raw if len(each) in (20, 32) and route != TOKEN):
             texts += [secret.hex(), base64.b64encode(secret).decode()]

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import time
+import tracemalloc
 from collections.abc import Iterator
 from urllib.parse import unquote
 
@@ -68,6 +69,40 @@ def test_a_secret_is_masked_however_it_is_spelled(spelled: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "before", ["LIKE '%", "%25", "\\u00", "\\x", "&#49", "&#x4", "C:\\", "&amp;#", "\\\\u{"]
+)
+@pytest.mark.parametrize("secret", [SECRET.hex(), "rtoken1234567890", BASE64, "1234567890ab"])
+def test_what_stands_before_a_secret_does_not_hide_it_from_the_search(
+    before: str, secret: str
+) -> None:
+    secrets = mask.Secrets()
+    secrets.hide(secret)
+    masked = secrets.mask(f"<{before}{secret}%>")
+    assert secret[3:9] not in masked
+    assert masked.endswith("***%>")
+
+
+def test_a_letter_that_counts_as_another_in_capitals_is_itself() -> None:
+    assert mask.Secrets().mask("&plu\u017f; &\u017fol;") == "&plu\u017f; &\u017fol;"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['"title":"' + "a" * 200_000, '"title":"' + "a\\" * 100_000, "a" * 200_000],
+    ids=["a name", "a name of escapes", "secrets within secrets"],
+)
+def test_a_long_answer_is_masked_without_much_memory(text: str) -> None:
+    secrets = mask.Secrets()
+    secrets.hide(*("a" * size for size in range(8, 30)))
+    tracemalloc.start()
+    try:
+        secrets.mask(text)
+        assert tracemalloc.get_traced_memory()[1] < 15_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
     "text",
     ["&#" + "9" * 5000, "\\" * 100_000, "\x7f" * 1_000_000],
     ids=["a number too long for Python", "backslashes", "control characters"],
@@ -96,7 +131,7 @@ def test_a_deleted_current_folder_is_no_traceback(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("secret", "text"),
     [
-        ("a" * 1000, "z".join(["a" * 999] * 1000)),
+        ("a" * 1000, "z".join(["a" * 990] * 1000)),
         ("abcdefghij" * 100, "z".join(["abcdefghij" * 99] * 500)),
         ("a" * 9 + "+" * 50_000, "+" * 2_000_000),
         ("a" * 8, "\\" * 300_000),
@@ -111,7 +146,7 @@ def test_the_search_for_secrets_is_soon_over(secret: str, text: str) -> None:
     secrets = mask.Secrets()
     secrets.hide(secret)
     assert secrets.mask(text) == text
-    assert secrets.mask(f"{text}<{secret}>").endswith("<***>")
+    assert secrets.mask(f"{text}<{secret}>").endswith("***>")
 
 
 @pytest.mark.parametrize(
@@ -123,6 +158,7 @@ def test_the_search_for_secrets_is_soon_over(secret: str, text: str) -> None:
         ('{"aliases": ["Jane", "Roe"], "x": [', '{"aliases": [***], "x": ['),
         ('{"user": {"x": "Jane"}, "y": [', '{"user": {***}, "y": ['),
         ('{"givenName ": "Jane"}', '{"givenName ": "***"}'),
+        (r'{"accountTitle": "The \"Roe\" Trust", "x": 1', '{"accountTitle": "***", "x": 1'),
     ],
 )  # fmt: skip
 def test_names_are_masked_in_broken_json_and_within_a_text(body: str, shown: str) -> None:
@@ -196,8 +232,7 @@ def test_a_large_answer_is_shown_as_it_came(capsys: pytest.CaptureFixture[str]) 
     body = b"[" + b",".join([b'{"":0}'] * 80_000) + b"]"
     shown = printed(capsys, body)
     assert shown.startswith('    < [{"":0},{"":0},')
-    assert shown.endswith("...\n")
-    assert len(shown) == 4007
+    assert shown.endswith("...\n    < (and more, not shown)\n")
     assert demo.body_words(answer(body), mask.Secrets()) == body.decode()
 
 
@@ -211,9 +246,9 @@ def test_an_answer_nested_too_deep_is_not_shown(
 
 def test_cookies_without_end_are_neither_kept_nor_sent_back() -> None:
     secrets = mask.Secrets()
-    for number in range(200):
+    for number in range(20):
         secrets.hide(f"{number:05}" + "x" * 65_000)
-    assert sum(map(len, secrets.hidden)) <= secrets.size <= secrets.MOST
+    assert sum(map(len, secrets.hidden)) <= secrets.size <= secrets.MOST_LETTERS
     client = demo.Client("https://h", demo.Console(), demo.Interruption())
     for size, kept in ((50_000, 1), (50_001, 0)):
         client.session.cookies.set("a", "x" * size)
@@ -231,7 +266,7 @@ def test_a_long_answer_is_cut_and_that_is_said(capsys: pytest.CaptureFixture[str
     demo.Console(verbose=True).answer(answer(b"\n" * 3000))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2001
-    assert lines[-1] == "    < (1000 lines more, not shown)"
+    assert lines[-1] == "    < (and more, not shown)"
 
 
 def test_names_are_masked_in_other_encodings_too(capsys: pytest.CaptureFixture[str]) -> None:
