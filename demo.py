@@ -462,8 +462,7 @@ class Client:
         self.begin(method, path)
         try:
             result = self.bounded(ANSWER_SECONDS, action)
-        except (*SENDING, OutOfTime) as error:
-            self.response = getattr(error, "response", None) or self.response
+        except (*SENDING, OutOfTime):
             self.show()
             raise
         self.show()
@@ -474,6 +473,10 @@ class Client:
             return self.interruption.limit(seconds, action)
         except OutOfTime:
             self.response = None  # whatever of it has come
+            raise
+        except oauth.AnswerError as error:
+            if error.response not in (None, self.response):  # a redirect, or an interim answer
+                self.keep(error.response)
             raise
 
     def begin(self, method: str, path: str) -> None:

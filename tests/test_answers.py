@@ -790,6 +790,22 @@ def test_what_the_server_says_back_is_masked(
             assert secret.rstrip("=").lower() not in reading.lower()
 
 
+@pytest.mark.parametrize("route", [TOKEN, ACCOUNTS, LOGOUT])
+def test_a_signature_in_a_redirect_is_masked(sandbox: Bent, run: Runner, route: str) -> None:
+    sent: list[str] = []
+
+    def bend(request: Request, answer: Answer) -> Answer:
+        if f"{request.method} {request.path}" != route:
+            return answer
+        sent.extend(re.findall('oauth_signature="([^"]+)"', request.headers["Authorization"]))
+        return Answer(302, headers={"Location": f"/login?{sent[0]}", "Set-Cookie": "a=abcdefgh"})
+
+    sandbox.bend = bend
+    result = run(sandbox, "-v")
+    assert "a redirect, which is never followed: /login?***\n" in result.err
+    assert not [piece for piece in pieces(unquote(sent[0])) if piece in result.out + result.err]
+
+
 def pieces(secret: str) -> set[str]:
     """What tells a part of a secret from chance."""
     return {secret[start : start + 8] for start in range(len(secret) - 7)}

@@ -88,16 +88,16 @@ def test_a_letter_that_counts_as_another_in_capitals_is_itself() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['"title":"' + "a" * 200_000, '"title":"' + "a\\" * 100_000, "a" * 200_000],
+    ['"title":"' + "a" * 100_000, '"title":"' + "a\\" * 50_000, "a" * 100_000],
     ids=["a name", "a name of escapes", "secrets within secrets"],
 )
 def test_a_long_answer_is_masked_without_much_memory(text: str) -> None:
     secrets = mask.Secrets()
-    secrets.hide(*("a" * size for size in range(8, 30)))
+    secrets.hide(*("a" * size for size in (8, 10, 12)))
     tracemalloc.start()
     try:
         secrets.mask(text)
-        assert tracemalloc.get_traced_memory()[1] < 15_000_000
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
     finally:
         tracemalloc.stop()
 
