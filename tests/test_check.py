@@ -296,6 +296,13 @@ def test_a_broken_config_is_named_and_nothing_is_sent(
 
 # Broken files
 
+BAD_FILE_HINTS = {
+    "not a JSON object:": "look there, and at the line before; in a path, write a backslash twice",
+    "not a JSON object\n": "begin with a template again",
+    "not a UTF-8 text": "save it as UTF-8",
+    "is there twice": "leave one of them out",
+}
+
 
 @pytest.mark.parametrize(
     ("content", "message"),
@@ -336,9 +343,9 @@ def test_a_file_that_is_no_config_is_refused(
     assert out == ""
     assert message in err
     assert err.startswith(f"error: {path}: ")
-    if message.startswith("not a JSON object:"):
-        hint = "look there, and at the line before; in a path, write a backslash twice"
-        assert err.splitlines()[1:] == [f"hint: {hint}"]
+    for words, hint in BAD_FILE_HINTS.items():
+        if words in message:
+            assert err.splitlines()[1:] == [f"hint: {hint}"]
 
 
 @pytest.mark.parametrize(

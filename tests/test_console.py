@@ -350,6 +350,11 @@ def test_a_request_starts_no_sooner_than_0_11_s_after_the_one_before(
     assert pauses == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize(("size", "shown"), [(9, "abcdef..."), (10, "abcdefghij")])
+def test_a_text_is_shortened_only_where_it_is_too_long(size: int, shown: str) -> None:
+    assert demo.shortened("abcdefghij", size) == shown
+
+
 # Signals and alarms, one object
 
 
