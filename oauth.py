@@ -254,9 +254,8 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
         prepend + METHOD & encoded url & encoded list of name=value, joined with "&"
 
     `url` is scheme, host and path. `params` are every oauth_* parameter but oauth_signature,
-    diffie_hellman_challenge under this name, and the query's; never the realm, never a JSON body.
-    Names and values come raw: those of the query decoded. They are sorted by name, then by value.
-    With a query (IBKR-2018), in one line:
+    diffie_hellman_challenge, and the query's; never the realm, never a JSON body. Names and values
+    come raw, those of the query decoded, and are sorted by name, then by value. In one line:
 
         GET&http%3A%2F%2Flocalhost%3A12345%2Ftradingapi%2Fv1%2Fmarketdata%2Fsnapshot&conid%3D8314
         %26oauth_consumer_key%3DTESTCONS%26oauth_nonce%3Daecef17086308940e861
@@ -267,12 +266,11 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
     secret in lower-case hex, directly before the method, neither separated nor encoded.
 
     IBKR departs from RFC 5849 in the prepend, and in the list: all pairs are sorted and joined raw,
-    and percent-encoded once, so `31,84` becomes `31%2C84` and a space `%20`, where the RFC encodes
-    twice, `31%252C84` and `%2520` (IBKR-guide). Raises TypeError or ValueError for anything that is
-    not of this form.
+    and percent-encoded once, where the RFC encodes twice, `31%252C84` and `%2520` (IBKR-guide).
+    Raises TypeError or ValueError for anything that is not of this form.
 
-    >>> signature_base_string("POST", "https://h/a", [("b", "1,2 3"), ("a", "x")], prepend="0102")
-    '0102POST&https%3A%2F%2Fh%2Fa&a%3Dx%26b%3D1%2C2%203'
+    >>> signature_base_string("POST", "https://h/a", [("b", "31,84 x"), ("a", "1")], "0102")
+    '0102POST&https%3A%2F%2Fh%2Fa&a%3D1%26b%3D31%2C84%20x'
     """
     expect("method", method, str)
     expect("url", url, str)
