@@ -255,7 +255,7 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
 
     `url` is scheme, host and path. `params` are every oauth_* parameter but oauth_signature,
     diffie_hellman_challenge, and the query's; never the realm, never a JSON body. Names and values
-    come raw, those of the query decoded, and are sorted by name, then by value. In one line:
+    come raw, those of the query decoded, sorted by name, then by value. In IBKR-2018, on one line:
 
         GET&http%3A%2F%2Flocalhost%3A12345%2Ftradingapi%2Fv1%2Fmarketdata%2Fsnapshot&conid%3D8314
         %26oauth_consumer_key%3DTESTCONS%26oauth_nonce%3Daecef17086308940e861
@@ -263,10 +263,9 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
         %26oauth_token%3D6f531f8fd316915af53f
 
     `prepend` is for the token request alone, empty for all others: the decrypted access token
-    secret in lower-case hex, directly before the method, neither separated nor encoded.
-
-    IBKR departs from RFC 5849 in the prepend, and in the list: all pairs are sorted and joined raw,
-    and percent-encoded once, where the RFC encodes twice, `31%252C84` and `%2520` (IBKR-guide).
+    secret in lower-case hex, directly before the method, neither separated nor encoded. IBKR
+    departs from RFC 5849 in this, and in the list: all pairs are sorted and joined raw, and
+    percent-encoded once, where the RFC encodes twice, `31%252C84` and `%2520` (IBKR-guide).
     Raises TypeError or ValueError for anything that is not of this form.
 
     >>> signature_base_string("POST", "https://h/a", [("b", "31,84 x"), ("a", "1")], "0102")
