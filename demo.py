@@ -1011,13 +1011,18 @@ def missing_config(path: str) -> str:
     return "check the path"
 
 
+def hide_text(value: object, secrets: mask.Secrets) -> None:
+    """Hide what a config has for a secret, right or not, and the bytes that it may stand for."""
+    if isinstance(value, str) and len(value) < 10_000:  # none is longer
+        text = value.strip()
+        secrets.hide(text, text.encode(errors="replace"), *mask.decoded_bytes(text))
+
+
 def check_and_report(path: str, console: Console, show: bool) -> check.Report:
     """Check the config, and print what was found: errors and warnings, with `show` all of it."""
     values = load_config(path)
     for name in ("access_token", "access_token_secret"):
-        text = str(values.get(name)).strip()
-        console.secrets.hide(text, *mask.decoded_bytes(text))
-    console.secrets.hide(str(values.get("access_token")).strip().encode(errors="replace"))
+        hide_text(values.get(name), console.secrets)
     report = check.check_config(values, os.path.expanduser(path))
     if report.ingredients is not None:
         console.secrets.hide(report.ingredients.access_token_secret)

@@ -113,7 +113,9 @@ class Secrets:
 
 def written(secret: bytes) -> Iterator[str]:
     """Yield the forms in which bytes may be written: hex, base64, a number, a list, themselves."""
-    yield from (secret.hex(), secret.hex("-"), str(int.from_bytes(secret, "big")))
+    yield from (secret.hex(), secret.hex("-"))
+    if len(secret) < 1000:  # of much longer ones, Python refuses to write the number
+        yield str(int.from_bytes(secret, "big"))
     yield from (base64.b64encode(secret).decode(), base64.b32encode(secret).decode())
     yield " ".join(str(byte) for byte in secret)
     yield " ".join(str(byte - 256 * (byte > 127)) for byte in secret)  # Java's bytes have signs

@@ -17,6 +17,8 @@ import requests
 import demo
 import oauth
 from keys import check, mask
+from tests.conftest import Runner
+from tests.sandbox import Sandbox
 
 SECRET = bytes(range(195, 227))  # invented
 BASE64 = base64.b64encode(SECRET).decode()
@@ -295,6 +297,17 @@ def test_a_token_of_any_length_is_refused_soon() -> None:
     assert secrets.mask("+" * 100_000) == "***"
     with pytest.raises(check.FieldError, match="not in the right form"):
         check.check_access_token("+" * 100_000)
+
+
+@pytest.mark.parametrize("text", ["A" * 5000, "ab" * 1001, "+" * 500_000, "\ud800" * 3000])
+@pytest.mark.parametrize("name", ["access_token", "access_token_secret"])
+def test_a_secret_of_any_length_in_the_config_is_an_error(
+    server: Sandbox, run: Runner, name: str, text: str
+) -> None:
+    result = run(server, config={**server.config, name: text})
+    assert result.status == 2
+    assert f"{name}: " in result.err.splitlines()[0]
+    assert text[:9] not in result.err
 
 
 def test_a_key_file_of_any_text_is_refused_soon() -> None:
