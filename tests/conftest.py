@@ -49,7 +49,7 @@ def assert_no_secret(text: str, secrets: list[Any]) -> None:
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name a case without a backslash: pytest doubles each when a process collects again, as
     mutmut does, and then knows no such test."""
-    name = ascii(val)
+    name = ascii(val)[:40]
     return name.replace("\\", "%") if isinstance(val, (str, bytes)) and "\\" in name else None
 
 
