@@ -449,8 +449,10 @@ def test_a_stream_that_cannot_be_silenced_is_silent(stream: Any) -> None:
 def test_a_reader_that_has_gone_is_told_from_a_full_disk(
     monkeypatch: pytest.MonkeyPatch, system: str, error: OSError, closed: bool
 ) -> None:
-    monkeypatch.setattr(demo.os, "name", system)
-    assert demo.is_closed_pipe(error) == closed
+    with monkeypatch.context() as patch:
+        patch.setattr(demo.os, "name", system)
+        told = demo.is_closed_pipe(error)
+    assert told == closed
 
 
 # The brokerage session

@@ -218,7 +218,7 @@ def test_a_bundle_that_is_not_one_is_one_error(
     with Wire(say(UNAVAILABLE), tls) as server:
         result = run_against(run, sandbox, url_of(server, "https"))
         assert server.heads == []
-    check_one_error(result, "")
+    check_one_error(result, "", CERTIFICATE)
 
 
 def test_https_to_a_server_without_it_is_one_error(sandbox: Seeing, run: Runner) -> None:
