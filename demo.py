@@ -672,7 +672,10 @@ def explain(
     words = ""
     if error.response is not None:
         words = server_words(error.response, client.console.secrets)
-        message += f": {words or 'nothing more said'}"
+        if words:
+            message += f": {words}"
+        elif client.status != requests.codes.ok:
+            message += ": nothing more said"
     if client.request.endswith("/oauth/live_session_token"):
         ranked = token_hints(error, words, client, report)
         return message, ranked or [answer_hint(error, words, client)]

@@ -174,8 +174,8 @@ def decrypt_access_token_secret(encrypted_secret: str, encryption_key: RsaKey) -
     `encrypted_secret` is base64 of an RSAES-PKCS1-v1_5 ciphertext, made for the public half of
     `encryption_key`. Raises CredentialsError if this key does not decrypt it.
 
-    To a port: with a wrong key OpenSSL 3.0 fails, too, but 3.6 and 4.0 return random bytes of any
-    length; then nothing but IBKR's refusal of the request shows that the key is wrong.
+    Not every library notices a wrong key: OpenSSL 3.0 does, 3.6 and 4.0 return random bytes of any
+    length in place of an error. A port on these learns of it from IBKR's refusal alone.
     """
     expect("encrypted_secret", encrypted_secret, str)
     expect("encryption_key", encryption_key, RsaKey)
@@ -255,7 +255,7 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
 
     `url` is scheme, host and path. `params` are every oauth_* parameter but oauth_signature,
     diffie_hellman_challenge, and the query's; never the realm, never a JSON body. Names and values
-    come raw, those of the query decoded, sorted by name, then by value. In IBKR-2018, on one line:
+    come raw, those of the query decoded, sorted by name, then value. On one line (IBKR-2018):
 
         GET&http%3A%2F%2Flocalhost%3A12345%2Ftradingapi%2Fv1%2Fmarketdata%2Fsnapshot&conid%3D8314
         %26oauth_consumer_key%3DTESTCONS%26oauth_nonce%3Daecef17086308940e861

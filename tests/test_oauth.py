@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, Callable
 from urllib.parse import unquote
 
@@ -23,6 +23,7 @@ from Crypto.PublicKey import RSA
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+import demo
 import oauth
 from tests.conftest import assert_no_secret
 from tests.sandbox import DH_PRIME, KEYS, Answer, Sandbox
@@ -764,9 +765,9 @@ def test_the_token_request_keeps_the_time_outs_that_are_given(
     assert session.asked == ["https://h/X/oauth/live_session_token", 7, {"a": "b"}, True]
 
 
-def test_the_examples_of_the_docstrings_are_right() -> None:
-    failed, tried = doctest.testmod(oauth)
-    assert (failed, tried) == (0, 8)
+@pytest.mark.parametrize(("module", "examples"), [(oauth, 8), (demo, 1)])
+def test_the_examples_of_the_docstrings_are_right(module: ModuleType, examples: int) -> None:
+    assert doctest.testmod(module) == (0, examples)
 
 
 def test_the_two_failures_of_the_exchange_have_classes_of_their_own(

@@ -25,21 +25,9 @@ LONGEST = 100_000  # characters of a query or form that is still looked at
 GIVEN_UP = "does not match; too long to try the known mistakes"
 
 # names of optional parameters, and how languages write a value that is none
-USUAL = [
-    "page",
-    "period",
-    "bar",
-    "exchange",
-    "since",
-    "force",
-    "compete",
-    "publish",
-    "name",
-    "secType",
-    "filters",
-    "accountId",
-]
-USUAL += ["account", "sort", "direction", "fields", "model", "startTime", "outsideRth", "isSingle"]
+USUAL = ["page", "period", "bar", "exchange", "since", "force", "compete", "publish", "name"]
+USUAL += ["secType", "filters", "accountId", "account", "sort", "direction", "fields", "model"]
+USUAL += ["startTime", "outsideRth", "isSingle"]
 EMPTY = ("None", "null", "undefined", "", "true", "false", "True", "False", "0")
 
 Pairs = list[tuple[str, str]]
@@ -65,6 +53,10 @@ class Attempt(NamedTuple):
     def over(self, parameters: str) -> str:
         return base_string(self.method, self.url, parameters, self.prepend)
 
+    def queries(self) -> list[Pairs]:
+        """The query's parameters in each form that may be signed."""
+        return [pairs for _, pairs in query_forms(self.query)]
+
 
 class Signer(NamedTuple):
     """What a client signs calls with, rightly or by mistake."""
@@ -75,7 +67,11 @@ class Signer(NamedTuple):
 
 def base_string(method: str, url: str, parameters: str, prepend: str = "") -> str:
     """`parameters`: joined raw, and encoded once. RFC 5849 would encode the values twice."""
-    return prepend + "&".join((method, quote(url, safe="~"), quote(parameters, safe="~")))
+    return prepend + "&".join((method, encoded(url), encoded(parameters)))
+
+
+def encoded(text: str) -> str:
+    return quote(text, safe="~")
 
 
 def joined(pairs: Iterable[tuple[str, str]]) -> str:
@@ -123,10 +119,10 @@ def wrong_prepends(attempt: Attempt, secret: str) -> list[tuple[str, str]]:
 def wrong_lists(attempt: Attempt) -> list[tuple[str, str, str]]:
     """Each with up to two mistakes, and the list of parameters that has them."""
     lists = []
-    for _, query_pairs in query_forms(attempt.query):
+    for query_pairs in attempt.queries():
         pairs = attempt.pairs + query_pairs
         for realm, signed in (("", pairs), ("realm signed", [*pairs, ("realm", attempt.realm)])):
-            twice = [(quote(name, safe="~"), quote(value, safe="~")) for name, value in signed]
+            twice = [(encoded(name), encoded(value)) for name, value in signed]
             lists.append((realm, "", joined(sorted(signed))))
             lists.append((realm, "values encoded twice", joined(sorted(twice))))
             lists.append((realm, "parameters unsorted", joined(signed)))
@@ -145,12 +141,9 @@ def variants(attempt: Attempt, secret: str) -> Iterator[tuple[list[str], str]]:
 
 def single_variants(attempt: Attempt) -> Iterator[tuple[list[str], str]]:
     """What is wrong in one way only, and combines with nothing."""
-    forms = query_forms(attempt.query)
-    for _, query_pairs in forms:
-        yield (
-            ["HTTP method in lower case"],
-            attempt._replace(method=attempt.method.lower()).expected(query_pairs),
-        )
+    in_lower_case = attempt._replace(method=attempt.method.lower())
+    for query_pairs in attempt.queries():
+        yield ["HTTP method in lower case"], in_lower_case.expected(query_pairs)
         if attempt.body_fields:
             mistake = "fields of a JSON body in the base string"
             yield [mistake], attempt.expected(query_pairs + attempt.body_fields)
@@ -163,7 +156,7 @@ def partial_queries(attempt: Attempt) -> Iterator[tuple[list[str], str]]:
     """One parameter of the query was sent and not signed, the others were."""
     if attempt.query.count("&") > 20:
         return
-    for _, query_pairs in query_forms(attempt.query):
+    for query_pairs in attempt.queries():
         for index, (name, _) in enumerate(query_pairs):
             rest = query_pairs[:index] + query_pairs[index + 1 :]
             if rest:
@@ -172,7 +165,7 @@ def partial_queries(attempt: Attempt) -> Iterator[tuple[list[str], str]]:
 
 def absent_parameters(attempt: Attempt) -> Iterator[tuple[list[str], str]]:
     """A parameter without a value was signed, and left out when the query was made."""
-    for _, query_pairs in query_forms(attempt.query)[:2]:
+    for query_pairs in attempt.queries()[:2]:
         for name in USUAL:
             for value in EMPTY:
                 mistake = f"{name} signed but not sent"
@@ -189,7 +182,7 @@ def unsorted_variants(attempt: Attempt) -> Iterator[tuple[list[str], str]]:
     """In any order, the query first or last."""
     if len(attempt.pairs) > 6:
         return
-    for _, query_pairs in query_forms(attempt.query):
+    for query_pairs in attempt.queries():
         for some_order in itertools.permutations(attempt.pairs):
             for pairs in ([*some_order, *query_pairs], [*query_pairs, *some_order]):
                 yield ["parameters unsorted"], attempt.over(joined(pairs))
