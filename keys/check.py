@@ -77,23 +77,23 @@ class FieldError(Exception):
         self.hints = hints
 
 
-@dataclass(frozen=True)
 class Checked(Generic[T]):
     """A value that is right, and what --check says of it."""
 
-    value: T
-    remark: str
+    def __init__(self, value: T, remark: str) -> None:
+        self.value = value
+        self.remark = remark
 
 
 class IncompleteError(Exception):
     """A field is wrong, so that there is nothing to log in with."""
 
 
-@dataclass(frozen=True)
 class Field(Generic[T]):
     """What was read of a field: nothing, if that was an error."""
 
-    checked: Checked[T] | None
+    def __init__(self, checked: Checked[T] | None) -> None:
+        self.checked = checked
 
     @property
     def value(self) -> T:
@@ -276,12 +276,12 @@ def harmless_name(name: str) -> bool:
 # Key files
 
 
-@dataclass(frozen=True)
 class KeyFile:
-    """A private key, and the path where it was found."""
+    """A private key, and the path where it was found. No dataclass: its `repr` would show both."""
 
-    key: RSA.RsaKey = field(repr=False)
-    path: str
+    def __init__(self, key: RSA.RsaKey, path: str) -> None:
+        self.key = key
+        self.path = path
 
 
 def shown_path(path: str) -> str:

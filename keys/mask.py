@@ -27,17 +27,13 @@ class Secrets:
         r"|accountVan|acctDesc|desc|email|phone|address|owner|tax_?id"
         r"|\w{0,30}(?:alias|holder|title)\w{0,30}"
     )
-    NAME = re.compile(NAMES, re.IGNORECASE)  # the ledger has a sessionid
-    NAMED_TEXT = re.compile(  # in JSON that is broken, or within a text, where quotes have a \
-        rf"""
+    NAMED_TEXT = rf"""
           ("(?:{NAMES})\s*\\*"\s*:\s*)
           (?: (")(?:[^"\\]+|\\+.){{1,1000}}
             | (\\+")(?:[^"\\]+|\\+[^"\\]){{1,1000}}
             | ([\[{{])[^\]}}]+
           )
-        """,
-        re.IGNORECASE | re.VERBOSE | re.DOTALL,
-    )
+        """  # in JSON that is broken, or within a text, where quotes have a \
     MOST, MOST_LETTERS = 600, 1_000_000  # of all that is hidden: cookies may come without end
     REACH = 50_000  # letters, from the first to the last, in which a secret is written
 
@@ -56,12 +52,12 @@ class Secrets:
             if isinstance(secret, bytes):
                 self.hide(*written(secret))
                 continue
-            for form in (secret, secret.rstrip("=")):
-                letters = Letters(form).text
-                if len(letters) >= least:
-                    self.search(letters, 0)
-                if len(letters) >= 12:
-                    self.search(letters[3:], 3)
+            letters = Letters(secret).text
+            for form in (letters, letters.rstrip("=")):
+                if len(form) >= least:
+                    self.search(form, 0)
+                if len(form) >= 12:
+                    self.search(form[3:], 3)
 
     def search(self, letters: str, before: int) -> None:
         """Search for letters from now on, to hide them and so many before them."""
@@ -80,7 +76,14 @@ class Secrets:
             if size is None or start < size:
                 shown += [text[done:start], "***"]
                 done = end
-        return self.NAMED_TEXT.sub(r"\1\2\3\4***", "".join(shown) + text[done:size])
+        return self.without_named("".join(shown) + text[done:size])
+
+    def without_named(self, text: str) -> str:
+        """Return a text with `***` for what stands behind one of the names in it."""
+        if '"' not in text:
+            return text
+        flags = re.IGNORECASE | re.VERBOSE | re.DOTALL  # compiled only when a text has a name
+        return re.sub(self.NAMED_TEXT, r"\1\2\3\4***", text, flags=flags)
 
     def places(self, letters: Letters, secrets: list[str]) -> Iterator[tuple[int, int]]:
         """Yield from where to where in the original text there are secrets, one or several."""
@@ -102,7 +105,7 @@ class Secrets:
 
     def redact(self, value: Any, name: str = "") -> Any:
         """Return a JSON value without secrets, and without what tells of the holder."""
-        if value and self.NAME.fullmatch(name.strip()):
+        if value and re.fullmatch(self.NAMES, name.strip(), re.IGNORECASE):
             return "***"
         if isinstance(value, dict):
             return {self.mask(key): self.redact(item, key) for key, item in value.items()}

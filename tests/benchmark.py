@@ -6,14 +6,14 @@ Each answer of the sandbox comes 100 ms later than it could, as from a server fa
 script imports requests and RSA, reads the two keys, decrypts the secret, does the arithmetic of the
 exchange, and sends as many requests on one session; it signs and prints nothing. The waits between
 two questions for the same thing are the protocol's: they are counted, and subtracted from the wall
-clock. Medians; the processes' own CPU, so POSIX only. No test: a figure depends on the machine.
+clock. The least of the runs, since what else a machine does only adds; the processes' own CPU, so
+POSIX only. No test: a figure depends on the machine.
 """
 
 from __future__ import annotations
 
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -80,12 +80,12 @@ def main() -> None:
             waits, count = waited(sandbox), len(sandbox.requests)
             bare.append(measured([sys.executable, "-c", BARE, config, str(count)], cache))
     del demo[0], bare[0]  # these filled the cache
-    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} CPUs, medians of {rounds} runs")
+    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} CPUs, the least of {rounds} runs")
     print(f"{count} requests, each answer {DELAY * 1000:.0f} ms later; waits {waits:.1f} s")
     print("        demo s  bare s  ratio")
     for index, name in enumerate(("wall", "CPU")):
-        own = statistics.median(run[index] for run in demo) - (0 if index else waits)
-        other = statistics.median(run[index] for run in bare)
+        own = min(run[index] for run in demo) - (0 if index else waits)
+        other = min(run[index] for run in bare)
         print(f"  {name:<4}  {own:>6.3f}  {other:>6.3f}  {own / other:>5.2f}")
 
 
