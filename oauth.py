@@ -544,10 +544,10 @@ def read_json(response: requests.Response) -> Any:
 
 
 def whole_number(digits: str) -> int:
-    """Return the number, unless it is so long that it would take minutes: older Pythons have no
-    limit of their own."""
+    """Return the number. Raises ValueError if it is so long that it would take minutes, for which
+    older Pythons have no limit of their own."""
     if len(digits) > 4300:
-        raise ValueError("a number of too many digits")
+        raise ValueError
     return int(digits)
 
 

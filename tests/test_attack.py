@@ -15,7 +15,6 @@ import pytest
 import requests
 
 import demo
-import oauth
 from keys import check, mask
 from tests.conftest import Runner
 from tests.sandbox import Sandbox
@@ -196,12 +195,6 @@ def test_digits_are_a_port_or_a_password(
     monkeypatch.setenv("HTTPS_PROXY", url)
     passwords = [password.rstrip("/") for password in mask.proxy_passwords()]
     assert ("8080" in passwords) == hidden
-
-
-def test_a_number_of_millions_of_digits_is_soon_refused_by_any_python() -> None:
-    with pytest.raises(oauth.AnswerError, match="not JSON"):
-        oauth.read_json(answer(b"9" * 3_000_000))
-    assert oauth.read_json(answer(b"9" * 4300)) == int("9" * 4300)
 
 
 @pytest.mark.parametrize("before", range(0, 230, 10))

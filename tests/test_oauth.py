@@ -10,6 +10,7 @@ import io
 import logging
 import random
 import re
+import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -735,15 +736,41 @@ def test_an_answer_without_end_is_closed_and_never_read_again(
     assert raw.done == [(requests.models.CONTENT_CHUNK_SIZE, True)] * reads + ["close", "release"]
 
 
-def test_an_answer_is_read_whole_with_a_urllib3_that_has_no_read1() -> None:
+def raw_body(read: Callable[..., bytes]) -> SimpleNamespace:
+    """Return what stands in for the raw body of a urllib3 that has no `read1`."""
+    return SimpleNamespace(read=read, close=lambda: None, release_conn=lambda: None)
+
+
+def test_an_answer_that_takes_just_the_time_is_read_whole_without_read1(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     response = requests.Response()
     body = io.BytesIO(b"one, two")
+    response.raw = raw_body(lambda *_, **__: body.read(3))
+    monkeypatch.setattr(time, "monotonic", lambda: 1.0)
+    assert oauth.read_answer(response, seconds=0) == b"one, two"
 
+
+def test_a_chunk_of_an_impossible_size_is_said_to_be_one() -> None:
     def read(*_: object, **__: object) -> bytes:
-        return body.read(3)
+        raise OverflowError("from socket.recv")
 
-    response.raw = SimpleNamespace(read=read, close=body.close, release_conn=body.close)
-    assert oauth.read_answer(response) == b"one, two"
+    response = requests.Response()
+    response.raw = raw_body(read)
+    with pytest.raises(oauth.AnswerError) as caught:
+        oauth.read_answer(response)
+    said = (str(caught.value), caught.value.hint, caught.value.response)
+    assert said == ("a chunk of an impossible size", "try again later", response)
+
+
+@pytest.mark.parametrize("digits", [4301, 3_000_000])
+def test_a_number_of_very_many_digits_is_soon_refused_by_any_python(digits: int) -> None:
+    response = requests.Response()
+    response._content = b"9" * 4300
+    assert oauth.read_json(response) == int("9" * 4300)
+    response._content = b"9" * digits
+    with pytest.raises(oauth.AnswerError):
+        oauth.read_json(response)
 
 
 def test_the_token_request_keeps_the_time_outs_that_are_given(
