@@ -110,7 +110,7 @@ class Secrets:
         if isinstance(value, dict):
             return {self.mask(key): self.redact(item, key) for key, item in value.items()}
         if isinstance(value, list):
-            return [self.redact(item, name) for item in value]
+            return [self.redact(item) for item in value]
         return self.mask(value) if isinstance(value, str) else value
 
 

@@ -21,7 +21,7 @@ COPY = ROOT / "build" / "mutation"
 TESTS = {
     "oauth.py": ("vectors", "oauthlib", "oauth"),
     "keys/check.py": ("check", "diagnosis", "transcripts"),
-    "keys/mask.py": ("attack", "console"),
+    "keys/mask.py": ("mask", "attack"),
     "demo.py": ("console", "attack", "transcripts", "answers", "check", "network"),
 }
 SETTINGS = """[mutmut]

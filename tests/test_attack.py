@@ -7,7 +7,6 @@ import io
 import os
 import re
 import time
-import tracemalloc
 from collections.abc import Iterator
 from urllib.parse import unquote
 
@@ -40,70 +39,6 @@ def soon() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    "spelled",
-    [
-        ":".join(re.findall("..", SECRET.hex())),
-        SECRET.decode("latin-1"),
-        "".join(f"%25{ord(letter):02x}" for letter in BASE64),
-        "\0".join(BASE64.rstrip("=")),
-        repr(SECRET)[2:-1],
-        "%0A".join(re.findall(".{1,5}", BASE64)),
-        BASE64.replace("+", "&amp;#43;"),
-        SECRET.hex("-").upper(),
-        ", ".join(f"0x{byte:02x}" for byte in SECRET).replace("0x", "\\x"),
-        ",".join(str(byte - 256) for byte in SECRET),
-        " ".join(map(str, SECRET)),
-        base64.b32encode(SECRET).decode(),
-        "".join(f"\\u{{{ord(letter):x}}}" for letter in BASE64),
-        "".join(f"%u{ord(letter):04X}" for letter in BASE64),
-        "".join(f"&#{ord(letter)}" for letter in BASE64),
-        "".join(f"&#38;#x{ord(letter):x};" for letter in BASE64),
-        "\u200b".join(BASE64),
-        '", "'.join(re.findall(".{1,9}", BASE64)),
-    ],
-    ids=lambda spelled: ascii(spelled).replace("\\", "%")[:12],
-)
-def test_a_secret_is_masked_however_it_is_spelled(spelled: str) -> None:
-    secrets = mask.Secrets()
-    secrets.hide(SECRET)
-    assert secrets.mask(f"<{spelled}>") == "<***>"
-
-
-@pytest.mark.parametrize(
-    "before", ["LIKE '%", "%25", "\\u00", "\\x", "&#49", "&#x4", "C:\\", "&amp;#", "\\\\u{"]
-)
-@pytest.mark.parametrize("secret", [SECRET.hex(), "rtoken1234567890", BASE64, "1234567890ab"])
-def test_what_stands_before_a_secret_does_not_hide_it_from_the_search(
-    before: str, secret: str
-) -> None:
-    secrets = mask.Secrets()
-    secrets.hide(secret)
-    masked = secrets.mask(f"<{before}{secret}%>")
-    assert secret[3:9] not in masked
-    assert masked.endswith("***%>")
-
-
-def test_a_letter_that_counts_as_another_in_capitals_is_itself() -> None:
-    assert mask.Secrets().mask("&plu\u017f; &\u017fol;") == "&plu\u017f; &\u017fol;"
-
-
-@pytest.mark.parametrize(
-    "text",
-    ['"title":"' + "a" * 100_000, '"title":"' + "a\\" * 50_000, "a" * 100_000],
-    ids=["a name", "a name of escapes", "secrets within secrets"],
-)
-def test_a_long_answer_is_masked_without_much_memory(text: str) -> None:
-    secrets = mask.Secrets()
-    secrets.hide(*("a" * size for size in (8, 10, 12)))
-    tracemalloc.start()
-    try:
-        secrets.mask(text)
-        assert tracemalloc.get_traced_memory()[1] < 8_000_000
-    finally:
-        tracemalloc.stop()
-
-
-@pytest.mark.parametrize(
     "text",
     ["&#" + "9" * 5000, "\\" * 100_000, "\x7f" * 1_000_000],
     ids=["a number too long for Python", "backslashes", "control characters"],
@@ -127,27 +62,6 @@ def test_a_deleted_current_folder_is_no_traceback(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(os, "getcwd", deleted)
     assert demo.default_config().endswith("test-config.json")
-
-
-@pytest.mark.parametrize(
-    ("secret", "text"),
-    [
-        ("a" * 1000, "z".join(["a" * 990] * 1000)),
-        ("abcdefghij" * 100, "z".join(["abcdefghij" * 99] * 500)),
-        ("a" * 9 + "+" * 50_000, "+" * 2_000_000),
-        ("a" * 8, "\\" * 300_000),
-        ("a" * 8, "%25" * 100_000),
-        ("a" * 8, "&amp;" * 100_000),
-        ("a" * 8, '"holder' + "holder" * 300_000),
-        ("a" * 8, '"title":' + " " * 300_000),
-    ],
-    ids=["one letter", "ten letters", "pluses", "backslashes", "URL", "HTML", "name", "named"],
-)
-def test_the_search_for_secrets_is_soon_over(secret: str, text: str) -> None:
-    secrets = mask.Secrets()
-    secrets.hide(secret)
-    assert secrets.mask(text) == text
-    assert secrets.mask(f"{text}<{secret}>").endswith("***>")
 
 
 @pytest.mark.parametrize(
@@ -184,17 +98,6 @@ def test_the_password_of_a_proxy_is_not_shown(
         assert shown.startswith("ValueError: 407 Denied ")
         assert "s3cr" not in shown
         assert sent[:8] not in shown
-
-
-@pytest.mark.parametrize(
-    ("url", "hidden"), [("http://proxy:8080/", False), ("http://me:8080@proxy", True)]
-)
-def test_digits_are_a_port_or_a_password(
-    monkeypatch: pytest.MonkeyPatch, url: str, hidden: bool
-) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", url)
-    passwords = [password.rstrip("/") for password in mask.proxy_passwords()]
-    assert ("8080" in passwords) == hidden
 
 
 @pytest.mark.parametrize("before", range(0, 230, 10))
