@@ -1,4 +1,4 @@
-"""What an attacker found who had not written the code: spellings of secrets, sizes, slow patterns."""
+"""What attackers found who had not written the code: sizes, odd texts, a proxy's password."""
 
 from __future__ import annotations
 
