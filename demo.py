@@ -1007,7 +1007,7 @@ def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def missing_config(path: str) -> str:
     folder, name = os.path.split(os.path.expanduser(path))
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError):
         close = check.closest(name, os.listdir(folder or "."))
         if close:
             return f"did you mean {check.shown_path(os.path.join(folder, close))}?"
