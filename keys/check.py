@@ -355,7 +355,7 @@ def pem_block(data: bytes) -> str:
     if "\n" not in block.strip():
         hint = "copy the file itself: lines end after BEGIN, 64 characters each, and END"
         raise FieldError("has its key on one line", hint)
-    return "\n".join(line.strip() for line in block.split("\n") if line.strip())
+    return block
 
 
 def private_key(data: bytes) -> RSA.RsaKey:
