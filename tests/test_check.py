@@ -1094,7 +1094,7 @@ LONGEST_HOST = ".".join(["a" * 60] * 4 + ["b" * 6])  # 250 characters
         (check.check_consumer_key, "TESTCONS", "TESTCONS"),
         (check.check_consumer_key, "abcdefgh9", "(9 characters)"),
         (check.check_access_token, "abc", "3 characters"),
-        (check.check_base_url, "https://API.example/v1/", "https://API.example/v1/"),
+        (check.check_base_url, "https://API.example/X/", "https://API.example/X/"),
         (check.check_base_url, f"https://{LONGEST_HOST}", f"https://{LONGEST_HOST}"),
         (check.check_generator, 999, "999"),
         (check.check_generator, 1000, "10 bits"),
