@@ -349,7 +349,7 @@ def pem_block(data: bytes) -> str:
     if not blocks:
         raise FieldError("is not in PEM form", "it must have the lines -----BEGIN and -----END")
     private = [block for block in blocks if "PRIVATE KEY" in block]
-    block = (private or blocks)[0]
+    block: str = (private or blocks)[0]
     if len(block) > 16_000:
         raise FieldError("is larger than any key of 4096 bits", "make one with keys/generate.sh")
     if "\n" not in block.strip():

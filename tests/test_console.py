@@ -323,6 +323,15 @@ def test_destructors_of_what_a_signal_left_half_made_say_nothing(
     assert ("no attribute 'fp'" in capsys.readouterr().err) != cut_off
 
 
+@posix
+def test_the_alarm_comes_again_each_second_until_it_is_off() -> None:
+    demo.set_alarm(50)
+    left, interval = signal.getitimer(signal.ITIMER_REAL)
+    demo.set_alarm(0)
+    assert (49 < left <= 50, interval) == (True, 1)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
 def test_without_an_alarm_as_on_windows_nothing_is_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
