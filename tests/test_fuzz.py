@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
-import functools
 import gc
 import io
 import json
@@ -26,7 +25,6 @@ from hypothesis import strategies as st
 
 import demo
 import oauth
-from keys import check
 from tests import recorded
 from tests.conftest import assert_no_secret
 from tests.sandbox import DH_PRIME, KEYS, Answer, Request, Sandbox
@@ -83,7 +81,6 @@ def sandbox() -> Iterator[Changed]:
         patch.setattr(oauth, "TIMEOUT", (5, 0.5))
         patch.setattr(demo, "LOGOUT_SECONDS", 1)
         patch.setattr(demo, "sleep", lambda _: None)
-        patch.setattr(check, "private_key", functools.lru_cache(check.private_key))
         yield sandbox
     gc.collect()  # now, while the filter below holds
 
