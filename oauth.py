@@ -174,8 +174,8 @@ def decrypt_access_token_secret(encrypted_secret: str, encryption_key: RsaKey) -
     `encrypted_secret` is base64 of an RSAES-PKCS1-v1_5 ciphertext, made for the public half of
     `encryption_key`. Raises CredentialsError if this key does not decrypt it.
 
-    Not every library notices a wrong key: OpenSSL 3.0 does, 3.6 and 4.0 return random bytes of any
-    length in place of an error. A port on these learns of it from IBKR's refusal alone.
+    Not every library notices a wrong key: OpenSSL, from 3.2 on, returns random bytes of any length
+    ("implicit rejection" in its CHANGES). A port on it learns of this from IBKR's refusal alone.
     """
     expect("encrypted_secret", encrypted_secret, str)
     expect("encryption_key", encryption_key, RsaKey)

@@ -277,7 +277,7 @@ def harmless_name(name: str) -> bool:
 
 
 class KeyFile:
-    """A private key, and the path where it was found. No dataclass: its `repr` would show both."""
+    """A private key, and the path where it was found. Its `repr` shows neither."""
 
     def __init__(self, key: RSA.RsaKey, path: str) -> None:
         self.key = key

@@ -31,6 +31,7 @@ USUAL += ["startTime", "outsideRth", "isSingle"]
 EMPTY = ("None", "null", "undefined", "", "true", "false", "True", "False", "0")
 
 Pairs = list[tuple[str, str]]
+Guess = tuple[list[str], str]  # mistakes by name, and the base string that has them
 Fits = Callable[[bytes], "list[str] | None"]  # mistakes of key and digest; None: it does not fit
 DIGESTS = (("", "sha256"), ("SHA-1 instead of SHA-256", "sha1"))
 
@@ -129,8 +130,8 @@ def wrong_lists(attempt: Attempt) -> list[tuple[str, str, str]]:
     return lists
 
 
-def variants(attempt: Attempt, secret: str) -> Iterator[tuple[list[str], str]]:
-    """Base strings as clients get them wrong, each with its mistakes by name."""
+def variants(attempt: Attempt, secret: str) -> Iterator[Guess]:
+    """Yield base strings as clients get them wrong: all that is tried."""
     yield from single_variants(attempt)
     parts = (wrong_urls(attempt), wrong_prepends(attempt, secret), wrong_lists(attempt))
     for (in_url, url), (in_prepend, prepend), (realm, order, listed) in itertools.product(*parts):
@@ -139,7 +140,7 @@ def variants(attempt: Attempt, secret: str) -> Iterator[tuple[list[str], str]]:
     yield from unsorted_variants(attempt)
 
 
-def single_variants(attempt: Attempt) -> Iterator[tuple[list[str], str]]:
+def single_variants(attempt: Attempt) -> Iterator[Guess]:
     """What is wrong in one way only, and combines with nothing."""
     in_lower_case = attempt._replace(method=attempt.method.lower())
     for query_pairs in attempt.queries():
@@ -152,7 +153,7 @@ def single_variants(attempt: Attempt) -> Iterator[tuple[list[str], str]]:
     yield from other_requests(attempt)
 
 
-def partial_queries(attempt: Attempt) -> Iterator[tuple[list[str], str]]:
+def partial_queries(attempt: Attempt) -> Iterator[Guess]:
     """One parameter of the query was sent and not signed, the others were."""
     if attempt.query.count("&") > 20:
         return
@@ -163,7 +164,7 @@ def partial_queries(attempt: Attempt) -> Iterator[tuple[list[str], str]]:
                 yield [f"{name[:40]} sent but not signed"], attempt.expected(rest)
 
 
-def absent_parameters(attempt: Attempt) -> Iterator[tuple[list[str], str]]:
+def absent_parameters(attempt: Attempt) -> Iterator[Guess]:
     """A parameter without a value was signed, and left out when the query was made."""
     for query_pairs in attempt.queries()[:2]:
         for name in USUAL:
@@ -172,13 +173,13 @@ def absent_parameters(attempt: Attempt) -> Iterator[tuple[list[str], str]]:
                 yield [mistake], attempt.expected([*query_pairs, (name, value)])
 
 
-def other_requests(attempt: Attempt) -> Iterator[tuple[list[str], str]]:
+def other_requests(attempt: Attempt) -> Iterator[Guess]:
     """The base string was made once, and is used again for every call."""
     for earlier in attempt.earlier:
         yield ["base string of another request, the token request's for example"], earlier
 
 
-def unsorted_variants(attempt: Attempt) -> Iterator[tuple[list[str], str]]:
+def unsorted_variants(attempt: Attempt) -> Iterator[Guess]:
     """In any order, the query first or last."""
     if len(attempt.pairs) > 6:
         return
