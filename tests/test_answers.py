@@ -206,6 +206,7 @@ REAL: list[Row] = [
     ("another fail", "", {INIT: {"wait": 1000}, STATUS: session(False, fail=STATUS_SLOW)}, LEFT_OUT, SAYS.format(STATUS, STATUS_SLOW)),
     ("a message", "", {INIT: session(False, message=NOT_YET)}, LEFT_OUT, SAYS.format(INIT, NOT_YET)),
     ("no account in the brokerage session", "", {ISERVER: {}}, "Daily bars of AAPL", "error: GET /iserver/accounts: no account in the answer|hint: the username has none, or its brokerage session is not up"),
+    ("another status of success", "", {INIT: json_answer(session(), 202), **OPEN}, "POST /iserver/auth/ssodh/init 202", ""),
     ("several accounts, All first", "", {ISERVER: recorded.iserver_accounts("All", "DU0001234"), SNAPSHOT: WHOLE}, QUOTE, ""),
     # daily bars
     ("bars, more than five", "", {HISTORY: BARS_ANSWER}, f"5 of 5 open high low close volume|{FIVE}", ""),
@@ -711,6 +712,18 @@ def test_without_a_token_there_is_one_error_and_nothing_further_is_sent(
     assert all(line.startswith("hint: ") for line in hints)
     assert hint in hints[0]
     assert [record.path for record in sandbox.requests] == ["/oauth/live_session_token"]
+
+
+@pytest.mark.parametrize("date", ["", "soon", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"])
+def test_a_date_that_is_none_says_nothing_of_the_clock(
+    sandbox: Bent, run: Runner, date: str
+) -> None:
+    def bend(_: Request, answer: Answer) -> Answer:
+        return answer._replace(headers={**answer.headers, "Date": date})
+
+    sandbox.bend = bend
+    result = run(sandbox)
+    assert (result.status, result.err) == (0, "")
 
 
 # What is secret or private stays hidden, whatever the server says back
