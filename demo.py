@@ -178,6 +178,7 @@ class Demo:
         self.console.table((*columns, "netliquidationvalue"), objects(list(answer.values())))
 
     def positions(self, account: str) -> None:
+        """Print the first page of them, up to 100: the next are /positions/1 and so on."""
         answer = self.client.get(f"/portfolio/{in_path(account)}/positions/0", list)
         columns = ("contractDesc", "position", "mktPrice", "mktValue", "unrealizedPnl", "currency")
         self.console.table(columns, objects(answer))
@@ -355,7 +356,9 @@ def last_price(data: dict[str, str]) -> str:
 
 
 def availability(data: dict[str, str]) -> str:
-    code = data.get(AVAILABILITY, "-")
+    code = data.get(AVAILABILITY)
+    if code is None:
+        return "-"
     return QUALITY.get(code[0], f"{code}, which this demo does not know")
 
 
@@ -549,7 +552,8 @@ class Client:
             raise oauth.AnswerError(f"HTTP {self.status}", LATER, self.response)
 
     def still_logged_in(self) -> bool:
-        """Tell whether the logout's answer says that it did not happen."""
+        """Tell whether the logout's answer says that it did not happen: what IBKR confirms there is
+        that the user is still logged in."""
         try:
             answer = oauth.read_json(self.answer())
         except oauth.AnswerError:
@@ -729,13 +733,14 @@ def token_hints(
 def answer_hint(error: oauth.OAuthError, words: str, client: Client) -> str:
     """Return what helps with an answer that users of IBKR know: by its words, then its status."""
     path = client.request.split(" ", 1)[1]
+    said = words.lower()
     for known, hint in KNOWN_WORDS.items():
-        if known in words.lower():
+        if known in said:
             return hint
     if client.status == 404:
         first = client.session.auth is None
         return "check base_url in the config" if first else LATER
-    if client.status == 401 and path.startswith("/iserver/") and "not authenticated" in words:
+    if client.status == 401 and path.startswith("/iserver/") and "not authenticated" in said:
         return "another session took over: close TWS and Mobile, or use --compete"
     if client.status == 401 and path.startswith("/portfolio/") and path != "/portfolio/accounts":
         if account_part(path) in client.answered:
@@ -772,9 +777,6 @@ def body_words(response: requests.Response, secrets: mask.Secrets) -> str:
         return TOO_DEEP
 
 
-# The console, and what it must not show
-
-
 def without_entities(text: str) -> str:
     """Return the text with every &#65; and &amp; decoded."""
     if "&" not in text:
@@ -785,6 +787,9 @@ def without_entities(text: str) -> str:
         return html.unescape(text)
     except ValueError:  # a number of more digits than Python reads
         return text
+
+
+# The console, and what it must not show
 
 
 class Console:
@@ -948,7 +953,7 @@ class Parser(argparse.ArgumentParser):
 def command_line(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(description="Try IBKR's Client Portal API with OAuth 1.0a.")
     add = parser.add_argument
-    add("config", nargs="?", help=f"path of the JSON config (default: {CONFIG})")
+    add("config", nargs="?", help=f"path of the JSON config (default: {CONFIG})".replace("%", "%%"))
     add("--account", metavar="ID", help="account to show (default: the first)")
     add("--symbol", type=str.upper, default="AAPL", help="stock to quote (default: AAPL)")
     take_over = "take the brokerage session over: logs out a TWS or IBKR Mobile of the username"

@@ -305,12 +305,15 @@ def new_nonce() -> str:
 
 def split_query(url: str) -> tuple[str, list[tuple[str, str]]]:
     """Return the URL without query and default port, as it is signed, and the query's parameters,
-    decoded. Raises ValueError for a user name in the URL, or a query that is not UTF-8."""
+    decoded. Raises ValueError for another scheme than http and https, a user name in the URL, or
+    a query that is not UTF-8."""
     scheme, host, path, query, _ = urlsplit(url)
     if "@" in host:
         raise ValueError("the URL must not contain a user name")
-    default_port = {"https": ":443", "http": ":80"}[scheme]
-    signed_url = urlunsplit((scheme, host.removesuffix(default_port), path, "", ""))
+    default_ports = {"https": ":443", "http": ":80"}
+    if scheme not in default_ports:
+        raise ValueError("the URL must begin with https:// or http://")
+    signed_url = urlunsplit((scheme, host.removesuffix(default_ports[scheme]), path, "", ""))
     return signed_url, parse_qsl(query, keep_blank_values=True, errors="strict")
 
 

@@ -1,1 +1,2 @@
-"""The key files: what makes (generate.sh), checks (check.py), and masks them (mask.py)."""
+"""The key files: what makes them (generate.sh), and what checks them (check.py); and what keeps
+secrets out of all that is printed (mask.py)."""

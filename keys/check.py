@@ -63,7 +63,7 @@ class Ingredients:
 
 
 class Report(NamedTuple):
-    """All findings, in the config's order; `ingredients` if none of them is an error."""
+    """All findings, field by field; `ingredients` if none of them is an error."""
 
     findings: list[Finding]
     ingredients: Ingredients | None
@@ -80,9 +80,10 @@ class FieldError(Exception):
 class Checked(Generic[T]):
     """A value that is right, and what --check says of it."""
 
-    def __init__(self, value: T, remark: str) -> None:
+    def __init__(self, value: T, remark: str, kind: str = "ok") -> None:
         self.value = value
         self.remark = remark
+        self.kind = kind
 
 
 class IncompleteError(Exception):
@@ -121,7 +122,7 @@ class Config:
         except FieldError as problem:
             self.findings.append(Finding("error", name, str(problem), problem.hints))
             return Field(None)
-        self.findings.append(Finding("ok", name, checked.remark))
+        self.findings.append(Finding(checked.kind, name, checked.remark))
         return Field(checked)
 
 
@@ -184,7 +185,7 @@ def plain_text(value: object, hint: str) -> str:
     if not isinstance(value, str):
         raise FieldError("not a text in quotes", hint)
     text = value.strip()
-    if not text or re.match("(your|path-to|generated)-", text):
+    if not text or re.fullmatch("(your|path-to|generated)-[a-z-]+", text):
         raise FieldError("not filled in", hint)
     return text
 
@@ -286,8 +287,9 @@ class KeyFile:
 
 def shown_path(path: str) -> str:
     """Return the path as the person gave it, unless it may be a secret."""
-    if re.search("[+=]|[0-9a-fA-F]{16}|[A-Za-z0-9]{40}|[A-Za-z0-9/]{64}", path):
-        return f"a path of {size(path)}, not shown,"
+    letters = "(?=[a-z0-9/]{0,63}[A-Z])(?=[A-Za-z/]{0,63}[0-9])[A-Za-z0-9/]{64}"  # as of base64
+    if re.search(f"[+=]|[0-9a-fA-F]{{16}}|[A-Za-z0-9]{{40}}|{letters}", path):
+        return f"a path of {size(path)} (not shown)"
     return ascii(path)[1:-1].replace("\\\\", "\\")
 
 
@@ -387,7 +389,7 @@ def check_secret(
     """Decrypt the secret with the encryption key, if that was found."""
     text = ascii_word(value, "copy all of it from where it was generated")
     if encryption is None:  # which is the error to mend first
-        return Checked(b"", "not tried for want of its key")
+        return Checked(b"", "not tried for want of its key", "note")
     try:
         secret = oauth.decrypt_access_token_secret(text, encryption.value.key)
     except oauth.CredentialsError as error:
@@ -582,7 +584,7 @@ def tracked_template(path: str) -> Iterator[Finding]:
     folder, name = os.path.split(os.path.abspath(path))
     template = folder == PROJECT and name in ("config.json", "test-config.json")
     if template and os.path.exists(os.path.join(PROJECT, ".git")):
-        hint = f"git update-index --skip-worktree {name}"
+        hint = f"once, to keep it out of commits: git update-index --skip-worktree {name}"
         yield Finding("note", name, "git tracks this file, now with your token in it", (hint,))
 
 
@@ -607,9 +609,9 @@ GENERATE = "only then generate the token again, which ends the present secret"
 def suspects(refusal: Refusal, found: Ingredients, findings: list[Finding]) -> list[str]:
     """Return hints, at most three, for the ingredient that is most likely wrong first.
 
-    In this order: what the answer names; the clock; a file beside the keys that does not fit; a
-    warning about the config; what such an answer mostly means. Where clock or files tell the cause,
-    nothing proposes to generate the token again: that would end a good secret.
+    In this order: what the answer names; the clock, alone where nothing is named; a file beside the
+    keys that does not fit; a realm that does not; what such an answer mostly means. Where clock or
+    files tell the cause, nothing speaks of generating the token again, which ends a good secret.
     """
     words = refusal.words.lower()
     named: list[str] = []
@@ -686,6 +688,6 @@ def exchange_suspects(found: Ingredients) -> list[str]:
         hints.append("dh_generator: openssl's is 2; compare the dhparam.pem uploaded")
     prime = prime_fingerprint(found.dh_prime)
     hints.append(f"dh_prime: the dhparam.pem uploaded must have SHA-256 {prime}...")
-    if not found.consumer_key.isupper():
+    if found.consumer_key != found.consumer_key.upper():
         hints.append("consumer_key: the portal keeps it in capitals, and its case counts")
     return hints

@@ -1,7 +1,7 @@
 """What must not be shown: finds secrets in a text, however they are written there.
 
 `Secrets` is told what to hide, and puts `***` in its place, and in that of what tells of an
-account's holder. Nothing here knows where the text comes from, or where it goes.
+account's holder. It knows neither where a text comes from, nor where it goes.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Secrets:
         """Return a text with `***` for what stands behind one of the names in it."""
         if '"' not in text:
             return text
-        flags = re.IGNORECASE | re.VERBOSE | re.DOTALL  # compiled only when a text has a name
+        flags = re.IGNORECASE | re.VERBOSE | re.DOTALL  # compiled only when a text may have a name
         return re.sub(self.NAMED_TEXT, r"\1\2\3\4***", text, flags=flags)
 
     def places(self, letters: Letters, secrets: list[str]) -> Iterator[tuple[int, int]]:

@@ -188,7 +188,7 @@ REAL: list[Row] = [
     ("a halted stock", "", {SNAPSHOT: recorded.quote(f31="H1.00", f84="0.99", f86="1.01", f6509="YB")}, "last halted 1.00|data frozen, delayed", ""),
     ("an availability that nobody knows", "", {SNAPSHOT: recorded.quote(f31="1.00", f84="1", f86="2", f6509="S")}, "data S, which this demo does not know", ""),
     ("an availability of four letters", "", {SNAPSHOT: recorded.quote(f31="1.00", f84="1", f86="2", f6509="DPBv")}, "data delayed", ""),
-    ("no availability", "", {SNAPSHOT: PRICES}, "last 201.10|data -, which this demo does not know", ""),
+    ("no availability", "", {SNAPSHOT: PRICES}, "last 201.10|bid 201.08 x -|ask 201.12 x -|data -", ""),
     ("no quote", "", {SNAPSHOT: FIRST}, "Daily bars of AAPL", NO_PRICE),
     ("an unasked contract", "", {SNAPSHOT: [{"conid": 8314, "conidEx": "8314", "31": "262.40"}]}, "Quote of AAPL", NO_PRICE),
     # the brokerage session
@@ -400,6 +400,7 @@ def no_price(*value: Any) -> tuple[str, str, Answer, str, str]:
 PARTICULAR: list[tuple[str, str, Answer, str, str]] = [
     *((f"not authenticated, {route}", route, REFUSAL, SAID, "close TWS") for route in (INIT, STATUS, ISERVER, SNAPSHOT, HISTORY)),
     *((f"not authenticated, {route}", route, REFUSAL, SAID, "run the demo again") for route in (ACCOUNTS, STOCKS, LOGOUT)),
+    ("not authenticated, in capitals", HISTORY, error_answer(401, "Not Authenticated"), "HTTP 401: Not Authenticated", "close TWS"),
     ("the account is unknown", SUMMARY, REFUSAL, SAID, "nothing is wrong with the keys"),
     ("an account that has answered", LEDGER, Answer(401), "HTTP 401: nothing more said", "answered before: try later"),
     ("no dh token", INIT, error_answer(500, "failed to generate sso dh token"), "HTTP 500: failed to generate sso dh token", "fault of IBKR's"),

@@ -57,6 +57,15 @@ def test_the_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
     assert capsys.readouterr().out.replace("optional arguments:", "options:") == HELP
 
 
+def test_the_help_takes_any_path_for_the_default(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "CONFIG", r"C:\100%\mine.json")
+    with pytest.raises(SystemExit):
+        demo.main(["--help"])
+    assert r"C:\100%\mine.json" in capsys.readouterr().out
+
+
 def taken(*arguments: str) -> tuple[Any, ...]:
     options = demo.command_line(list(arguments))
     flags = (options.compete, options.check, options.verbose)

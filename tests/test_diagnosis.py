@@ -102,6 +102,7 @@ ROWS = [
     Row("prime, clock a little off", (PRIME,), server={"prime": LARGER}, clock=60),
     Row("generator", (GENERATOR, PRIME), config={"dh_generator": 5}, files={"dhparam.pem": ""}),
     Row("generator, file", ("dhparam.pem has another generator", GENERATOR, PRIME), config={"dh_generator": 5}),
+    Row("a consumer key of digits", (PRIME,), server={"consumer_key": "123456789"}, config={"consumer_key": "123456789", "dh_prime": f"{OTHER_PRIME:x}"}, files={"dhparam.pem": ""}),
     Row("consumer key's case", (PRIME, CAPITALS), server={"consumer_key": "Simulated"}, config={"consumer_key": "Simulated", "dh_prime": f"{OTHER_PRIME:x}"}, files={"dhparam.pem": ""}),
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The two parts of oauth.py that touch the network, and what they must never let out."""
+"""Signing, the exchange and its refusals, misuse, and what oauth.py must never let out."""
 
 from __future__ import annotations
 
@@ -555,6 +555,7 @@ GOOD = {
 PAIRS = [("a", "1")]
 POSITIVE = "the exponent must be positive"
 USER_NAME = "the URL must not contain a user name"
+SCHEME = "the URL must begin with https:// or http://"
 GENERATOR = "dh_generator must be from 2 to dh_prime - 2"
 LENGTH = "a live session token is 20 bytes; decode its base64 form"
 FORM = "send the parameters as JSON or in the query, not as a form"
@@ -640,6 +641,7 @@ def test_any_generator_that_is_none_of_the_two_trivial_ones_is_taken(generator: 
         (URL + "?q=%FF", {}, "'utf-8' codec can't decode byte 0xff .*"),
         (URL + "?%FF=q", {}, "'utf-8' codec can't decode byte 0xff .*"),
         ("https://u:p@h/x", {}, USER_NAME),
+        ("localhost:80/x", {}, SCHEME),
         (URL, {"data": {"a": "1"}}, FORM),
         (URL, {"files": {"a": "1"}}, FORM),
     ],

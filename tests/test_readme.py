@@ -96,14 +96,12 @@ def test_the_code_for_ones_own_program_runs(
     assert code
     with Sandbox() as sandbox:
         names: dict[str, Any] = {
-            "encrypted_secret": sandbox.config["access_token_secret"],
-            "consumer_key": sandbox.config["consumer_key"],
-            "access_token": sandbox.config["access_token"],
-            "dh_prime": int(sandbox.config["dh_prime"], 16),
+            name: sandbox.config[name]
+            for name in ("consumer_key", "dh_prime", "access_token", "access_token_secret")
         }
         monkeypatch.chdir(sandbox.folder)
         program = code[1].replace("https://api.ibkr.com/v1/api", sandbox.base_url)
-        with pytest.warns(ResourceWarning, match="unclosed file"):
-            exec(compile(program, "README.md", "exec"), names)
-        assert [request.refused for request in sandbox.requests] == ["", ""]
+        exec(compile(program, "README.md", "exec"), names)
+        assert [request.refused for request in sandbox.requests] == ["", "", ""]
+        assert sandbox.requests[-1].path == "/logout"
     assert "'accountId': 'DU0001234'" in capsys.readouterr().out
