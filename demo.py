@@ -816,7 +816,6 @@ class Console:
             print(self.clean(text), file=stream, end=end, flush=True)
         except OSError as error:
             silence(stream)
-            self.failed = True
             if stream is sys.stderr:
                 raise OutputClosed from None
             if not is_closed_pipe(error):

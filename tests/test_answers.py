@@ -402,7 +402,7 @@ PARTICULAR: list[tuple[str, str, Answer, str, str]] = [
     *((f"not authenticated, {route}", route, REFUSAL, SAID, "run the demo again") for route in (ACCOUNTS, STOCKS, LOGOUT)),
     ("not authenticated, in capitals", HISTORY, error_answer(401, "Not Authenticated"), "HTTP 401: Not Authenticated", "close TWS"),
     ("the account is unknown", SUMMARY, REFUSAL, SAID, "nothing is wrong with the keys"),
-    ("an account that has answered", LEDGER, Answer(401), "HTTP 401: nothing more said", "answered before: try later"),
+    ("an account that has answered", LEDGER, Answer(401), "HTTP 401: nothing more said", "hint: this account has answered before: try later"),
     ("no dh token", INIT, error_answer(500, "failed to generate sso dh token"), "HTTP 500: failed to generate sso dh token", "fault of IBKR's"),
     ("the logout is unavailable", LOGOUT, Answer(503), "HTTP 503", "maintenance"),
     ("the logout leads elsewhere", LOGOUT, Answer(302, headers=MOVED), "HTTP 302, a redirect", "log-in page"),
@@ -713,6 +713,13 @@ def test_without_a_token_there_is_one_error_and_nothing_further_is_sent(
     assert all(line.startswith("hint: ") for line in hints)
     assert hint in hints[0]
     assert [record.path for record in sandbox.requests] == ["/oauth/live_session_token"]
+
+
+def test_the_time_of_an_answer_is_in_milliseconds(sandbox: Bent, run: Runner) -> None:
+    sandbox.give({ISERVER: as_answer(recorded.iserver_accounts())._replace(delay=0.05)})
+    lines = lines_of(run(sandbox).out)
+    said = next(line for line in lines if line.startswith(f"{ISERVER} 200 "))
+    assert 50 <= int(said.split()[-2]) < 5000
 
 
 @pytest.mark.parametrize("date", ["", "soon", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"])

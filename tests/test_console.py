@@ -298,6 +298,11 @@ def test_a_text_is_shortened_only_where_it_is_too_long(size: int, shown: str) ->
 # Signals and alarms, one object
 
 
+def test_a_signal_after_the_end_changes_nothing(server: Sandbox) -> None:
+    assert demo.main([str(server.config_path), "--check"]) == 0
+    signal.raise_signal(signal.SIGINT)
+
+
 def test_the_first_signal_during_the_logout_is_noted_and_a_late_alarm_does_nothing() -> None:
     interruption = demo.Interruption()
     interruption.held = True
@@ -312,7 +317,7 @@ def test_what_the_alarm_cut_off_may_have_left_a_lock_in_the_session() -> None:
     interruption = demo.Interruption()
     interruption.watch()
     with pytest.raises(demo.OutOfTime):
-        interruption.limit(0.01, lambda: time.sleep(5))
+        interruption.limit(0.01, lambda: time.sleep(0.8))
     assert interruption.cut_off is True
 
 
