@@ -295,11 +295,12 @@ def test_a_reader_that_closes_the_pipe_ends_the_run_with_a_logout(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_ends_the_run(server: Sandbox) -> None:
     with open("/dev/full", "w") as full:
-        for options in ([], ["--check"]):
+        for options in ([], ["--check"], ["--help"]):
             process = start_demo(server.config_path, *options, stdout=full)
             status, _, err = finish(process, server)
             assert status == 1
             assert err == ("error: cannot write: No space left on device\nhint: make room for it\n")
+        assert finish(start_demo("--unknown", stderr=full), server)[0] == 1
     assert server.requests == []
 
 
