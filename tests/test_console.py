@@ -17,7 +17,7 @@ import pytest
 
 import demo
 from tests.conftest import ROOT, Runner
-from tests.sandbox import Sandbox, json_answer
+from tests.sandbox import Answer, Request, Sandbox, json_answer
 
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX")
 
@@ -296,6 +296,41 @@ def test_a_text_is_shortened_only_where_it_is_too_long(size: int, shown: str) ->
 
 
 # Signals and alarms, one object
+
+
+class Interrupting(Sandbox):
+    """Interrupts the client while it waits for the logout's answer."""
+
+    answered = False
+
+    def respond(self, request: Request) -> Answer:
+        answer = super().respond(request)
+        if request.path == "/logout":
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)
+            self.answered = True
+        return answer
+
+
+@posix
+def test_the_logout_is_waited_for_when_it_is_interrupted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Interrupting() as sandbox:
+        assert demo.main([str(sandbox.config_path)]) == 130
+        assert sandbox.answered
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_what_is_said_of_the_logout_can_be_interrupted(
+    server: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: demo.Client) -> bool:
+        signal.raise_signal(signal.SIGTERM)
+        return False
+
+    monkeypatch.setattr(demo.Client, "still_logged_in", interrupt)
+    assert demo.main([str(server.config_path)]) == 130
 
 
 def test_a_signal_after_the_end_changes_nothing(server: Sandbox) -> None:
