@@ -21,6 +21,7 @@ from tests.sandbox import Sandbox
 
 SECRET = bytes(range(195, 227))  # invented
 BASE64 = base64.b64encode(SECRET).decode()
+TOKEN = "0b1c2d3e4f5a6b7c8d9e"  # invented
 
 
 def answer(body: bytes) -> requests.Response:
@@ -79,6 +80,26 @@ def test_a_deleted_current_folder_is_no_traceback(monkeypatch: pytest.MonkeyPatc
 )  # fmt: skip
 def test_names_are_masked_in_broken_json_and_within_a_text(body: str, shown: str) -> None:
     assert demo.server_words(answer(body.encode()), mask.Secrets()) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (TOKEN, TOKEN.encode().hex()),
+        (TOKEN, base64.b64encode(TOKEN.encode()).decode()),
+        (TOKEN, base64.b64encode(bytes.fromhex(TOKEN)).decode()),
+        (BASE64, SECRET.hex()),
+        (f" {BASE64}\n", BASE64),
+        ("no secret at all", "no secret at all"),
+        ("\u00e9" * 9, "\u00e9" * 9),
+    ],
+)
+def test_what_a_config_has_for_a_secret_is_hidden_however_it_is_written(
+    value: str, written: str
+) -> None:
+    secrets = mask.Secrets()
+    demo.hide_text(value, secrets)
+    assert secrets.mask(f"< {written} >") == "< *** >"
 
 
 @pytest.mark.parametrize(
@@ -175,15 +196,16 @@ def test_the_value_of_any_cookie_is_hidden(line: str) -> None:
         (b"\n" * 2001, 2000, True),
         (b"x" * 500_000, 1, False),
         (b"x" * 500_001, 1, True),
+        ((b"x" * 3999 + b"\n") * 250, 125, True),
     ],
-    ids=["2000 lines", "2001 lines", "500000 letters", "500001 letters"],
+    ids=["2000 lines", "2001 lines", "500000 letters", "500001 letters", "a million letters"],
 )
 def test_a_long_answer_is_cut_and_that_is_said(
     capsys: pytest.CaptureFixture[str], body: bytes, lines: int, cut: bool
 ) -> None:
     shown = printed(capsys, body).splitlines()
     assert shown[lines:] == ["    < (and more, not shown)"] * cut
-    assert len(shown[0]) == len("    < ") + (4000 if b"x" in body else 0)
+    assert len(shown[0]) == len("    < ") + min(len(body.partition(b"\n")[0]), 4000)
 
 
 def test_names_are_masked_in_other_encodings_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -458,6 +458,14 @@ def test_the_proxys_password_is_not_printed(
         assert "hunter2" not in result.out + result.err
 
 
+def test_a_password_that_the_proxy_repeats_is_masked(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Wire(say(b"HTTP/1.1 407 No hun7 here\r\nContent-Length: 0\r\n\r\n")) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:hun7@127.0.0.1:{proxy.port}")
+        check_one_error(run_against(run, sandbox, HTTPS), r"407 No \*\*\* here", PROXY)
+
+
 BAD_PROXIES = [
     "foo:bar", "http://", "http://127.0.0.1:99999", "socks5://127.0.0.1:1", "::::", "ftp://127.0.0.1:1", "http://[::1", "http://proxy..invalid:3128",
 ]  # fmt: skip
@@ -623,6 +631,18 @@ def test_an_answer_of_too_many_bytes_ends(
     check_one_error(result, "an answer of more than 50,000 bytes", LATER)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
     gc.collect()
+
+
+def test_an_answer_of_too_many_bytes_ends_after_the_log_in_too(
+    sandbox: Seeing, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oauth, "MAX_ANSWER", 50_000)
+    unfolding = Answer(200, bomb(gzip.compress), {"Content-Encoding": "gzip"})
+    sandbox.answers = {"GET /portfolio/accounts": unfolding}
+    result = run(sandbox)
+    message = "error: GET /portfolio/accounts: an answer of more than 50,000 bytes"
+    assert (result.status, result.err.splitlines()[0]) == (1, message)
+    assert sandbox.logged_out
 
 
 @pytest.mark.parametrize("text", [b"<", b"<a", b"&", b" ", b"error: id: ", b"=", b"&#"])
