@@ -166,6 +166,7 @@ REAL: list[Row] = [
     ("the second account, by its id", "--account DU0001234", {ACCOUNTS: TWO}, "Summary of DU0001234|Positions of DU0001234", ""),
     ("an unknown account", "--account U1", {ACCOUNTS: TWO}, "3 of 3 type currency|bid 231.48 x 400", UNKNOWN.format("U1", "All, DU0005678, DU0001234")),
     ("an account that is a path", "--account ..", {ACCOUNTS: [*TWO, account("..")]}, "bid 231.48 x 400", UNKNOWN.format("..", "All, DU0005678, DU0001234")),
+    ("an unknown account of very many", "--account U1", {ACCOUNTS: [account("D" * 40)] * 4 + [account("D" * 33)]}, "5 of 5 type currency", UNKNOWN.format("U1", ", ".join(["D" * 40] * 4) + ", " + "D" * 29 + "...")),
     ("an account without access", "", {SUMMARY: Answer(500)}, "Ledger of DU0001234|bid 231.48 x 400", "error: GET /portfolio/DU0001234/summary: HTTP 500: nothing more said|hint: try later; with -v the demo shows every answer whole"),
     # stocks
     ("a listing in the US behind another", "", {STOCKS: {"AAPL": [company("LS AAPL", listing(7, "LSE", False)), company("APPLE INC", listing(8, "MEXI", False), listing())]}}, "3 of 3 exchange conid|APPLE INC NASDAQ 265598|LS AAPL LSE 7|APPLE INC MEXI 8", ""),
@@ -683,6 +684,7 @@ NO_TOKEN: list[tuple[Any, str]] = [
     (Answer(204), "HTTP 204: nothing more said"),
     (Answer(302, headers=MOVED), f"HTTP 302, {REDIRECT}"),
     (Answer(404, PAGE, HTML), "HTTP 404: Sorry Down|check base_url in the config"),
+    (Answer(400), f"HTTP 400: nothing more said|try {LATER}"),
     (Answer(401), "HTTP 401: nothing more said|Generate"),
     (error_answer(401, "invalid consumer"), "HTTP 401: invalid consumer|consumer_key"),
     (error_answer(429, "Too Many Requests"), "HTTP 429: Too Many Requests|wait 15 minutes"),

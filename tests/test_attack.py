@@ -102,6 +102,13 @@ def test_what_a_config_has_for_a_secret_is_hidden_however_it_is_written(
     assert secrets.mask(f"< {written} >") == "< *** >"
 
 
+@pytest.mark.parametrize(("size", "hidden"), [(9_999, True), (10_000, False)])
+def test_what_is_longer_than_any_secret_is_not_searched_for(size: int, hidden: bool) -> None:
+    secrets = mask.Secrets()
+    demo.hide_text("x" * size, secrets)
+    assert bool(secrets.hidden) == hidden
+
+
 @pytest.mark.parametrize(
     "url", ["http://me:{}@proxy:1", "me:{}@proxy:1", "http://me:{}", "http://me:{}@"]
 )

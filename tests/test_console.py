@@ -354,6 +354,8 @@ def test_what_the_alarm_cut_off_may_have_left_a_lock_in_the_session() -> None:
     with pytest.raises(demo.OutOfTime):
         interruption.limit(0.01, lambda: time.sleep(0.8))
     assert interruption.cut_off is True
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    interruption.out_of_time(signal.SIGALRM, None)  # one that comes late
 
 
 class HalfMade:
