@@ -1144,12 +1144,16 @@ def start(arguments: list[str] | None, console: Console, interruption: Interrupt
     warnings.filterwarnings("ignore", "http.cookiejar bug")  # a traceback, for a bad Set-Cookie
     try:
         options = command_line(arguments)
-        console.verbose = options.verbose
-        return run(options, console, interruption)
-    except SystemExit:  # argparse has written, and not looked whether it can be
+    except SystemExit:  # argparse has written, and from Python 3.11 on passed over what failed
         console.write("", sys.stdout, end="")
         console.write("", sys.stderr, end="")
         raise
+    except OSError:  # before, it did not
+        silence(sys.stdout)
+        silence(sys.stderr)
+        raise OutputClosed from None
+    console.verbose = options.verbose
+    return run(options, console, interruption)
 
 
 def say_interrupted(console: Console, interruption: Interruption) -> None:

@@ -295,6 +295,20 @@ def test_a_text_is_shortened_only_where_it_is_too_long(size: int, shown: str) ->
     assert demo.shortened("abcdefghij", size) == shown
 
 
+def test_what_argparse_cannot_write_ends_it_in_older_pythons_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    silenced: list[Any] = []
+    monkeypatch.setattr(demo, "command_line", fail)
+    monkeypatch.setattr(demo, "silence", silenced.append)
+    assert demo.main([]) == 1
+    assert capsys.readouterr() == ("", "")
+    assert silenced == [sys.stdout, sys.stderr]
+
+
 # Signals and alarms, one object
 
 
@@ -323,7 +337,7 @@ def test_the_logout_is_waited_for_when_it_is_interrupted(
 
 
 def test_what_is_said_of_the_logout_can_be_interrupted(
-    server: Sandbox, monkeypatch: pytest.MonkeyPatch
+    server: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(_: demo.Client) -> bool:
         signal.raise_signal(signal.SIGTERM)
@@ -331,6 +345,7 @@ def test_what_is_said_of_the_logout_can_be_interrupted(
 
     monkeypatch.setattr(demo.Client, "still_logged_in", interrupt)
     assert demo.main([str(server.config_path)]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_a_signal_after_the_end_changes_nothing(server: Sandbox) -> None:
