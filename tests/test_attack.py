@@ -227,6 +227,10 @@ def test_names_are_masked_in_an_error_that_is_an_object() -> None:
     assert demo.body_words(answer(body), mask.Secrets()) == '{"accountTitle": "***", "code": 7}'
 
 
+def test_an_availability_that_is_not_there_is_no_code() -> None:
+    assert demo.availability({}) == "-"
+
+
 @pytest.mark.parametrize(
     ("sent", "shown"),
     [("C231.50", "previous close 231.50"), ("H231.50", "halted 231.50"), ("CHalk", "CHalk")],
