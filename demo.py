@@ -818,9 +818,13 @@ class Console:
             silence(stream)
             if stream is sys.stderr:
                 raise OutputClosed from None
-            if not is_closed_pipe(error):
-                self.error(f"cannot write: {error.strerror}", "make room for it")
+            self.cannot_write(error)
             raise OutputClosed from None
+
+    def cannot_write(self, error: OSError) -> None:
+        """Print why, unless it is that nobody reads any more."""
+        if not is_closed_pipe(error):
+            self.error(f"cannot write: {error.strerror}", "make room for it")
 
     def error(self, message: str, *hints: str) -> None:
         self.failed = True
@@ -1148,8 +1152,9 @@ def start(arguments: list[str] | None, console: Console, interruption: Interrupt
         console.write("", sys.stdout, end="")
         console.write("", sys.stderr, end="")
         raise
-    except OSError:  # before, it did not
+    except OSError as error:  # before, it did not
         silence(sys.stdout)
+        console.cannot_write(error)
         silence(sys.stderr)
         raise OutputClosed from None
     console.verbose = options.verbose

@@ -295,17 +295,24 @@ def test_a_text_is_shortened_only_where_it_is_too_long(size: int, shown: str) ->
     assert demo.shortened("abcdefghij", size) == shown
 
 
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "error: cannot write: No space left on device\nhint: make room for it\n"),
+        (errno.EPIPE, ""),
+    ],
+)
 def test_what_argparse_cannot_write_ends_it_in_older_pythons_too(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, said: str
 ) -> None:
     def fail(_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     silenced: list[Any] = []
     monkeypatch.setattr(demo, "command_line", fail)
     monkeypatch.setattr(demo, "silence", silenced.append)
     assert demo.main([]) == 1
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", said)
     assert silenced == [sys.stdout, sys.stderr]
 
 
