@@ -82,8 +82,10 @@ def _as_before() -> Iterator[None]:
     hook = sys.unraisablehook
     gc.callbacks.clear()  # hypothesis's: where an answer has filled the stack, Python 3.9 aborts
     yield
-    if getattr(getattr(sys.unraisablehook, "__self__", None), "cut_off", False):
-        gc.collect()  # what a signal left half made: now, while the demo's hook passes over it
+    interruption = getattr(sys.unraisablehook, "__self__", None)
+    if getattr(interruption, "seen", False) or getattr(interruption, "cut_off", False):
+        interruption.cut_off = True
+        gc.collect()  # what a signal left behind: now, while the demo's hook passes over it
     sys.unraisablehook = hook
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)
