@@ -174,8 +174,9 @@ def decrypt_access_token_secret(encrypted_secret: str, encryption_key: RsaKey) -
     `encrypted_secret` is base64 of an RSAES-PKCS1-v1_5 ciphertext, made for the public half of
     `encryption_key`. Raises CredentialsError if this key does not decrypt it.
 
-    Not every library notices a wrong key: OpenSSL, from 3.2 on, returns random bytes of any length
-    ("implicit rejection" in its CHANGES). A port on it learns of this from IBKR's refusal alone.
+    Not every library notices a wrong key: OpenSSL, from 3.2 on, gives random bytes in place of an
+    error ("implicit rejection" in its CHANGES), and IBKR's refusal is the first sign. A port on it
+    can decrypt without padding, and take the padding off by hand (RFC 8017 section 7.2.2).
     """
     expect("encrypted_secret", encrypted_secret, str)
     expect("encryption_key", encryption_key, RsaKey)
