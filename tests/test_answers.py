@@ -205,6 +205,7 @@ REAL: list[Row] = [
     ("refused, with --compete", "--compete", {INIT: REFUSED}, LEFT_OUT, IN_SPITE.format(INIT)),
     ("refused by the status, with --compete", "--compete", {INIT: {"wait": 1000}, STATUS: {**SHORT, "fail": FORCE}}, LEFT_OUT, IN_SPITE.format(STATUS)),
     ("another fail", "", {INIT: {"wait": 1000}, STATUS: session(False, fail=STATUS_SLOW)}, LEFT_OUT, SAYS.format(STATUS, STATUS_SLOW)),
+    ("a message beside a session that is up", "", {INIT: session(message=NOT_YET), **OPEN}, QUOTE, SAYS.format(INIT, NOT_YET)),
     ("a message", "", {INIT: session(False, message=NOT_YET)}, LEFT_OUT, SAYS.format(INIT, NOT_YET)),
     ("no account in the brokerage session", "", {ISERVER: {}}, "Daily bars of AAPL", "error: GET /iserver/accounts: no account in the answer|hint: the username has none, or its brokerage session is not up"),
     ("another status of success", "", {INIT: json_answer(session(), 202), **OPEN}, "POST /iserver/auth/ssodh/init 202", ""),
@@ -374,30 +375,20 @@ def contracts(value: Any) -> Answer:
     return json_answer({"AAPL": [{"name": "APPLE INC", "contracts": value}]})
 
 
-def no_account(value: Any) -> tuple[str, str, Answer, str, str]:
-    return f"accounts {value!r}", ACCOUNTS, json_answer(value), NO_ACCOUNT, "ask IBKR"
+def no(what: str, *values: Any) -> list[tuple[str, str, Answer, str, str]]:
+    """Rows of answers that lack what is asked for."""
+    route, wrap, error, hint = LACKING[what]
+    return [(f"{what} {value!r}", route, as_answer(wrap(value)), error, hint) for value in values]
 
 
-def no_account_id(value: Any) -> tuple[str, str, Answer, str, str]:
-    return f"account id {value!r}", ACCOUNTS, account_ids(value), NO_ACCOUNT, "ask IBKR"
-
-
-def no_symbol(value: Any) -> tuple[str, str, Answer, str, str]:
-    return f"stocks {value!r}", STOCKS, json_answer(value), NO_STOCK, "--symbol"
-
-
-def no_contract(value: Any) -> tuple[str, str, Answer, str, str]:
-    return f"contracts {value!r}", STOCKS, contracts(value), NO_STOCK, "--symbol"
-
-
-def no_session(value: Any) -> tuple[str, str, Answer, str, str]:
-    return f"status {value!r}", STATUS, json_answer(value), NOT_UP, "in a minute"
-
-
-def no_price(*value: Any) -> tuple[str, str, Answer, str, str]:
-    return f"quote {value!r}", SNAPSHOT, json_answer(value), "no price in 8 s", "open"
-
-
+LACKING: dict[str, tuple[str, Callable[[Any], Any], str, str]] = {
+    "accounts": (ACCOUNTS, json_answer, NO_ACCOUNT, "ask IBKR"),
+    "account id": (ACCOUNTS, account_ids, NO_ACCOUNT, "ask IBKR"),
+    "stocks": (STOCKS, json_answer, NO_STOCK, "--symbol"),
+    "contracts": (STOCKS, contracts, NO_STOCK, "--symbol"),
+    "status": (STATUS, json_answer, NOT_UP, "in a minute"),
+    "quote": (SNAPSHOT, lambda value: [value], "no price in 8 s", "open"),
+}
 PARTICULAR: list[tuple[str, str, Answer, str, str]] = [
     *((f"not authenticated, {route}", route, REFUSAL, SAID, "close TWS") for route in (INIT, STATUS, ISERVER, SNAPSHOT, HISTORY)),
     *((f"not authenticated, {route}", route, REFUSAL, SAID, "run the demo again") for route in (ACCOUNTS, STOCKS, LOGOUT)),
@@ -409,13 +400,13 @@ PARTICULAR: list[tuple[str, str, Answer, str, str]] = [
     ("the logout leads elsewhere", LOGOUT, Answer(302, headers=MOVED), "HTTP 302, a redirect", "log-in page"),
     ("the logout is cut off", LOGOUT, Answer(200, b"x" * 500, cut=400), INCOMPLETE, LATER),
     ("the logout is not answered", LOGOUT, Answer(cut=0), "Remote end closed connection", "check the network"),
-    *(no_account(value) for value in ([], [None], [1], ["DU0001234"], [[{"accountId": "DU0001234"}]], [{"currency": "USD"}])),
-    *(no_account_id(value) for value in (None, 1234, True, ["DU0001234"], "", ".", "..", "ALL")),
-    *(no_symbol(value) for value in ({}, {"IBM": [{"contracts": [{"conid": 1}]}]}, {"AAPL": None}, {"AAPL": 5}, {"AAPL": {"contracts": []}}, {"AAPL": [None, 1, "x"]}, {"AAPL": [{"name": "APPLE INC"}]})),
-    *(no_contract(value) for value in (None, "265598", {"conid": 265598}, [265598], [{"exchange": "NASDAQ"}])),
-    *(no_contract([{"conid": value, "isUS": True}]) for value in (None, "265598", True, 265598.5, [265598], 0, -1)),
-    *(no_session(value) for value in ({}, {"authenticated": "true", "connected": "true"}, {"authenticated": 1, "connected": 1}, {"authenticated": [1], "connected": {}, "fail": []}, {"authenticated": True, "connected": False})),
-    *(no_price(value) for value in (None, 5, ["31", "231.50"], {"conid": 265598}, {"conid": 8314, "31": "262.40"}, *({"conid": 265598, "31": nothing} for nothing in ("", "-1", -1, None, True, [], {})))),
+    *no("accounts", [], [None], [1], ["DU0001234"], [[{"accountId": "DU0001234"}]], [{"currency": "USD"}]),
+    *no("account id", None, 1234, True, ["DU0001234"], "", ".", "..", "ALL"),
+    *no("stocks", {}, {"IBM": [{"contracts": [{"conid": 1}]}]}, {"AAPL": None}, {"AAPL": 5}, {"AAPL": {"contracts": []}}, {"AAPL": [None, 1, "x"]}, {"AAPL": [{"name": "APPLE INC"}]}),
+    *no("contracts", None, "265598", {"conid": 265598}, [265598], [{"exchange": "NASDAQ"}]),
+    *no("contracts", *([{"conid": value, "isUS": True}] for value in (None, "265598", True, 265598.5, [265598], 0, -1))),
+    *no("status", {}, {"authenticated": "true", "connected": "true"}, {"authenticated": 1, "connected": 1}, {"authenticated": [1], "connected": {}, "fail": []}, {"authenticated": True, "connected": False}),
+    *no("quote", None, 5, ["31", "231.50"], {"conid": 265598}, {"conid": 8314, "31": "262.40"}, *({"conid": 265598, "31": nothing} for nothing in ("", "-1", -1, None, True, [], {}))),
 ]  # fmt: skip
 BROKEN = [*GENERAL, *PARTICULAR]
 
@@ -606,26 +597,10 @@ def test_an_account_id_stays_one_segment_of_the_path(sandbox: Bent, run: Runner,
 # Characters that a terminal obeys
 
 NASTY = "\x1b[31mred\x1b[0m\x1b]0;title\x07\x08\r\n\t\0\x7f\x85\x9b31m\u200b\u202edlrow\u2066\u2069\u2028\ufeff\U0001f600"
-NASTY_ITEM = dict.fromkeys(
-    [
-        "type",
-        "currency",
-        "amount",
-        "cashbalance",
-        "contractDesc",
-        "mktPrice",
-        "31",
-        "84",
-        "85",
-        "86",
-        "88",
-        "6509",
-        "fail",
-        "o",
-        "v",
-    ],
+NASTY_ITEM: dict[str, Any] = dict.fromkeys(
+    ["type", "currency", "amount", "cashbalance", "contractDesc", "mktPrice", "31", "84", "85", "86", "88", "6509", "fail", "o", "v"],
     NASTY,
-)
+)  # fmt: skip
 NASTY_ANSWERS: list[tuple[str, Any]] = [
     (INIT, {**NASTY_ITEM, "error": NASTY}),
     (ACCOUNTS, [{**NASTY_ITEM, "accountId": NASTY}]),
@@ -657,27 +632,11 @@ def test_no_character_reaches_the_terminal_that_it_obeys(
 # The token request; the parts of its answer are in test_oauth.py
 
 
-def bad_proof(answer: dict[str, Any]) -> Any:
-    return {**answer, "live_session_token_signature": "00" * 20}
-
-
-def no_expiry(answer: dict[str, Any]) -> Any:
-    return {**answer, "live_session_token_expiration": None}
-
-
-def out_of_range(answer: dict[str, Any]) -> Any:
-    return {**answer, "diffie_hellman_response": "f" * 1_000_000}
-
-
-def no_hex(answer: dict[str, Any]) -> Any:
-    return {**answer, "diffie_hellman_response": "\uff11" * 512}
-
-
 NO_TOKEN: list[tuple[Any, str]] = [
-    (bad_proof, "the server's proof of the live session token is wrong"),
-    (no_expiry, "the answer lacks a part of the exchange"),
-    (out_of_range, "the Diffie-Hellman response is out of range"),
-    (no_hex, "the Diffie-Hellman response is not a hex number"),
+    ({"live_session_token_signature": "00" * 20}, "the server's proof of the live session token is wrong"),
+    ({"live_session_token_expiration": None}, "the answer lacks a part of the exchange"),
+    ({"diffie_hellman_response": "f" * 1_000_000}, "the Diffie-Hellman response is out of range"),
+    ({"diffie_hellman_response": "\uff11" * 512}, "the Diffie-Hellman response is not a hex number"),
     (json_answer(None), "the answer lacks a part of the exchange"),
     (json_answer([1]), "the answer lacks a part of the exchange"),
     (Answer(200, PAGE, HTML), "the answer is not JSON: Sorry Down"),
@@ -691,7 +650,7 @@ NO_TOKEN: list[tuple[Any, str]] = [
     (Answer(503), "HTTP 503: nothing more said|maintenance"),
     (Answer(cut=0), "Remote end closed connection|check the network, and base_url"),
     (Answer(200, DEEP), "the answer is not JSON"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("answer", "said"), NO_TOKEN)
@@ -701,7 +660,7 @@ def test_without_a_token_there_is_one_error_and_nothing_further_is_sent(
     def bend(_: Request, genuine: Answer) -> Answer:
         if isinstance(answer, Answer):
             return answer
-        return genuine._replace(body=json.dumps(answer(json.loads(genuine.body))).encode())
+        return json_answer({**json.loads(genuine.body), **answer})
 
     sandbox.bend = bend
     result = run(sandbox, "-v")
@@ -739,51 +698,23 @@ def test_a_date_that_is_none_says_nothing_of_the_clock(
 # What is secret or private stays hidden, whatever the server says back
 
 
-def as_text(known: str) -> bytes:
-    return known.encode()
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "text": str,
+    "error": lambda known: json.dumps({"error": known}),
+    "lines": lambda known: known.replace(" ", "\n"),
+    "URL": lambda known: percent_encoded(known, safe=""),
+    "JSON": lambda known: '{"error": "' + "".join(f"\\u{ord(c):04x}" for c in known) + '"}',
+    "broken JSON": lambda known: '{"a": "' + known.replace("=", r"\u003d").replace("/", r"\/"),
+    "HTML": lambda known: known.translate({61: "&#61;", 43: "&#x2B;", 47: "&#47;"}),
+    "capitals": str.upper,
+    "without padding": lambda known: known.replace("=", ""),
+}
 
 
-def as_error(known: str) -> bytes:
-    return json.dumps({"error": known}).encode()
-
-
-def as_lines(known: str) -> bytes:
-    return known.replace(" ", "\n").encode()
-
-
-def as_url(known: str) -> bytes:
-    return percent_encoded(known, safe="").encode()
-
-
-def as_json_escapes(known: str) -> bytes:
-    return ('{"error": "' + "".join(f"\\u{ord(letter):04x}" for letter in known) + '"}').encode()
-
-
-def as_broken_json_escapes(known: str) -> bytes:
-    return ('{"a": "' + known.replace("=", r"\u003d").replace("/", r"\/")).encode()
-
-
-def as_html(known: str) -> bytes:
-    return known.replace("=", "&#61;").replace("+", "&#x2B;").replace("/", "&#47;").encode()
-
-
-def as_capitals(known: str) -> bytes:
-    return known.upper().encode()
-
-
-def without_padding(known: str) -> bytes:
-    return known.replace("=", "").encode()
-
-
-SPELLINGS = [
-    as_text, as_error, as_lines, as_url, as_json_escapes, as_broken_json_escapes, as_html, as_capitals, without_padding,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("spell", SPELLINGS)
+@pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
 @pytest.mark.parametrize("route", [TOKEN, ACCOUNTS, SNAPSHOT, LOGOUT])
 def test_what_the_server_says_back_is_masked(
-    sandbox: Bent, run: Runner, route: str, spell: Callable[[str], bytes]
+    sandbox: Bent, run: Runner, route: str, spell: Callable[[str], str]
 ) -> None:
     signatures: list[str] = []
 
@@ -798,7 +729,7 @@ def test_what_the_server_says_back_is_masked(
         raw = [secret for secret in sandbox.secrets if isinstance(secret, bytes)]
         for secret in (each for each in raw if len(each) in (20, 32) and route != TOKEN):
             texts += [secret.hex(), base64.b64encode(secret).decode()]
-        return Answer(401, spell(" ".join(texts)), PLAIN)
+        return Answer(401, spell(" ".join(texts)).encode(), PLAIN)
 
     sandbox.bend = bend
     result = run(sandbox, "-v")

@@ -113,14 +113,8 @@ def original(name: str = "signature") -> bytes:
 
 
 REQUIRED = [
-    "realm",
-    "consumer_key",
-    "signature_key_fp",
-    "encryption_key_fp",
-    "access_token",
-    "access_token_secret",
-    "dh_prime",
-]
+    "realm", "consumer_key", "signature_key_fp", "encryption_key_fp", "access_token", "access_token_secret", "dh_prime",
+]  # fmt: skip
 PLACEHOLDERS = {
     "encryption_key_fp": "path-to-private-encryption-key",
     "signature_key_fp": "path-to-private-signature-key",
@@ -309,16 +303,10 @@ BAD_FILE_HINTS = {
     ("content", "message"),
     [
         (b"", "empty file\n"),
-        (
-            b"realm: limited_poa",
-            "not a JSON object: Expecting value: line 1 column 1 (char 0)",
-        ),
+        (b"realm: limited_poa", "not a JSON object: Expecting value: line 1 column 1 (char 0)"),
         (b'{"realm": "limited_poa"', "not a JSON object: Expecting "),
         (b"{'realm': 'limited_poa'}", "not a JSON object: Expecting property name"),
-        (
-            b'{"signature_key_fp": "C:\\keys\\signature.pem"}',
-            "not a JSON object: Invalid \\escape",
-        ),
+        (b'{"signature_key_fp": "C:\\keys\\k.pem"}', "not a JSON object: Invalid \\escape"),
         (b"[]", "not a JSON object\n"),
         (b"null", "not a JSON object\n"),
         (b'"text"', "not a JSON object\n"),
@@ -721,15 +709,8 @@ def test_without_an_argument_the_constant_counts(
 
 def beside(sandbox: Sandbox, folder: Path, **changes: Any) -> Path:
     """Lay a set-up as a user has it: the config, the keys, and the three files that were uploaded."""
-    for name in (
-        "private_signature",
-        "private_encryption",
-        "public_signature",
-        "public_encryption",
-        "dhparam",
-    ):
-        shutil.copy(KEYS / f"{name}.pem", folder)
-        (folder / f"{name}.pem").chmod(0o600)
+    for pem in KEYS.glob("*.pem"):
+        Path(shutil.copy(pem, folder)).chmod(0o600)
     (folder / "c.json").write_text(json.dumps({**sandbox.config, **changes}))
     return folder / "c.json"
 
@@ -772,36 +753,22 @@ NOT_TWO_NUMBERS = ANOTHER_GENERATOR.replace(
     base64.b64encode(DerSequence([DH_PRIME, 5]).encode()).decode(),
     base64.b64encode(DerSequence([DH_PRIME, DerSequence([2])]).encode()).decode(),
 )
+NOT_ITS_HALF = "is not the public half of private_signature.pem"
+BEGIN, END = b"-----BEGIN DH PARAMETERS-----\n", b"\n-----END DH PARAMETERS-----"
 MISFITS = [
-    (
-        "public_signature.pem",
-        "public_encryption.pem",
-        "is not the public half of private_signature.pem",
-    ),
-    (
-        "public_encryption.pem",
-        "public_signature.pem",
-        "is not the public half of private_encryption.pem",
-    ),
-    ("public_signature.pem", "dhparam.pem", "is not the public half of private_signature.pem"),
-    ("public_signature.pem", b"nothing", "is not the public half of private_signature.pem"),
+    ("public_signature.pem", "public_encryption.pem", NOT_ITS_HALF),
+    ("public_signature.pem", "dhparam.pem", NOT_ITS_HALF),
+    ("public_signature.pem", b"nothing", NOT_ITS_HALF),
+    ("public_encryption.pem", "public_signature.pem", NOT_ITS_HALF.replace("signature", "encryption")),
     ("dhparam.pem", b"nothing", "cannot be read"),
-    (
-        "dhparam.pem",
-        b"-----BEGIN DH PARAMETERS-----\nMAMCAQI=\n-----END DH PARAMETERS-----",
-        "cannot be read",
-    ),
-    (
-        "dhparam.pem",
-        b"-----BEGIN DH PARAMETERS-----\nMAQwADAA\n-----END DH PARAMETERS-----",
-        "cannot be read",
-    ),
+    ("dhparam.pem", BEGIN + b"MAMCAQI=" + END, "cannot be read"),
+    ("dhparam.pem", BEGIN + b"MAQwADAA" + END, "cannot be read"),
     ("dhparam.pem", NOT_TWO_NUMBERS.encode(), "cannot be read"),
     ("dhparam.pem", ZERO.encode(), "has another prime than dh_prime"),
     ("dhparam.pem", OTHER_PRIME.encode(), "has another prime than dh_prime"),
     ("dhparam.pem", ANOTHER_GENERATOR.encode(), "has another generator than dh_generator"),
     ("dhparam.pem", NEGATIVE.encode(), "is broken: its prime is negative; make it again"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "content", "message"), MISFITS)
@@ -871,16 +838,12 @@ def test_a_filled_in_template_that_git_tracks_is_remarked(
         (tmp_path / ".git").mkdir()
     findings = check.check_config(json.loads(path.read_text()), str(path)).findings
     message = "git tracks this file, now with your token in it"
-    remark = check.Finding(
-        "note",
-        name,
-        message,
-        (f"once, to keep it out of commits: git update-index --skip-worktree {name}",),
-    )
+    hint = f"once, to keep it out of commits: git update-index --skip-worktree {name}"
+    remark = check.Finding("note", name, message, (hint,))
     assert (findings[-1] == remark) == remarked
     assert {finding.kind for finding in findings} == ({"ok", "note"} if remarked else {"ok"})
     assert demo.main([str(path), "--check"]) == 0
-    assert (f"\n       {remark.hints[0]}\n" in capsys.readouterr().out) == remarked
+    assert (f"\n       {hint}\n" in capsys.readouterr().out) == remarked
 
 
 # A secret that does not decrypt
@@ -1002,16 +965,7 @@ SECRETS = {
     "short": "ABCDEF0123456789",
     "half": base64.b64encode(hashlib.sha512(b"made for this test").digest() * 2).decode()[:60],
 }
-PLACES = (
-    "realm",
-    "consumer_key",
-    "signature_key_fp",
-    "encryption_key_fp",
-    "dh_prime",
-    "base_url",
-    "name",
-    "file",
-)
+PLACES = [*REQUIRED[:4], "dh_prime", "base_url", "name", "file"]
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -66,29 +66,21 @@ def test_ibkrs_python_demo_of_2023_gets_through_to_its_last_call(logged_in: Setu
     assert not [record for record in logged_in.sandbox.requests if record.refused]
 
 
-def zeros(challenge: str) -> dict[str, str]:
-    return {"diffie_hellman_challenge": challenge}
+def challenge(spelled: str) -> dict[str, Any]:
+    extra = {"diffie_hellman_challenge": spelled}
+    return {"method": "POST", "path": "/oauth/live_session_token", "extra": extra}
 
 
 SPELLINGS: dict[str, tuple[dict[str, Any], str]] = {
-    "zeros in front": (
-        {"method": "POST", "path": "/oauth/live_session_token", "extra": zeros("004")},
-        "diffie_hellman_challenge with zeros in front",
-    ),
-    "capitals": (
-        {"method": "POST", "path": "/oauth/live_session_token", "extra": zeros("ABC")},
-        "diffie_hellman_challenge in capitals",
-    ),
-    "init by GET": (
-        {"method": "GET", "path": INIT, "query": "publish=true&compete=true"},
-        "init by GET is documented as POST",
-    ),
+    "zeros in front": (challenge("004"), "diffie_hellman_challenge with zeros in front"),
+    "capitals": (challenge("ABC"), "diffie_hellman_challenge in capitals"),
+    "init by GET": ({"method": "GET", "path": INIT, "query": "publish=true&compete=true"}, "init by GET is documented as POST"),
     "slash": ({"method": "POST", "path": "/tickle/"}, "a slash at the end of the path"),
     "GET tickle": ({"method": "GET", "path": "/tickle"}, ""),
     "GET status": ({"method": "GET", "path": "/iserver/auth/status"}, ""),
     "POST status": ({"method": "POST", "path": "/iserver/auth/status"}, ""),
     "GET logout": ({"method": "GET", "path": "/logout"}, ""),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
@@ -172,13 +164,10 @@ def test_subaccounts_open_the_portfolio_too_and_all_comes_first(logged_in: Setup
     assert send("GET", "/iserver/secdef/search", "symbol=AAPL").json[0]["conid"] == "265598"
 
 
+TICKLE: dict[str, Any] = {"method": "GET", "path": "/tickle"}
 STOCKS: dict[str, Any] = {"method": "GET", "path": "/trsrv/stocks", "query": "symbols=IBM&x=1"}
 MISTAKES: dict[str, dict[str, Any]] = {
-    "page signed but not sent": {
-        "method": "GET",
-        "path": "/tickle",
-        "signed_query": [("page", "None")],
-    },
+    "page signed but not sent": {**TICKLE, "signed_query": [("page", "None")]},
     "x sent but not signed": {**STOCKS, "signed_query": [("symbols", "IBM")]},
     "fields of a JSON body in the base string": {
         "method": "POST",
@@ -188,8 +177,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
         "signed_query": [("compete", "false")],
     },
     "(percent-encoded twice)": {
-        "method": "GET",
-        "path": "/tickle",
+        **TICKLE,
         "spoil": {"oauth_signature": lambda text: text.replace("+", "%2B").replace("=", "%3D")},
     },
 }

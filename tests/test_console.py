@@ -17,7 +17,7 @@ import pytest
 
 import demo
 from tests.conftest import ROOT, Runner
-from tests.sandbox import Answer, Request, Sandbox, json_answer
+from tests.sandbox import Answer, Request, Sandbox
 
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX")
 
@@ -469,17 +469,6 @@ def test_a_reader_that_has_gone_is_told_from_a_full_disk(
 
 
 # The brokerage session
-
-
-def test_a_message_beside_a_session_that_is_up_is_an_error_and_the_quote_is_tried(
-    run: Runner,
-) -> None:
-    up = {"authenticated": True, "connected": True, "established": True, "message": "not yet"}
-    with Sandbox(answers={"POST /iserver/auth/ssodh/init": json_answer(up)}) as sandbox:
-        result = run(sandbox)
-        assert result.status == 1
-        assert result.err.startswith("error: POST /iserver/auth/ssodh/init: IBKR says: not yet\n")
-        assert "/iserver/accounts" in [request.path for request in sandbox.requests]
 
 
 def test_a_session_that_settles_slowly_is_not_waited_for_longer_than_said(

@@ -61,19 +61,17 @@ FILE_DH = "dhparam.pem has another prime"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A set-up. `hints`: how they begin, in their order. `config`: what is wrong in it."""
+    """A set-up. `hints`: how they begin, in their order. `config`: what is wrong in it. `server`: what
+    the server has in place of the config's; `answer`: what it sends to the token request; `clock`:
+    the seconds that it is ahead. `files`: beside the keys, in place of those that fit."""
 
     name: str
     hints: tuple[str, ...]
-    answer: Answer | None = None  # sent to the token request in place of the genuine one
-    server: dict[str, Any] = dataclasses.field(
-        default_factory=dict
-    )  # what the server has in place of the config's
+    answer: Answer | None = None
+    server: dict[str, Any] = dataclasses.field(default_factory=dict)
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
-    clock: float = 0  # seconds that the server's is ahead
-    files: dict[str, str] = dataclasses.field(
-        default_factory=dict
-    )  # beside the keys, in place of those that fit
+    clock: float = 0
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 ROWS = [

@@ -83,10 +83,10 @@ def test_in_a_pipe_and_on_an_ascii_console_it_prints_the_same(server: Sandbox) -
     folder.mkdir()
     for name in ("config.json", "private_signature.pem", "private_encryption.pem"):
         shutil.copy(server.folder / name, folder)
+    environments = [{"PYTHONIOENCODING": name} for name in ("ascii", "cp1252", "utf-8")]
+    processes = [start_demo(folder / "config.json", env=env) for env in environments]
     outputs = []
-    for encoding in ("ascii", "cp1252", "utf-8"):
-        environment = {"PYTHONIOENCODING": encoding}
-        process = start_demo(folder / "config.json", env=environment)
+    for process in processes:
         status, out, err = finish(process, server)
         assert (status, err) == (0, "")
         assert "K\\xe4stchen \\u20ac" in out

@@ -123,34 +123,25 @@ def no_files(person: Person, _key: rsa.RSAPrivateKey) -> None:
         (person.folder / "keys" / name).unlink()
 
 
-def another_signature_key(person: Person, key: rsa.RSAPrivateKey) -> None:
-    pem = key.private_bytes(PEM, PRIVATE, serialization.NoEncryption())
-    (person.folder / "keys" / "private_signature.pem").write_bytes(pem)
+def another_key(use: str) -> Callable[[Person, rsa.RSAPrivateKey], None]:
+    def change(person: Person, key: rsa.RSAPrivateKey) -> None:
+        pem = key.private_bytes(PEM, PRIVATE, serialization.NoEncryption())
+        (person.folder / "keys" / f"private_{use}.pem").write_bytes(pem)
 
-
-def another_encryption_key(person: Person, key: rsa.RSAPrivateKey) -> None:
-    pem = key.private_bytes(PEM, PRIVATE, serialization.NoEncryption())
-    (person.folder / "keys" / "private_encryption.pem").write_bytes(pem)
+    return change
 
 
 def another_prime(person: Person, _key: rsa.RSAPrivateKey) -> None:
     person.config["dh_prime"] = f"{OTHER_PRIME:x}"
 
 
-def stale_signature_half(person: Person, key: rsa.RSAPrivateKey) -> None:
-    (person.folder / "keys" / "public_signature.pem").write_bytes(public_half(key))
+def other_file(name: str, text: str = "") -> Callable[[Person, rsa.RSAPrivateKey], None]:
+    """Put this text, or the public half of another key, into the file."""
 
+    def change(person: Person, key: rsa.RSAPrivateKey) -> None:
+        (person.folder / "keys" / name).write_bytes(text.encode() or public_half(key))
 
-def stale_encryption_half(person: Person, key: rsa.RSAPrivateKey) -> None:
-    (person.folder / "keys" / "public_encryption.pem").write_bytes(public_half(key))
-
-
-def unreadable_half(person: Person, _key: rsa.RSAPrivateKey) -> None:
-    (person.folder / "keys" / "public_signature.pem").write_text("no key")
-
-
-def unreadable_parameters(person: Person, _key: rsa.RSAPrivateKey) -> None:
-    (person.folder / "keys" / "dhparam.pem").write_text("no parameters")
+    return change
 
 
 def the_test_environment(person: Person, _key: rsa.RSAPrivateKey) -> None:
@@ -163,35 +154,20 @@ def broken(person: Person, _key: rsa.RSAPrivateKey) -> None:
 
 
 ALL_FITS = "rehearsal: all fits: "
+MISSIGNED = "signed with a key whose public half is not public_signature.pem"
 CASES: dict[str, tuple[Callable[..., None], int, list[str]]] = {
     "all fits": (nothing, 0, [ALL_FITS, "only IBKR knows", "Logout"]),
-    "no files": (
-        no_files,
-        0,
-        ["proves no", "public_signature.pem, public_encryption.pem, dhparam"],
-    ),
-    "another signature key": (
-        another_signature_key,
-        1,
-        ["signed with a key whose public half is not public_signature.pem", "401"],
-    ),
-    "another encryption key": (another_encryption_key, 2, ["error: "]),
+    "no files": (no_files, 0, ["proves no", "public_signature.pem, public_encryption.pem, dhparam"]),
+    "another signature key": (another_key("signature"), 1, [MISSIGNED, "401"]),
+    "another encryption key": (another_key("encryption"), 2, ["error: "]),
     "another dhparam.pem": (another_prime, 1, ["not the prime of dhparam.pem"]),
-    "a stale signature half": (
-        stale_signature_half,
-        1,
-        ["signed with a key whose public half is not public_signature.pem"],
-    ),
-    "a stale encryption half": (
-        stale_encryption_half,
-        0,
-        ["warning: public_encryption.pem is not", "does not fit: public_encryption.pem"],
-    ),
+    "a stale signature half": (other_file("public_signature.pem"), 1, [MISSIGNED]),
+    "a stale encryption half": (other_file("public_encryption.pem"), 0, ["warning: public_encryption.pem is not", "does not fit: public_encryption.pem"]),
     "TESTCONS": (the_test_environment, 0, [ALL_FITS, "TESTCONS", "test_realm"]),
     "broken": (broken, 2, ["error: ", "realm"]),
-    "unreadable half": (unreadable_half, 2, ["error: public_signature.pem"]),
-    "unreadable parameters": (unreadable_parameters, 2, ["error: dhparam.pem"]),
-}
+    "unreadable half": (other_file("public_signature.pem", "no key"), 2, ["error: public_signature.pem"]),
+    "unreadable parameters": (other_file("dhparam.pem", "no parameters"), 2, ["error: dhparam.pem"]),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
