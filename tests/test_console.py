@@ -225,10 +225,7 @@ def test_a_full_disk_is_one_error(server: Sandbox, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("pause", range(1, 15))
 def test_an_interruption_in_any_pause_logs_out(
-    server: Sandbox,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    pause: int,
+    server: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, pause: int
 ) -> None:
     pauses: list[float] = []
 
@@ -405,9 +402,7 @@ def test_the_alarm_comes_again_each_second_until_it_is_off() -> None:
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
-def test_without_an_alarm_as_on_windows_nothing_is_limited(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_without_an_alarm_as_on_windows_nothing_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(demo.signal, "setitimer")
     monkeypatch.delattr(demo.signal, "SIGALRM")
     interruption = demo.Interruption()

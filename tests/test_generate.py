@@ -262,8 +262,7 @@ def test_an_openssl_that_writes_too_little_and_ends_well_is_no_success(
 
 
 @pytest.mark.parametrize(
-    "printed",
-    ["", "nonsense", "INTEGER :", "INTEGER :-0E61", "INTEGER :no number", "INTEGER :00"],
+    "printed", ["", "nonsense", "INTEGER :", "INTEGER :-0E61", "INTEGER :no number", "INTEGER :00"]
 )
 def test_a_prime_that_is_none_is_refused(printed: str, tmp_path: Path, folder: Path) -> None:
     other = f'[ $1 = asn1parse ] && echo "    4:d=1  hl=4 l= 257 {printed}" && exit 0'

@@ -25,13 +25,7 @@ from tests.sandbox.answers import (
 )
 from tests.sandbox.endpoints import ROUTES, Endpoints, known_path
 from tests.sandbox.faults import FAULTS, Fault
-from tests.sandbox.gate import (
-    RECORDED,
-    Gate,
-    Record,
-    Request,
-    SignatureError,
-)
+from tests.sandbox.gate import RECORDED, Gate, Record, Request, SignatureError
 from tests.sandbox.identity import KEYS, Identity, encrypted_secret, throwaway_identity
 from tests.sandbox.server import Server
 from tests.sandbox.sessions import (

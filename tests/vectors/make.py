@@ -80,11 +80,7 @@ def percent_encode(text: str) -> str:
 
 
 def base_string(
-    comment: str,
-    *ordered: tuple[str, str],
-    method: str = "GET",
-    url: str = URL,
-    prepend: str = "",
+    comment: str, *ordered: tuple[str, str], method: str = "GET", url: str = URL, prepend: str = ""
 ) -> Vector:
     pairs = "&".join(f"{name}={value}" for name, value in ordered)
     output = f"{method}&{percent_encode(url)}&{percent_encode(pairs)}"
@@ -492,10 +488,7 @@ def shared_secret_vectors() -> list[Vector]:
         full("2047 bits: 256 bytes, no sign byte", 2047),
         full("2044 bits: an odd number of digits, 256 bytes", 2044),
         full("2041 bits: the shortest of 256 bytes", 2041),
-        full(
-            "2040 bits: 255 bytes, and a sign byte because their top bit is set: 256 again",
-            2040,
-        ),
+        full("2040 bits: 255 bytes, and a sign byte because their top bit is set: 256 again", 2040),
         full("2039 bits: 255 bytes, no zero byte fills them up to the prime's 256", 2039),
         vector("the exponent 1 gives the response", PRIME, 1, 0xFF),
         vector("the smallest good response: 2", PRIME, EXPONENT, 2),
