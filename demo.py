@@ -44,6 +44,7 @@ QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
 MAX_LINES = 2000  # of an answer, with --verbose
 MAX_LINE = 4000  # characters of one
 MAX_READABLE = 500_000  # bytes of an answer that is worth to be taken apart, and letters shown
+TOKEN_PATH = "/oauth/live_session_token"
 TOO_DEEP = "an answer that is nested too deep"
 
 T = TypeVar("T")
@@ -69,7 +70,7 @@ class OutputClosed(Exception):
     """Nobody reads the output any more."""
 
 
-SENDING = (oauth.OAuthError, requests.RequestException, OSError, ValueError)
+SENDING_ERRORS = (oauth.OAuthError, requests.RequestException, OSError, ValueError)
 """What a request raises: ours, those of `requests`, and those that leak through it."""
 
 
@@ -91,7 +92,8 @@ class Demo:
         self.brokerage = "none"  # then "settling", "ready", or "refused"
 
     def run(self, credentials: oauth.Credentials) -> None:
-        """Go through all steps but the logout. One that fails does not stop the others."""
+        """Go through all steps but the logout. One that fails takes those with it that need its
+        result; only HTTP 429 and an answer that took too long end them all, by Stop."""
         logged_in = self.step("Live session token", self.log_in, credentials)
         if not logged_in:
             return
@@ -107,12 +109,13 @@ class Demo:
             self.step(f"Daily bars of {self.symbol}", self.history, conid)
 
     def step(self, title: str, action: Callable[..., T], *values: object) -> T | None:
-        """Run one step under its heading, and return its result, None if it failed."""
+        """Run one step under its heading, and return its result, None if it failed. Raises Stop if
+        nothing more may be sent."""
         self.console.say()
         self.console.say(title)
         try:
             return action(*values)
-        except (*SENDING, Problem, OutOfTime) as error:
+        except (*SENDING_ERRORS, Problem, OutOfTime) as error:
             message, hints = explain(error, self.client, self.report)
             self.console.error(message, *hints)
             if isinstance(error, OutOfTime) or self.client.status == 429:
@@ -178,7 +181,7 @@ class Demo:
         self.console.table((*columns, "netliquidationvalue"), objects(list(answer.values())))
 
     def positions(self, account: str) -> None:
-        """Print the first page of them, up to 100: the next are /positions/1 and so on."""
+        """Print the first ten of the first page, which has up to 100; the next is /positions/1."""
         answer = self.client.get(f"/portfolio/{in_path(account)}/positions/0", list)
         columns = ("contractDesc", "position", "mktPrice", "mktValue", "unrealizedPnl", "currency")
         self.console.table(columns, objects(answer))
@@ -381,7 +384,7 @@ class Client:
         self.interruption = interruption
         self.timeout: float | tuple[float, float] = oauth.TIMEOUT  # of each wait
         self.session = self.new_session()
-        self.request = ""  # method and path of the last one
+        self.request_line = ""  # method and path of the last request
         self.response: requests.Response | None = None  # to the last request
         self.next_start = 0.0
         self.answered: set[str] = set()  # paths, up to the account, that have worked
@@ -414,9 +417,10 @@ class Client:
         params: dict[str, str] | None,
         body: dict[str, Any] | None,
     ) -> T:
-        """Return the JSON answer, a dict or a list as `kind` says. Raises SENDING, OutOfTime."""
+        """Return the JSON answer, a dict or a list as `kind` says. Raises SENDING_ERRORS and
+        OutOfTime."""
         self.exchange(method, path, lambda: self.send(method, path, params, body))
-        response = self.answer()
+        response = self.received()
         if response.status_code // 100 != 2:
             raise oauth.AnswerError(f"HTTP {response.status_code}", LATER, response)
         answer = oauth.read_json(response)
@@ -431,7 +435,7 @@ class Client:
     def log_in(self, credentials: oauth.Credentials) -> oauth.LiveSessionToken:
         """Request the live session token, and sign all that follows with it."""
 
-        def request() -> oauth.LiveSessionToken:
+        def request_token() -> oauth.LiveSessionToken:
             token = oauth.request_live_session_token(
                 self.session,
                 self.base_url,
@@ -443,7 +447,7 @@ class Client:
             self.console.secrets.hide(token.token)
             return token
 
-        return self.exchange("POST", "/oauth/live_session_token", request)
+        return self.exchange("POST", TOKEN_PATH, request_token)
 
     def send(
         self,
@@ -465,7 +469,7 @@ class Client:
         self.begin(method, path)
         try:
             result = self.bounded(ANSWER_SECONDS, action)
-        except (*SENDING, OutOfTime):
+        except (*SENDING_ERRORS, OutOfTime):
             self.show()
             raise
         self.show()
@@ -488,10 +492,10 @@ class Client:
             cookies.clear()  # servers refuse longer headers, and IBKR needs none
         sleep(max(0.0, self.next_start - monotonic()))
         self.next_start = monotonic() + PACE
-        self.request = f"{method} {path}"
+        self.request_line = f"{method} {path}"
         self.response = None
 
-    def answer(self) -> requests.Response:
+    def received(self) -> requests.Response:
         assert self.response is not None
         return self.response
 
@@ -501,22 +505,23 @@ class Client:
         return 0 if self.response is None else self.response.status_code
 
     def show(self) -> None:
-        """Print a line about the last request, and with --verbose both sides in full."""
+        """Print a line about the last request, with --verbose both sides in full, and a warning if
+        the answer to the log-in shows that the clock is off."""
         self.console.signed_requests()
         if self.response is None:
             return
         milliseconds = self.response.elapsed.total_seconds() * 1000
-        self.console.say(f"  {self.request:<50} {self.status} {milliseconds:>7,.0f} ms")
-        self.console.answer(self.response)
+        self.console.say(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
+        self.console.show_answer(self.response)
         offset = self.clock_offset()
-        if self.request.endswith("/oauth/live_session_token") and abs(offset) > 30:
-            message = f"this computer's clock is {check.clock_offset(offset)} the server's"
+        if self.request_line.endswith(TOKEN_PATH) and abs(offset) > check.CLOCK_SECONDS:
+            message = f"this computer's clock is {check.clock_words(offset)} the server's"
             self.console.warning(message, "set it: signatures carry the time")
 
     def clock_offset(self) -> float:
         """Return the seconds that this computer's clock is ahead of the answer's date, if any."""
         with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
-            date = parsedate_to_datetime(self.answer().headers["Date"])
+            date = parsedate_to_datetime(self.received().headers["Date"])
             return time() - date.timestamp()
         return 0.0
 
@@ -536,7 +541,7 @@ class Client:
             except requests.ConnectionError:
                 self.renew_session()
                 self.try_logout(ends)
-        except (*SENDING, OutOfTime) as error:
+        except (*SENDING_ERRORS, OutOfTime) as error:
             self.logout_error = error
 
     def renew_session(self) -> None:
@@ -555,7 +560,7 @@ class Client:
         """Tell whether the logout's answer says that it did not happen: what IBKR confirms there is
         that the user is still logged in."""
         try:
-            answer = oauth.read_json(self.answer())
+            answer = oauth.read_json(self.received())
         except oauth.AnswerError:
             return False
         if not isinstance(answer, dict):
@@ -665,14 +670,14 @@ def explain(
     error: Exception | OutOfTime, client: Client, report: check.Report
 ) -> tuple[str, Sequence[str]]:
     """Return the message for an error of a step, and hints."""
-    message = f"{client.request}: {error}"
+    message = f"{client.request_line}: {error}"
     if isinstance(error, Problem):
         return message, error.hints
     if isinstance(error, OutOfTime):
-        return f"{client.request}: the answer took too long", [LATER]
+        return f"{client.request_line}: the answer took too long", [LATER]
     if not isinstance(error, oauth.OAuthError):
         cause = cause_of(error, client.console.secrets)
-        return f"{client.request}: {cause}", [network_hint(error, client)]
+        return f"{client.request_line}: {cause}", [network_hint(error, client)]
     words = ""
     if error.response is not None:
         words = server_words(error.response, client.console.secrets)
@@ -680,7 +685,7 @@ def explain(
             message += f": {words}"
         elif client.status != requests.codes.ok:
             message += ": nothing more said"
-    if client.request.endswith("/oauth/live_session_token"):
+    if client.request_line.endswith(TOKEN_PATH):
         ranked = token_hints(error, words, client, report)
         return message, ranked or [answer_hint(error, words, client)]
     return message, [answer_hint(error, words, client)]
@@ -732,7 +737,7 @@ def token_hints(
 
 def answer_hint(error: oauth.OAuthError, words: str, client: Client) -> str:
     """Return what helps with an answer that users of IBKR know: by its words, then its status."""
-    path = client.request.split(" ", 1)[1]
+    path = client.request_line.split(" ", 1)[1]
     said = words.lower()
     for known, hint in KNOWN_WORDS.items():
         if known in said:
@@ -843,11 +848,11 @@ class Console:
         for line in self.requests.taken():
             self.say(f"    > {line}")
 
-    def answer(self, response: requests.Response) -> None:
+    def show_answer(self, response: requests.Response) -> None:
         """Print an answer whole if --verbose was given: JSON indented, for reading."""
         if not self.verbose:
             return
-        with contextlib.suppress(*SENDING):  # which were seen when the answer was read
+        with contextlib.suppress(*SENDING_ERRORS):  # which were seen when the answer was read
             text = readable(response, self.secrets)
             lines = self.secrets.mask(text, MAX_READABLE).splitlines()
             for line in lines[:MAX_LINES]:
@@ -932,7 +937,7 @@ def is_number(value: Any) -> bool:
 
 
 def number(value: int | float) -> str:
-    """Return a number with two decimals, or more where they matter: eight digits in all.
+    """Return a number with two decimals at least, and as many more as make eight digits in all.
 
     >>> number(1339037.2), number(0.0066895), number(1.1287749)
     ('1,339,037.20', '0.0066895', '1.1287749')
@@ -1049,15 +1054,6 @@ def check_and_report(path: str, console: Console, show: bool) -> check.Report:
             for hint in finding.hints:
                 console.say(f"       {hint}")
     return report
-
-
-def checked_config(path: str, console: Console) -> check.Ingredients | None:
-    """Return what a right config holds; of any other, print what is wrong, and return None."""
-    try:
-        return check_and_report(path, console, show=False).ingredients
-    except Problem as problem:
-        console.error(str(problem), *problem.hints)
-        return None
 
 
 def verdict(report: check.Report) -> str:

@@ -86,7 +86,7 @@ MAX_ANSWER = 4_000_000
 """Bytes of an answer, unpacked. IBKR's longest are some hundred thousand."""
 
 MAX_SECONDS = 30.0
-"""Seconds for the body of the token request's answer."""
+"""Seconds for the body of an answer, where `read_answer` is not told otherwise."""
 
 SIGN_QUERY = True
 """Whether the query's parameters are part of the base string.
@@ -256,7 +256,8 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
 
     `url` is scheme, host and path. `params` are every oauth_* parameter but oauth_signature,
     diffie_hellman_challenge, and the query's; never the realm, never a JSON body. Names and values
-    come raw, those of the query decoded, sorted by name, then value. On one line (IBKR-2018):
+    come raw, those of the query decoded, sorted by name, then value, both by code point. On one
+    line (IBKR-2018):
 
         GET&http%3A%2F%2Flocalhost%3A12345%2Ftradingapi%2Fv1%2Fmarketdata%2Fsnapshot&conid%3D8314
         %26oauth_consumer_key%3DTESTCONS%26oauth_nonce%3Daecef17086308940e861
@@ -267,7 +268,8 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
     secret in lower-case hex, directly before the method, neither separated nor encoded. IBKR
     departs from RFC 5849 in this, and in the list: all pairs are sorted and joined raw, and
     percent-encoded once, where the RFC encodes twice, `31%252C84` and `%2520` (IBKR-guide).
-    Raises TypeError or ValueError for anything that is not of this form.
+    Raises TypeError for a value of another type, and ValueError for a user name in the URL; all
+    else is left to the caller.
 
     >>> signature_base_string("POST", "https://h/a", [("b", "31,84 x"), ("a", "1")], "0102")
     '0102POST&https%3A%2F%2Fh%2Fa&a%3D1%26b%3D31%2C84%20x'
@@ -305,9 +307,10 @@ def new_nonce() -> str:
 
 
 def split_query(url: str) -> tuple[str, list[tuple[str, str]]]:
-    """Return the URL without query and default port, as it is signed, and the query's parameters,
-    decoded. Raises ValueError for another scheme than http and https, a user name in the URL, or
-    a query that is not UTF-8."""
+    """Return the URL without query, fragment and default port, as it is signed, and the query's
+    parameters, decoded. The host must be in small letters already: `requests` sees to that. Raises
+    ValueError for another scheme than http and https, a user name in the URL, or a query that is
+    not UTF-8."""
     scheme, host, path, query, _ = urlsplit(url)
     if "@" in host:
         raise ValueError("the URL must not contain a user name")
@@ -365,8 +368,10 @@ class SignedRequest(AuthBase):
         self.nonce = nonce
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add an Authorization header with a fresh nonce and timestamp (seconds), and put the
-        query into IBKR's form. Raises ValueError for a form body, which would have to be signed."""
+        """Add an Authorization header with a fresh nonce and timestamp (seconds), put the URL into
+        the form that is signed and the query into IBKR's, and have a redirect or an interim answer
+        refused (AnswerError) when it comes. Raises ValueError for a form body, which would have to
+        be signed."""
         if "form" in str(request.headers.get("Content-Type")):
             raise ValueError("send the parameters as JSON or in the query, not as a form")
         url, query_params = split_query(str(request.url))
@@ -440,8 +445,9 @@ def diffie_hellman_shared_secret(prime: int, exponent: int, response: str) -> by
     sign, is 0: 0x7f gives 7f, 0xff gives 00 ff (IBKR-guide). Without that 00 up to half of all
     log-ins fail.
 
-    Raises AnswerError if B is no hex number, and ResponseRangeError unless 2 <= B <= prime - 2:
-    from any other B, anybody can guess K. Raises ValueError if the exponent is not positive.
+    Raises AnswerError if B is no hex number, and ResponseRangeError unless 2 <= B <= prime - 2: for
+    0, 1 and prime - 1 anybody can guess K, and a larger B is of another prime. Raises ValueError if
+    the exponent is not positive.
 
     >>> diffie_hellman_shared_secret(227, exponent=9, response="3").hex()
     '00a1'
@@ -530,7 +536,8 @@ def read_answer(response: requests.Response, seconds: float = MAX_SECONDS) -> by
     it, too, afterwards.
 
     Raises AnswerError if it is longer than MAX_ANSWER or takes longer than `seconds`, and
-    requests.RequestException if it breaks off.
+    requests.RequestException if it breaks off. With urllib3 before 2.2 the seconds are looked at
+    only after each ten kilobytes, so that a body that drips takes longer.
     """
     response.raw = LimitedBody(response.raw, seconds)
     try:
@@ -589,9 +596,10 @@ def request_live_session_token(
 ) -> LiveSessionToken:
     """Agree with the server on a live session token, valid for about 24 hours (IBKR-docs).
 
-    `base_url` is all before /oauth, and serves all other calls, too. `timeout` and `headers` are
-    those of `requests`; `seconds` is for the answer's body. Raises AnswerError unless the answer is
-    right in all parts, requests.RequestException if there is none.
+    `base_url` is all before /oauth, and serves all other calls, too. `exponent` draws the secret
+    exponent; `timeout` and `headers` are those of `requests`; `seconds` is for the answer's body.
+    Raises AnswerError unless the answer is right in all parts, requests.RequestException if there
+    is none.
     """
     a = exponent()
     challenge = diffie_hellman_challenge(credentials.dh_prime, credentials.dh_generator, a)

@@ -5,13 +5,15 @@ be wrong once the server has refused. Both return data; nothing here prints, and
 text that may be a secret in the wrong place.
 
 To add a field: give `Ingredients` an attribute without a default, and `read_fields` one line that
-reads the field and one that fills the attribute. mypy finds an attribute that is not filled, and a
-use of one that is not there; ruff finds a field that is read for nothing.
+reads the field, with a function that judges its value, and one that fills the attribute. mypy finds
+an attribute that is not filled, and a use of one that is not there; ruff finds a field that is read
+for nothing.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import re
@@ -30,6 +32,7 @@ import oauth
 BASE_URL = "https://api.ibkr.com/v1/api"
 REALM = "limited_poa"
 TEST_REALM, TEST_CONSUMER = "test_realm", "TESTCONS"
+CLOCK_SECONDS = 30  # that this computer's clock may differ from the server's without a word
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 T = TypeVar("T")
@@ -151,7 +154,7 @@ def read_fields(config: Config, folder: str) -> Ingredients:
     access_token = config.read("access_token", check_access_token)
     secret = config.read(
         "access_token_secret",
-        lambda text: check_secret(text, encryption.checked, signature.checked),
+        lambda text: check_secret(text, access_token, encryption, signature),
     )
     dh_prime = config.read("dh_prime", check_prime)
     dh_generator = config.read("dh_generator", check_generator, 2)
@@ -197,18 +200,21 @@ def ascii_word(value: object, hint: str) -> str:
     return text
 
 
-def size(text: str) -> str:
+def characters(text: str) -> str:
     return f"{len(text)} characters"
 
 
 def shown_realm(realm: str) -> str:
     """Return the realm where it has one of its forms; it may be a secret otherwise."""
-    return realm if realm in (REALM, TEST_REALM) else f"({size(realm)})"
+    return realm if realm in (REALM, TEST_REALM) else f"({characters(realm)})"
 
 
 def shown_consumer_key(consumer_key: str) -> str:
-    right = consumer_key == TEST_CONSUMER or re.fullmatch("[A-Z0-9]{9}", consumer_key)
-    return consumer_key if right else f"({size(consumer_key)})"
+    return consumer_key if well_formed(consumer_key) else f"({characters(consumer_key)})"
+
+
+def well_formed(consumer_key: str) -> bool:
+    return consumer_key == TEST_CONSUMER or bool(re.fullmatch("[A-Z0-9]{9}", consumer_key))
 
 
 def check_realm(value: object) -> Checked[str]:
@@ -224,7 +230,7 @@ def check_consumer_key(value: object) -> Checked[str]:
 
 def check_access_token(value: object) -> Checked[str]:
     token = ascii_word(value, "copy all of it from where it was generated")
-    return Checked(token, size(token))
+    return Checked(token, characters(token))
 
 
 def check_base_url(value: object) -> Checked[str]:
@@ -289,7 +295,7 @@ def shown_path(path: str) -> str:
     """Return the path as the person gave it, unless it may be a secret."""
     letters = "(?=[a-z0-9/]{0,63}[A-Z])(?=[A-Za-z/]{0,63}[0-9])[A-Za-z0-9/]{64}"  # as of base64
     if re.search(f"[+=]|[0-9a-fA-F]{{16}}|[A-Za-z0-9]{{40}}|{letters}", path):
-        return f"a path of {size(path)} (not shown)"
+        return f"a path of {characters(path)} (not shown)"
     return ascii(path)[1:-1].replace("\\\\", "\\")
 
 
@@ -364,8 +370,11 @@ def private_key(data: bytes) -> RSA.RsaKey:
     """Return the RSA private key of 2048 to 4096 bits in a PEM file. Raises FieldError."""
     if re.search(rb"-----BEGIN ENCRYPTED|Proc-Type:[^\n]{0,80}ENCRYPTED", data):
         raise FieldError("has a passphrase", "remove it: openssl rsa -in OLD.pem -out NEW.pem")
+    block = pem_block(data)
+    if "PARAMETERS" in block.partition("\n")[0]:
+        raise FieldError("holds parameters, no key")
     try:
-        key = RSA.import_key(pem_block(data))
+        key = RSA.import_key(block)
     except (ValueError, IndexError, TypeError, ArithmeticError):
         raise FieldError("is not an RSA key in PEM form") from None
     if not key.has_private():
@@ -384,25 +393,37 @@ def key_fingerprint(key: RSA.RsaKey) -> str:
 
 
 def check_secret(
-    value: object, encryption: Checked[KeyFile] | None, signature: Checked[KeyFile] | None
+    value: object, access_token: Field[str], encryption: Field[KeyFile], signature: Field[KeyFile]
 ) -> Checked[bytes]:
     """Decrypt the secret with the encryption key, if that was found."""
     text = ascii_word(value, "copy all of it from where it was generated")
-    if encryption is None:  # which is the error to mend first
+    if encryption.checked is None:  # which is the error to mend first
         return Checked(b"", "not tried for want of its key", "note")
+    key = encryption.value.key
     try:
-        secret = oauth.decrypt_access_token_secret(text, encryption.value.key)
+        secret = oauth.decrypt_access_token_secret(text, key)
     except oauth.CredentialsError as error:
-        known = [encryption.value.path]
-        if signature is not None:
-            known.append(signature.value.path)
         message = str(error).removeprefix("the access token secret ")
-        raise FieldError(message, *secret_hints(text, error, known)) from None
+        if access_token.checked is not None and decrypts(access_token.value, key):
+            raise FieldError(message, "it and access_token have changed places") from None
+        known = [field.value.path for field in (encryption, signature) if field.checked is not None]
+        raise FieldError(message, *secret_hints(text, error, key, known)) from None
     return Checked(secret, f"decrypts to {len(secret)} bytes")
 
 
-def secret_hints(text: str, error: oauth.CredentialsError, known: list[str]) -> list[str]:
-    """Return what to do about a secret that does not decrypt, the likeliest first."""
+def decrypts(text: str, key: RSA.RsaKey) -> bool:
+    try:
+        oauth.decrypt_access_token_secret(text, key)
+    except oauth.CredentialsError:
+        return False
+    return True
+
+
+def secret_hints(
+    text: str, error: oauth.CredentialsError, key: RSA.RsaKey, known: list[str]
+) -> list[str]:
+    """Return what to do about a secret that `key` does not decrypt, the likeliest first. `known`:
+    the path of this key, and that of the signature key, if it was found."""
     other = other_key_that_fits(text, known)
     if other == known[-1]:
         return ["the two key paths are swapped: it decrypts with the one in signature_key_fp"]
@@ -411,8 +432,8 @@ def secret_hints(text: str, error: oauth.CredentialsError, known: list[str]) -> 
     if "does not decrypt" not in str(error):
         return [error.hint]
     hints = []
-    public = os.path.join(os.path.dirname(known[0]), "public_encryption.pem")
-    if public_half_differs(public, known[0]):
+    public = beside(known[0], "public_encryption.pem")
+    if public is not None and not is_public_half(public, key):
         hints.append("public_encryption.pem beside the key is not its public half: which is old?")
     return [
         *hints,
@@ -432,11 +453,9 @@ def other_key_that_fits(text: str, known: list[str]) -> str:
             path = os.path.join(folder, name)
             if os.path.abspath(path) == os.path.abspath(known[0]):
                 continue
-            try:
-                oauth.decrypt_access_token_secret(text, private_key(read_file(path)))
-            except (OSError, FieldError, oauth.CredentialsError):
-                continue
-            return path
+            with contextlib.suppress(OSError, FieldError):
+                if decrypts(text, private_key(read_file(path))):
+                    return path
     return ""
 
 
@@ -518,24 +537,16 @@ def fitting_realm(found: Ingredients) -> str:
     return TEST_REALM if found.consumer_key == TEST_CONSUMER else REALM
 
 
-def well_formed(consumer_key: str) -> bool:
-    return consumer_key == TEST_CONSUMER or bool(re.fullmatch("[A-Z0-9]{9}", consumer_key))
-
-
 def uploaded_files(found: Ingredients) -> Iterator[Finding]:
     """Compare with the files that were uploaded, where they lie beside the keys."""
     keys = {"public_signature.pem": (found.signature_key_file, found.signature_key)}
     keys["public_encryption.pem"] = (found.encryption_key_file, found.encryption_key)
     for name, (path, key) in keys.items():
         public = beside(path, name)
-        if public is None:
-            continue
-        try:
-            differs = RSA.import_key(pem_block(public)) != key.public_key()
-        except (ValueError, IndexError, TypeError, ArithmeticError, FieldError):
-            differs = True
-        private = os.path.basename(path)
-        yield comparison(name, differs, f"is not the public half of {shown_path(private)}")
+        if public is not None:
+            private = shown_path(os.path.basename(path))
+            differs = not is_public_half(public, key)
+            yield comparison(name, differs, f"is not the public half of {private}")
     parameters = beside(found.signature_key_file, "dhparam.pem")
     if parameters is not None:
         yield compare_parameters(parameters, found)
@@ -546,6 +557,14 @@ def beside(path: str, name: str) -> bytes | None:
         return read_file(os.path.join(os.path.dirname(path), name))
     except OSError:
         return None
+
+
+def is_public_half(public: bytes, key: RSA.RsaKey) -> bool:
+    """Tell whether a PEM file is the public half of the key."""
+    try:
+        return RSA.import_key(pem_block(public)) == key.public_key()
+    except (ValueError, IndexError, TypeError, ArithmeticError, FieldError):
+        return False
 
 
 def compare_parameters(data: bytes, found: Ingredients) -> Finding:
@@ -571,20 +590,12 @@ def comparison(name: str, differs: bool, problem: str) -> Finding:
     return Finding("warning", name, problem, (hint, other), misfit=name)
 
 
-def public_half_differs(public: str, private: str) -> bool:
-    try:
-        key = private_key(read_file(private))
-        return RSA.import_key(pem_block(read_file(public))) != key.public_key()
-    except (OSError, ValueError, IndexError, TypeError, ArithmeticError, FieldError):
-        return False
-
-
 def tracked_template(path: str) -> Iterator[Finding]:
     """Remark on a template of this repository that was filled in where git would see it."""
     folder, name = os.path.split(os.path.abspath(path))
     template = folder == PROJECT and name in ("config.json", "test-config.json")
     if template and os.path.exists(os.path.join(PROJECT, ".git")):
-        hint = f"once, to keep it out of commits: git update-index --skip-worktree {name}"
+        hint = f"unless you have done it, run: git update-index --skip-worktree {name}"
         yield Finding("note", name, "git tracks this file, now with your token in it", (hint,))
 
 
@@ -639,12 +650,12 @@ def suspects(refusal: Refusal, found: Ingredients, findings: list[Finding]) -> l
 
 
 def clock_suspects(refusal: Refusal) -> list[str]:
-    if refusal.kind != "refused" or abs(refusal.clock) <= 30:
+    if refusal.kind != "refused" or abs(refusal.clock) <= CLOCK_SECONDS:
         return []
-    return [f"set this computer's clock, which is {clock_offset(refusal.clock)} the server's"]
+    return [f"set this computer's clock, which is {clock_words(refusal.clock)} the server's"]
 
 
-def clock_offset(seconds: float) -> str:
+def clock_words(seconds: float) -> str:
     """Return how far a clock is off, as "600 s behind"."""
     return f"{abs(seconds):,.0f} s {'ahead of' if seconds > 0 else 'behind'}"
 

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import pytest
 import requests
 
+import demo
 from tests import recorded
 from tests.conftest import Result, Runner, start_demo
 from tests.recorded import account, amount, bar, company, listing, position, session
@@ -489,7 +490,7 @@ def test_an_odd_answer_prints_what_there_is(
         assert any(line.startswith(wanted) for line in lines), wanted
 
 
-# What is sent
+# What is sent, and when
 
 
 def requests_sent(sandbox: Bent, run: Runner, *options: str) -> dict[str, Request]:
@@ -540,6 +541,18 @@ def test_a_question_is_asked_until_it_is_answered_and_no_more(
     sandbox.give(answers)
     run(sandbox)
     assert asked(sandbox, route) == times
+
+
+def test_a_session_that_settles_slowly_is_not_waited_for_longer_than_said(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(range(0, 100_000, 6))
+    monkeypatch.setattr(demo, "monotonic", lambda: float(next(times)))
+    with Sandbox("init-never-ready") as sandbox:
+        result = run(sandbox)
+        asked = [request for request in sandbox.requests if request.path == "/iserver/auth/status"]
+    assert "the brokerage session is not ready" in result.err
+    assert 1 <= len(asked) < 3
 
 
 def test_never_more_than_ten_requests_start_in_any_second(sandbox: Bent) -> None:

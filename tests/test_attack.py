@@ -144,7 +144,7 @@ def printed(capsys: pytest.CaptureFixture[str], body: bytes, *hidden: str) -> st
     """Return what -v shows of an answer."""
     console = demo.Console(verbose=True)
     console.secrets.hide(*hidden)
-    console.answer(answer(body))
+    console.show_answer(answer(body))
     return capsys.readouterr().out
 
 
@@ -218,25 +218,13 @@ def test_a_long_answer_is_cut_and_that_is_said(
 def test_names_are_masked_in_other_encodings_too(capsys: pytest.CaptureFixture[str]) -> None:
     named = '{"accountTitle": "Jane Roe"}'
     for encoding in ("utf-8-sig", "utf-16", "utf-32-le"):
-        demo.Console(verbose=True).answer(answer(named.encode(encoding)))
+        demo.Console(verbose=True).show_answer(answer(named.encode(encoding)))
     assert "Jane" not in capsys.readouterr().out
 
 
 def test_names_are_masked_in_an_error_that_is_an_object() -> None:
     body = b'{"error": {"accountTitle": "Jane Roe", "code": 7}}'
     assert demo.body_words(answer(body), mask.Secrets()) == '{"accountTitle": "***", "code": 7}'
-
-
-def test_an_availability_that_is_not_there_is_no_code() -> None:
-    assert demo.availability({}) == "-"
-
-
-@pytest.mark.parametrize(
-    ("sent", "shown"),
-    [("C231.50", "previous close 231.50"), ("H231.50", "halted 231.50"), ("CHalk", "CHalk")],
-)
-def test_only_a_price_is_read_as_one_with_a_mark(sent: str, shown: str) -> None:
-    assert demo.last_price({demo.LAST: sent}) == shown
 
 
 def test_a_token_of_any_length_is_refused_soon() -> None:

@@ -102,6 +102,11 @@ def swap_keys(config: dict[str, Any], _: Path) -> None:
     config.update(signature_key_fp=two, encryption_key_fp=one)
 
 
+def swap_texts(config: dict[str, Any], _: Path) -> None:
+    token, secret = config["access_token"], config["access_token_secret"]
+    config.update(access_token=secret, access_token_secret=token)
+
+
 def fifo(config: dict[str, Any], folder: Path) -> None:
     (folder / "fifo").unlink(missing_ok=True)
     os.mkfifo(folder / "fifo")
@@ -175,13 +180,14 @@ BROKEN: list[tuple[str, Change, str, str]] = [
     ("key elliptic", key_file(lambda: pem_of(ec.generate_private_key(ec.SECP256R1()))), "signature_key_fp", NOT_RSA),
     ("key elliptic, old form", key_file(lambda: pem_of(ec.generate_private_key(ec.SECP256R1()), PKCS1)), "signature_key_fp", NOT_RSA),
     ("key DSA", key_file(lambda: pem_of(dsa.generate_private_key(1024))), "signature_key_fp", NOT_RSA),
-    ("Diffie-Hellman file", key_file(lambda: (KEYS / "dhparam.pem").read_bytes()), "signature_key_fp", "changed.pem is a public key"),
+    ("Diffie-Hellman file", key_file(lambda: (KEYS / "dhparam.pem").read_bytes()), "signature_key_fp", "changed.pem holds parameters, no key"),
     ("key of 1024 bits", key_file(lambda: pem_of(rsa.generate_private_key(65537, 1024))), "signature_key_fp", "changed.pem has 1024 bits, IBKR takes 2048 to 4096"),
     ("key with a passphrase, PKCS#8", key_file(lambda: pem_of(private_key(), protection=PASSPHRASE)), "signature_key_fp", "changed.pem has a passphrase"),
     ("key with a passphrase, PKCS#1", key_file(lambda: pem_of(private_key(), PKCS1, protection=PASSPHRASE)), "signature_key_fp", "changed.pem has a passphrase"),
     ("public signature key", key_file(lambda: (KEYS / "public_signature.pem").read_bytes()), "signature_key_fp", "changed.pem is a public key"),
     ("public encryption key", key_file(lambda: (KEYS / "public_encryption.pem").read_bytes(), "encryption_key_fp"), "encryption_key_fp", "changed.pem is a public key"),
     ("keys swapped", swap_keys, "access_token_secret", UNDECRYPTED),
+    ("secret and token swapped", swap_texts, "access_token_secret", "has 15 bytes, the key has 256"),
     ("secret not base64", secret(lambda text: text[:-4] + "!!=="), "access_token_secret", NOT_BASE64),
     ("secret with a space inside", secret(lambda text: text[:9] + " " + text[9:]), "access_token_secret", NOT_FORM),
     ("secret cut by one", secret(lambda text: text[:-3]), "access_token_secret", NOT_BASE64),
@@ -564,8 +570,7 @@ def test_https_is_accepted_and_http_on_this_computer(
 def test_without_a_base_url_it_is_ibkrs(sandbox: Sandbox, run: Runner) -> None:
     config = {key: value for key, value in sandbox.config.items() if key != "base_url"}
     assert run(sandbox, "--check", config=config).status == 0
-    path = sandbox.folder / "other.json"
-    found = demo.checked_config(str(path), demo.Console())
+    found = check.check_config(config, str(sandbox.folder / "other.json")).ingredients
     assert found is not None
     assert found.base_url == "https://api.ibkr.com/v1/api"
 
@@ -838,7 +843,7 @@ def test_a_filled_in_template_that_git_tracks_is_remarked(
         (tmp_path / ".git").mkdir()
     findings = check.check_config(json.loads(path.read_text()), str(path)).findings
     message = "git tracks this file, now with your token in it"
-    hint = f"once, to keep it out of commits: git update-index --skip-worktree {name}"
+    hint = f"unless you have done it, run: git update-index --skip-worktree {name}"
     remark = check.Finding("note", name, message, (hint,))
     assert (findings[-1] == remark) == remarked
     assert {finding.kind for finding in findings} == ({"ok", "note"} if remarked else {"ok"})
@@ -1024,14 +1029,6 @@ def test_a_constant_on_another_drive_is_shown_as_it_is(
     assert demo.main([]) == 2
     shown = ascii(str(ROOT / "test-config.json"))[1:-1]
     assert f"error: {shown}: access_token: " in capsys.readouterr().err
-
-
-def test_a_config_that_cannot_be_loaded_is_none_for_other_programs(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert demo.checked_config("/nowhere/at-all.json", demo.Console()) is None
-    told = "error: /nowhere/at-all.json: no such file\nhint: check the path\n"
-    assert capsys.readouterr().err == told
 
 
 @pytest.mark.parametrize(

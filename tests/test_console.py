@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import demo
-from tests.conftest import ROOT, Runner
+from tests.conftest import ROOT
 from tests.sandbox import Answer, Request, Sandbox
 
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX")
@@ -153,6 +153,18 @@ def test_all_but_printable_ascii_is_written_as_an_escape(text: str, clean: str) 
 )
 def test_a_cell_shows_texts_and_numbers_for_people(value: Any, text: str) -> None:
     assert demo.cell(value) == text
+
+
+def test_an_availability_that_is_not_there_is_no_code() -> None:
+    assert demo.availability({}) == "-"
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [("C231.50", "previous close 231.50"), ("H231.50", "halted 231.50"), ("CHalk", "CHalk")],
+)
+def test_only_a_price_is_read_as_one_with_a_mark(sent: str, shown: str) -> None:
+    assert demo.last_price({demo.LAST: sent}) == shown
 
 
 def test_a_table_is_aligned_and_its_cells_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
@@ -461,18 +473,3 @@ def test_a_reader_that_has_gone_is_told_from_a_full_disk(
         patch.setattr(demo.os, "name", system)
         told = demo.is_closed_pipe(error)
     assert told == closed
-
-
-# The brokerage session
-
-
-def test_a_session_that_settles_slowly_is_not_waited_for_longer_than_said(
-    run: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    times = iter(range(0, 100_000, 6))
-    monkeypatch.setattr(demo, "monotonic", lambda: float(next(times)))
-    with Sandbox("init-never-ready") as sandbox:
-        result = run(sandbox)
-        asked = [request for request in sandbox.requests if request.path == "/iserver/auth/status"]
-    assert "the brokerage session is not ready" in result.err
-    assert 1 <= len(asked) < 3

@@ -184,10 +184,13 @@ def test_it_ends_as_it_would_at_ibkr_and_names_the_file(
     assert (ALL_FITS in output) == (ALL_FITS in said)
 
 
-def test_a_config_elsewhere_with_a_home_and_a_relative_path(tmp_path: Path, person: Person) -> None:
+def test_a_config_elsewhere_in_any_form_that_the_demo_reads(tmp_path: Path, person: Person) -> None:
     person.config["signature_key_fp"] = "~/keys/private_signature.pem"
     person.config["encryption_key_fp"] = "../my folder/keys/private_encryption.pem"
     person.save()
+    prime = person.config["dh_prime"]
+    text = person.path.read_text().replace(prime, f"{prime[:300]}\n  {prime[300:]}\n")
+    person.path.write_text("\ufeff" + text, encoding="utf-8")
     code, output = rehearse(tmp_path, person, "~/my.json")
     assert ALL_FITS in output
     assert code == 0

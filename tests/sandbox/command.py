@@ -101,8 +101,9 @@ def parse_arguments(arguments: list[str] | None) -> tuple[argparse.Namespace, li
     parser.add_argument("--port", type=int, default=0, help="default: any free one")
     options, rest = parser.parse_known_args(arguments)
     if options.fault and options.fault not in FAULTS:
-        near = difflib.get_close_matches(options.fault, FAULTS, 1, 0)
-        parser.error(f"unknown fault {printable(options.fault)!r}: did you mean {near[0]!r}?")
+        near = difflib.get_close_matches(options.fault, FAULTS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else "--help lists them"
+        parser.error(f"unknown fault {printable(options.fault)!r}: {hint}")
     if not 0 <= options.port <= 65535:
         parser.error("--port must be 0 to 65535")
     if options.serve and rest:

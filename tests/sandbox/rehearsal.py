@@ -8,7 +8,6 @@ config's own key, since nobody else can decrypt it.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +39,13 @@ class Uploaded:
 
 
 def read_ingredients(path: str) -> Ingredients | None:
-    """As the demo reads them; it has printed what is wrong when the result is None."""
-    return demo.checked_config(path, demo.Console())
+    """Return what a right config holds; print what is wrong with any other, and return None."""
+    console = demo.Console()
+    try:
+        return demo.check_and_report(path, console, show=False).ingredients
+    except demo.Problem as problem:
+        console.error(str(problem), *problem.hints)
+        return None
 
 
 def read_text(path: Path) -> str | None:
@@ -98,7 +102,7 @@ class Rehearsal:
 
     def __init__(self, config_path: str, found: Ingredients) -> None:
         self.found = found
-        self.source = Path(os.path.expanduser(config_path))
+        self.source = config_path
         self.uploaded = read_uploaded(found)
         self.missing: list[str] = []
         self.misfits: list[str] = []
@@ -162,7 +166,7 @@ class Rehearsal:
 
     def write_config(self, sandbox: Sandbox) -> None:
         """A copy of the config that differs in `base_url` only, with the paths made absolute."""
-        values = json.loads(self.source.read_text("utf-8-sig"))
+        values = demo.load_config(self.source)
         values["signature_key_fp"] = os.path.abspath(self.found.signature_key_file)
         values["encryption_key_fp"] = os.path.abspath(self.found.encryption_key_file)
         values["base_url"] = sandbox.base_url
@@ -172,7 +176,10 @@ class Rehearsal:
         """What the rehearsal has proved, and what it cannot."""
         if self.misfits:
             lines = [f"rehearsal: does not fit: {misfit}" for misfit in self.misfits]
-            return [*lines, "rehearsal: upload the file that fits, or use the key that fits it"]
+            return [
+                *lines,
+                "rehearsal: upload the file that fits, or make the config fit that file",
+            ]
         if not self.used(sandbox):
             return ["rehearsal: nothing proved: no call was signed with a live session token"]
         lines = ["rehearsal: all fits: config, keys and the files beside them belong together"]
