@@ -23,7 +23,7 @@ from Crypto.Util.asn1 import DerSequence
 import demo
 from keys import check
 from tests.conftest import Result, assert_no_secret
-from tests.sandbox import DH_PRIME, KEYS, Answer, Request, Sandbox, error_answer, json_answer
+from tests.sandbox import DH_PRIME, KEYS, Answer, Request, Sandbox, error_answer
 from tests.sandbox.identity import encrypted_secret, throwaway_identity
 
 OTHER_KEY = RSA.generate(2048)
@@ -200,23 +200,6 @@ def test_another_status_than_401_suspects_no_ingredient(
     result = diagnose(row, tmp_path, False, capsys)
     assert len(re.findall("(?m)^hint: ", result.err)) == 1
     assert not re.search("consumer|secret|key", result.err.partition("error: ")[2])
-
-
-@pytest.mark.parametrize("option", [(), ("--compete",)])
-def test_a_refused_brokerage_session_is_said_below_its_step(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, ...]
-) -> None:
-    refused = {"passed": False, "authenticated": False, "connected": True, "competing": False}
-    with Sandbox(answers={"POST /iserver/auth/ssodh/init": json_answer(refused)}) as sandbox:
-        path = set_up(sandbox, Row("", ()), tmp_path, False)
-        status = demo.main([str(path), *option])
-    lines = capsys.readouterr().err.splitlines()
-    assert status == len(option)
-    assert lines[0].startswith("error: POST /iserver/auth/ssodh/init" if option else "warning: ")
-    assert lines[1].startswith("hint: close TWS, IBKR Mobile and Client Portal of this username")
-    assert [line for line in lines[2:] if "--compete" in line] == (
-        [] if option else ["hint: or run with --compete, which logs them out"]
-    )
 
 
 def test_no_more_than_three_suspects_whatever_comes_together() -> None:

@@ -57,8 +57,6 @@ def test_a_run_uses_one_connection_is_refused_nothing_keeps_the_rate_and_logs_ou
     assert server.logged_out
     assert paths(server)[-1] == "/logout"
     assert took > 14 * 0.11
-    arrivals = [request.arrived for request in server.requests]
-    assert all(later - first > 1 for first, later in zip(arrivals, arrivals[10:]))
 
 
 @pytest.mark.parametrize("place", ["root", "config's folder", "elsewhere"])
