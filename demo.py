@@ -436,6 +436,8 @@ class Client:
         """Request the live session token, and sign all that follows with it."""
 
         def request_token() -> oauth.LiveSessionToken:
+            if self.session.trust_env:
+                check_proxy(self.base_url)
             token = oauth.request_live_session_token(
                 self.session,
                 self.base_url,
@@ -520,7 +522,7 @@ class Client:
 
     def clock_offset(self) -> float:
         """Return the seconds that this computer's clock is ahead of the answer's date, if any."""
-        with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
+        with contextlib.suppress(LookupError, TypeError, ValueError, OverflowError):
             date = parsedate_to_datetime(self.received().headers["Date"])
             return time() - date.timestamp()
         return 0.0
@@ -566,6 +568,23 @@ class Client:
         if not isinstance(answer, dict):
             return False
         return bool(answer.get("error") or answer.get("confirmed")) or answer.get("status") is False
+
+
+def check_proxy(base_url: str) -> None:
+    """Raise Problem if the environment's proxy has a URL that `requests` could not use: it would
+    say so by repeating it, perhaps with half of a password."""
+    proxies = requests.utils.get_environ_proxies(base_url)
+    proxy = requests.utils.select_proxy(base_url, proxies)
+    if proxy is None:
+        return
+    user = r"[^]\[\\/?#]*@"
+    label = r"\w([\w-]{0,61}\w)?"
+    host = rf"{label}(\.{label})*\.?|\[[0-9a-f:.]+\]"
+    form = rf"(?ai)((https?|socks\w+)://)?({user})?({host})(:(?P<port>\d{{1,5}}))?(/[^@]*)?"
+    match = re.fullmatch(form, proxy) if re.fullmatch("[!-~]+", proxy) else None
+    if match is None or int(match["port"] or 0) > 65535:
+        message = "the proxy's URL is not like http://user:password@host:port, odd letters as %XX"
+        raise Problem(message, KNOWN_STATUS[407])
 
 
 def signature_of(request: requests.PreparedRequest) -> str:
@@ -691,14 +710,6 @@ def explain(
     return message, [answer_hint(error, words, client)]
 
 
-PROXY_ERRORS = (
-    requests.exceptions.ProxyError,
-    requests.exceptions.InvalidURL,  # of a proxy: base_url was looked at
-    requests.exceptions.InvalidSchema,
-    UnicodeError,
-)
-
-
 def cause_of(error: BaseException, secrets: mask.Secrets) -> str:
     """Return the kind of an error, and the words of what caused it, which say more."""
     cause = error
@@ -708,10 +719,12 @@ def cause_of(error: BaseException, secrets: mask.Secrets) -> str:
 
 
 def network_hint(error: Exception, client: Client) -> str:
+    if re.search("certificate (has expired|is not yet valid)", str(error)):
+        return "set this computer's clock; if it is right, the certificate is out of date"
     if isinstance(error, requests.exceptions.SSLError) or type(error) is OSError:  # no such bundle
         return "check base_url; your own proxy's certificate belongs into REQUESTS_CA_BUNDLE"
-    if isinstance(error, PROXY_ERRORS):
-        return KNOWN_STATUS[407]
+    if isinstance(error, (requests.exceptions.ProxyError, requests.exceptions.InvalidSchema)):
+        return KNOWN_STATUS[407]  # the schema is a proxy's: base_url was looked at
     if isinstance(error, requests.ConnectionError):
         first = client.session.auth is None
         return "check the network, and base_url in the config" if first else "check the network"
@@ -954,6 +967,11 @@ def number(value: int | float) -> str:
 
 
 class Parser(argparse.ArgumentParser):
+    """Writes plain ASCII only, whatever stands in CONFIG or among the arguments."""
+
+    def format_help(self) -> str:
+        return "".join(f"{plain(line)}\n" for line in super().format_help().splitlines())
+
     def error(self, message: str) -> NoReturn:
         super().error(plain(message))
 
@@ -963,7 +981,7 @@ def command_line(arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("config", nargs="?", help=f"path of the JSON config (default: {CONFIG})".replace("%", "%%"))
     add("--account", metavar="ID", help="account to show (default: the first)")
-    add("--symbol", type=str.upper, default="AAPL", help="stock to quote (default: AAPL)")
+    add("--symbol", type=stock_symbol, default="AAPL", help="stock to quote (default: AAPL)")
     take_over = "take the brokerage session over: logs out a TWS or IBKR Mobile of the username"
     add("--compete", action="store_true", help=take_over)
     add("--check", action="store_true", help="check config and keys offline, then stop")
@@ -972,6 +990,11 @@ def command_line(arguments: list[str] | None) -> argparse.Namespace:
     if options.config is None:
         options.config = default_config()
     return options
+
+
+def stock_symbol(text: str) -> str:
+    """Return the symbol in capitals, with ? for what is no text."""
+    return text.upper().encode(errors="replace").decode()
 
 
 def default_config() -> str:

@@ -351,7 +351,8 @@ def missing_key(path: str, use: str, testing: bool) -> list[str]:
 def pem_block(data: bytes) -> str:
     """Return the private key's block of a PEM file, or its first one, without the text around."""
     if b"\0" in data:
-        raise FieldError("is no PEM file, or is UTF-16 text", "save it as plain ASCII or UTF-8")
+        hint = "give the PEM file, as plain ASCII or UTF-8"
+        raise FieldError("is no PEM file, or is UTF-16 text", hint)
     text = data.decode("utf-8-sig", "replace").replace("\r", "\n")
     blocks = re.findall(r"-----BEGIN [A-Z0-9 ]{1,40}-----[^-]*-----END [A-Z0-9 ]{1,40}-----", text)
     if not blocks:
@@ -380,7 +381,8 @@ def private_key(data: bytes) -> RSA.RsaKey:
     if not key.has_private():
         raise FieldError("is a public key", "give the path of the private half, private_{}.pem")
     if not 2048 <= key.size_in_bits() <= 4096:
-        raise FieldError(f"has {key.size_in_bits()} bits, IBKR takes 2048 to 4096")
+        hint = "make new keys with keys/generate.sh, and upload their public halves"
+        raise FieldError(f"has {key.size_in_bits()} bits, IBKR takes 2048 to 4096", hint)
     return key
 
 
@@ -406,7 +408,7 @@ def check_secret(
         message = str(error).removeprefix("the access token secret ")
         if access_token.checked is not None and decrypts(access_token.value, key):
             raise FieldError(message, "it and access_token have changed places") from None
-        known = [field.value.path for field in (encryption, signature) if field.checked is not None]
+        known = [read.value.path for read in (encryption, signature) if read.checked is not None]
         raise FieldError(message, *secret_hints(text, error, key, known)) from None
     return Checked(secret, f"decrypts to {len(secret)} bytes")
 
@@ -451,8 +453,6 @@ def other_key_that_fits(text: str, known: list[str]) -> str:
             continue
         for name in names:
             path = os.path.join(folder, name)
-            if os.path.abspath(path) == os.path.abspath(known[0]):
-                continue
             with contextlib.suppress(OSError, FieldError):
                 if decrypts(text, private_key(read_file(path))):
                     return path
@@ -592,7 +592,10 @@ def comparison(name: str, differs: bool, problem: str) -> Finding:
 
 def tracked_template(path: str) -> Iterator[Finding]:
     """Remark on a template of this repository that was filled in where git would see it."""
-    folder, name = os.path.split(os.path.abspath(path))
+    try:
+        folder, name = os.path.split(os.path.abspath(path))
+    except OSError:  # the current folder is deleted
+        return
     template = folder == PROJECT and name in ("config.json", "test-config.json")
     if template and os.path.exists(os.path.join(PROJECT, ".git")):
         hint = f"unless you have done it, run: git update-index --skip-worktree {name}"

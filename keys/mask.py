@@ -118,7 +118,8 @@ def written(secret: bytes) -> Iterator[str]:
     """Yield the forms in which bytes may be written: hex, base64, a number, a list, themselves."""
     yield from (secret.hex(), secret.hex("-"))
     if len(secret) < 1000:  # of much longer ones, Python refuses to write the number
-        yield str(int.from_bytes(secret, "big"))
+        with contextlib.suppress(ValueError):  # where it is told to refuse shorter ones, too
+            yield str(int.from_bytes(secret, "big"))
     yield from (base64.b64encode(secret).decode(), base64.b32encode(secret).decode())
     yield " ".join(str(byte) for byte in secret)
     yield " ".join(str(byte - 256 * (byte > 127)) for byte in secret)  # Java's bytes have signs
@@ -185,8 +186,9 @@ def proxy_passwords() -> Iterator[str]:
     """Yield the passwords of the environment's proxies, as they are, as they are sent, and as far
     as a URL goes that is not encoded as it should be."""
     for url in getproxies().values():
-        user, at, _ = url.split("://")[-1].rpartition("@")
-        user = user if at else url.split("://")[-1]  # its host may be forgotten
+        rest = url.partition("://")[2] or url
+        user, at, _ = rest.rpartition("@")
+        user = user if at else rest  # its host may be forgotten
         password = user.partition(":")[2]
         if not at and password.rstrip("/").isdigit():
             continue  # a port

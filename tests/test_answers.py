@@ -696,7 +696,10 @@ def test_the_time_of_an_answer_is_in_milliseconds(sandbox: Bent, run: Runner) ->
     assert 50 <= int(said.split()[-2]) < 5000
 
 
-@pytest.mark.parametrize("date", ["", "soon", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"])
+@pytest.mark.parametrize(
+    "date",
+    ["", "soon", "Sat, 28 Nov , 10:00:00 GMT", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"],
+)
 def test_a_date_that_is_none_says_nothing_of_the_clock(
     sandbox: Bent, run: Runner, date: str
 ) -> None:

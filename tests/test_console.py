@@ -60,10 +60,10 @@ def test_the_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
 def test_the_help_takes_any_path_for_the_default(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "CONFIG", r"C:\100%\mine.json")
+    monkeypatch.setattr(demo, "CONFIG", "C:\\100%\\\u738b.json")
     with pytest.raises(SystemExit):
         demo.main(["--help"])
-    assert r"C:\100%\mine.json" in capsys.readouterr().out
+    assert r"C:\100%\\u738b.json" in capsys.readouterr().out
 
 
 def taken(*arguments: str) -> tuple[Any, ...]:
@@ -84,6 +84,7 @@ def test_without_arguments_it_reads_the_config_beside_it(monkeypatch: pytest.Mon
     [
         (["x.json"], ("x.json", None, "AAPL", False, False, False)),
         (["--symbol", "brk b", "x"], ("x", None, "BRK B", False, False, False)),
+        (["--symbol", "a\udcff", "x"], ("x", None, "A?", False, False, False)),
         (["x", "--account", "du1"], ("x", "du1", "AAPL", False, False, False)),
         (["--compete", "x"], ("x", None, "AAPL", True, False, False)),
         (["--check", "x"], ("x", None, "AAPL", False, True, False)),

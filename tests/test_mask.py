@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -153,6 +154,17 @@ def test_of_what_stands_before_a_secret_at_most_three_letters_are_masked_with_it
     assert hiding(SECRET.hex()).mask(f"<wxyz%{SECRET.hex()}>") == "<wxy***>"
 
 
+@pytest.mark.skipif(not hasattr(sys, "set_int_max_str_digits"), reason="this Python has no limit")
+def test_a_python_that_writes_no_long_numbers_hides_the_other_forms() -> None:
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(640)
+    try:
+        secret = bytes(range(256)) * 2  # a number of more than 640 digits
+        assert hiding(secret).mask(f"<{secret.hex()}>") == "<***>"
+    finally:
+        sys.set_int_max_str_digits(before)
+
+
 @pytest.mark.parametrize("spelled", ["126,127,128,129,255,0,1", "126,127,-128,-127,-1,0,1"])
 def test_bytes_may_have_a_sign(spelled: str) -> None:
     assert hiding(bytes([126, 127, 128, 129, 255, 0, 1])).mask(f"[{spelled}]") == "[***]"
@@ -235,6 +247,7 @@ def sent(user: str) -> str:
         ("http://me:p\udcff@proxy", ["p\udcff", sent("me:p?")]),
         ("http://me:p#r/t", ["p#r/t", "p", "r", "t", sent("me:p#r/t")]),
         ("me:password", ["password", sent("me:password")]),
+        ("http://me:a://b@x", ["a://b", "a:", "", "b", sent("me:a://b")]),
     ],
 )
 def test_the_passwords_of_proxies_are_found(

@@ -112,8 +112,9 @@ def parse_arguments(arguments: list[str] | None) -> tuple[argparse.Namespace, li
 
 
 def say(line: str) -> None:
+    encoding = sys.stdout.encoding
     try:
-        print(line, flush=True)
+        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except OSError:  # nobody reads any more: go on without
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
