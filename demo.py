@@ -583,7 +583,7 @@ def check_proxy(base_url: str) -> None:
     form = rf"(?ai)((https?|socks\w+)://)?({user})?({host})(:(?P<port>\d{{1,5}}))?(/[^@]*)?"
     match = re.fullmatch(form, proxy) if re.fullmatch("[!-~]+", proxy) else None
     if match is None or int(match["port"] or 0) > 65535:
-        message = "the proxy's URL is not like http://user:password@host:port, odd letters as %XX"
+        message = "the proxy's URL is not like http://user:password@host:port, percent-encoded"
         raise Problem(message, KNOWN_STATUS[407])
 
 
