@@ -58,12 +58,17 @@ def test_an_entity_of_more_digits_than_python_reads_is_printed() -> None:
     assert demo.without_entities(text) in (text, "\ufffd")  # older Pythons read it
 
 
-def test_a_deleted_current_folder_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deleted_current_folder_is_no_traceback(
+    server: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def deleted() -> str:
         raise FileNotFoundError
 
+    monkeypatch.chdir(server.folder)
     monkeypatch.setattr(os, "getcwd", deleted)
     assert demo.default_config().endswith("test-config.json")
+    assert demo.main(["config.json", "--check"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

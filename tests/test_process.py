@@ -70,14 +70,6 @@ def test_the_working_folder_does_not_matter(
     assert (status, err) == (0, "")
 
 
-@posix
-def test_the_working_folder_may_be_deleted(server: Sandbox) -> None:
-    gone = server.folder / "gone"
-    gone.mkdir()
-    process = start_demo("../config.json", "--check", cwd=gone, preexec_fn=gone.rmdir)
-    assert finish(process, server)[::2] == (0, "")
-
-
 def test_a_python_that_leaves_the_scripts_folder_out_finds_its_parts() -> None:
     command = [sys.executable, "-I", str(ROOT / "demo.py"), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
