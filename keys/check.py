@@ -372,7 +372,7 @@ def private_key(data: bytes) -> RSA.RsaKey:
     if re.search(rb"-----BEGIN ENCRYPTED|Proc-Type:[^\n]{0,80}ENCRYPTED", data):
         raise FieldError("has a passphrase", "remove it: openssl rsa -in OLD.pem -out NEW.pem")
     block = pem_block(data)
-    if "PARAMETERS" in block.partition("\n")[0]:
+    if "PARAMETERS-----" in block:
         raise FieldError("holds parameters, no key")
     try:
         key = RSA.import_key(block)
