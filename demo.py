@@ -92,8 +92,8 @@ class Demo:
         self.brokerage = "none"  # then "settling", "ready", or "refused"
 
     def run(self, credentials: oauth.Credentials) -> None:
-        """Go through all steps but the logout. One that fails takes those with it that need its
-        result; only HTTP 429 and an answer that took too long end them all, by Stop."""
+        """Go through all steps but the logout. Where one fails, those that need its result are left
+        out; only HTTP 429 and an answer that took too long end them all, by Stop."""
         logged_in = self.step("Live session token", self.log_in, credentials)
         if not logged_in:
             return

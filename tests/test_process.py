@@ -327,6 +327,31 @@ def test_closed_outputs_do_not_hurt(server: Sandbox, closed: str) -> None:
 # The sandbox's own command
 
 
+@posix
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_outputs_do_not_hurt_the_sandbox(closed: str) -> None:
+    command = f'exec "{sys.executable}" -m tests.sandbox --check {closed}'
+    run = subprocess.run(
+        ["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_a_folder_that_the_outputs_encoding_lacks_is_shown_with_escapes(tmp_path: Path) -> None:
+    folder = tmp_path / "\u738b"
+    folder.mkdir()
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.sandbox", "--check"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(folder), "PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert r"\u738b" in run.stdout
+
+
 @pytest.mark.parametrize("folder", ["root", "elsewhere"])
 def test_the_first_command_runs_the_demo_and_has_its_status(tmp_path: Path, folder: str) -> None:
     command: list[Any] = [sys.executable, "-m", "tests.sandbox"]

@@ -112,7 +112,7 @@ def parse_arguments(arguments: list[str] | None) -> tuple[argparse.Namespace, li
 
 
 def say(line: str) -> None:
-    encoding = sys.stdout.encoding
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"  # none if it was closed
     try:
         print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except OSError:  # nobody reads any more: go on without
