@@ -581,7 +581,7 @@ def check_proxy(base_url: str) -> None:
     label = r"\w([\w-]{0,61}\w)?"
     host = rf"{label}(\.{label})*\.?|\[[0-9a-f:.]+\]"
     form = rf"(?ai)((https?|socks\w+)://)?({user})?({host})(:(?P<port>\d{{1,5}}))?(/[^@]*)?"
-    match = re.fullmatch(form, proxy) if re.fullmatch("[!-~]+", proxy) else None
+    match = re.fullmatch(form, proxy) if re.fullmatch(r"[!-~\xa1-\xff]+", proxy) else None
     if match is None or int(match["port"] or 0) > 65535:
         message = "the proxy's URL is not like http://user:password@host:port, percent-encoded"
         raise Problem(message, KNOWN_STATUS[407])

@@ -443,7 +443,7 @@ def test_a_proxy_that_is_none_is_one_error_without_its_password(
     assert "20ac" not in result.err
 
 
-GOOD_PROXIES = ["127.0.0.1:{}", "http://127.0.0.1:{}/", "http://me:p@w@127.0.0.1:{}", "http://me:p%2F~$&'()*+,;=@127.0.0.1:{}", "HTTP://localhost:{}/x"]  # fmt: skip
+GOOD_PROXIES = ["127.0.0.1:{}", "http://127.0.0.1:{}/", "http://me:p@w@127.0.0.1:{}", "http://me:p%2F~$&'()*+,;=@127.0.0.1:{}", "HTTP://localhost:{}/x", "http://m\xfcller:p\xe4ss@127.0.0.1:{}"]  # fmt: skip
 
 
 @pytest.mark.parametrize("url", GOOD_PROXIES)
