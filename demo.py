@@ -393,6 +393,7 @@ class Client:
 
     def new_session(self) -> requests.Session:
         session = requests.Session()
+        self.interruption.kept.append(session)
         session.headers["User-Agent"] = "ibkr-oauth-demo"  # without one, IBKR answers 403
         session.hooks["response"].append(self.keep)
         session.trust_env = self.base_url.startswith("https:")  # no proxy sees loopback's http
@@ -613,6 +614,7 @@ class Interruption:
         self.held = False  # then the first one is noted, and raises nothing
         self.limited = False
         self.cut_off = False  # somewhere in a library, perhaps
+        self.kept: list[object] = []  # whose destructors may wait for a lock that was cut off
 
     def watch(self) -> None:
         for name in self.SIGNALS:
@@ -1192,4 +1194,6 @@ def say_interrupted(console: Console, interruption: Interruption) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status = main()
+    if exit_status:
+        os._exit(exit_status)  # all is written; what was cut off may have left a lock for ever

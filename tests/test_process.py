@@ -264,6 +264,30 @@ def test_a_terminal_that_closes_logs_out(server: Sandbox) -> None:
     assert server.logged_out
 
 
+LOCKED = """
+import queue, runpy, signal, sys
+puts = []
+genuine = queue.Queue.put
+def put(self, item, *arguments, **options):
+    genuine(self, item, *arguments, **options)
+    puts.append(item)
+    if len(puts) == 12:  # ten are urllib3's own, at the beginning
+        self.mutex.acquire()
+        signal.raise_signal(signal.SIGTERM)
+queue.Queue.put = put
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@posix
+def test_a_lock_that_a_signal_left_taken_keeps_it_from_nothing(server: Sandbox) -> None:
+    command = [sys.executable, "-c", LOCKED, str(ROOT / "demo.py"), str(server.config_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (run.returncode, run.stderr) == (130, "interrupted\n")
+    assert server.logged_out
+
+
 # Readers that go away
 
 
