@@ -1,12 +1,12 @@
 """First-party OAuth 1.0a as Interactive Brokers (IBKR) speaks it: from credentials to signed calls.
 
 IBKR took OAuth 1.0a (RFC 5849) and changed it; each docstring says where. The client has two RSA
-key pairs: one signs, the other is for what IBKR encrypts. A session needs a key of its own, the
-live session token, which both sides compute and neither sends. In the order of the protocol:
+key pairs: one signs, with the other IBKR encrypts. A session needs a key of its own, the live
+session token, which both sides compute and neither sends. In the order of the protocol:
 
  1. decrypt the access token secret, which IBKR encrypted with the public encryption key
  2. request the live session token: send a challenge, the client's half of a Diffie-Hellman
-    exchange, and sign the request with the private signature key
+    exchange, and sign the request, with the secret in front, with the private signature key
  3. derive the token from the server's half and the secret, and compare the server's proof
  4. sign every other call with that token
 
@@ -15,7 +15,7 @@ Their public halves ("BEGIN PUBLIC KEY", SubjectPublicKeyInfo) and the Diffie-He
 were uploaded to IBKR's portal; the client needs no public half.
 
 On the wire, where {base} is https://api.ibkr.com/v1/api, with no slash behind it, and a header is
-one line. The numbers are those of the functions' examples; real ones are longer:
+one line. The numbers are those of the functions' examples below, where real ones are longer:
 
     POST {base}/oauth/live_session_token
     User-Agent: your-program
@@ -46,7 +46,7 @@ one line. The numbers are those of the functions' examples; real ones are longer
 
 For every request:
 
-- A body is JSON, and is not signed: there is no body hash. There is no oauth_version either.
+- A body is JSON and is not signed; there is neither a body hash nor an oauth_version.
 - A POST without a body has `Content-Length: 0`, or IBKR answers 411, and no Content-Type. Some
   libraries add a form's: turn that off. A GET has neither a body nor these two headers.
 - A `User-Agent` must be there, any text, or IBKR's edge answers 403.
@@ -61,10 +61,10 @@ A live session token lasts about 24 hours; then go on at 2. Calls under /iserver
 session besides: the POST to ssodh/init, above, comes before them. Once there is a token, the last
 call is POST {base}/logout, also after an error.
 
-A 401 to a call, when an earlier call with the same token was accepted, does not mean a wrong key.
-Under /iserver, "not authenticated" means that there is no brokerage session, or that another
-program took it; under /portfolio/{account}, that the account is unknown. If all calls get a 401,
-look at the token's expiry, and request a new one.
+Once a call with a token was accepted, a 401 to a later one does not mean that a key is wrong. Under
+/iserver, "not authenticated" means that there is no brokerage session, or that another program took
+it; under /portfolio/{account}, a 401 means that the account is unknown. If every call gets a 401,
+the token may have expired: request a new one. One does not end another.
 
 To check a port, the functions have examples, and tests/vectors has numbers of each step. Sources:
 
@@ -183,7 +183,8 @@ def decrypt_access_token_secret(encrypted_secret: str, encryption_key: RsaKey) -
     """Return the access token secret, 32 bytes in practice (IBKR-2018).
 
     `encrypted_secret` is base64 of an RSAES-PKCS1-v1_5 ciphertext, made with the public half of
-    `encryption_key`. Raises CredentialsError if this key does not decrypt it.
+    `encryption_key`. Raises CredentialsError if this key does not decrypt it, TypeError if it is a
+    public key.
 
     Not every library notices a wrong key: OpenSSL, from 3.2 on, gives random bytes in place of an
     error ("implicit rejection" in its CHANGES), and IBKR's refusal is the first sign. A port on it
@@ -191,8 +192,6 @@ def decrypt_access_token_secret(encrypted_secret: str, encryption_key: RsaKey) -
     """
     expect(str, encrypted_secret=encrypted_secret)
     expect(RsaKey, encryption_key=encryption_key)
-    if not encryption_key.has_private():
-        raise ValueError("encryption_key must be the private half")
     try:
         ciphertext = base64.b64decode(encrypted_secret, validate=True)
     except ValueError:
@@ -239,8 +238,8 @@ def percent_encode(text: str) -> str:
 
 
 def sorted_pairs(params: Params) -> list[tuple[str, str]]:
-    """Return the pairs, sorted by name, then value, both by code point: capitals come before small
-    letters. Raises TypeError unless each is a name and a value, both text."""
+    """Return the pairs sorted by name, then value, by code point: capitals before small letters.
+    Raises TypeError unless each is a name and a value, both text."""
     if isinstance(params, (str, bytes, Mapping)):
         raise TypeError(f"params must be (name, value) pairs, not {type(params).__name__}")
     pairs = list(params)
@@ -254,27 +253,25 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
 
         prepend + METHOD & percent-encoded url & percent-encoded list
 
-    `url` has scheme and host in small letters, the port unless it is the scheme's own, and the
-    path, with that of the base URL, as it is sent: no query, no fragment.
+    `url` is scheme and host in small letters, the port if it is not the scheme's own, and the whole
+    path as it is sent; the query is not part of it. `params`, in any order, are of three kinds:
 
-    `params`, in any order, are three kinds:
+    - the oauth_* parameters of the header, without oauth_signature
+    - diffie_hellman_challenge, in the token request
+    - the parameters of the query, decoded
 
-    - the oauth_* parameters of the header, without oauth_signature;
-    - diffie_hellman_challenge, in the token request;
-    - the parameters of the query, decoded.
+    The realm and a JSON body are never among them. The list is `name=value` of each, sorted by
+    name, then value, joined with "&". Names and values go into it raw, and the whole list is
+    percent-encoded once. RFC 5849 encodes names and values first, too, so its result differs:
 
-    The realm and a JSON body are not among them. The list is `name=value` of each, sorted by name,
-    then value, joined with "&". Names and values go into it raw; the list is then percent-encoded,
-    as a whole and once. RFC 5849 encodes each value before that, so twice in all:
+        in the query          IBKR, and here          RFC 5849
+        fields=31,84          fields%3D31%2C84        fields%3D31%252C84
+        symbols=BRK%20B       symbols%3DBRK%20B       symbols%3DBRK%2520B
 
-        fields=31,84 in the query    IBKR: fields%3D31%2C84     RFC 5849: fields%3D31%252C84
-        symbols=BRK%20B              IBKR: symbols%3DBRK%20B    RFC 5849: symbols%3DBRK%2520B
+    `prepend` is IBKR's, for the token request alone: the decrypted access token secret in
+    lower-case hex, directly before the method, not encoded. For all other requests it is empty.
 
-    `prepend` is for the token request, and empty for all others (RFC 5849 has none): the decrypted
-    access token secret in lower-case hex, not encoded, directly before the method.
-
-    The base strings of two requests in the module's docstring, each without the line breaks. In the
-    first, *** stands for the prepend, which is 0102 in the examples and has 64 digits in practice:
+    Two requests of the module's docstring, without the line breaks; *** is the prepend:
 
         ***POST&https%3A%2F%2Fapi.ibkr.com%2Fv1%2Fapi%2Foauth%2Flive_session_token
         &diffie_hellman_challenge%3D3a%26oauth_consumer_key%3DABCDEFGHI%26oauth_nonce%3Dcafe
@@ -348,9 +345,8 @@ def split_query(url: str) -> tuple[str, list[tuple[str, str]]]:
 def join_query(query_params: Params) -> str:
     """Return the query as it is sent: `,` and `:` literally, a space as %20.
 
-    The server splits and decodes it, so `%2C` would mean the same; IBKR's own samples send lists
-    such as `fields=31,84` literally, and what is sent then reads as what is signed.
-    """
+    IBKR's own samples send lists such as `fields=31,84` like this. The server decodes the query, so
+    `%2C` would mean the same, and be signed the same."""
     pairs = [(quote(name, safe=",:"), quote(value, safe=",:")) for name, value in query_params]
     return "&".join(f"{name}={value}" for name, value in pairs)
 
@@ -364,10 +360,9 @@ def sign_request(
 ) -> requests.PreparedRequest:
     """Add the Authorization header to a prepared request, so that what is signed is what is sent.
 
-    `params` are those of the header, without the signature; `sign` makes it from the base string.
-    The query is put into the form of join_query. Raises ValueError for a form body, which would
-    have to be signed. Logs the base string without the prepend and the access token.
-    """
+    `params` are those of the header but the signature, which `sign` makes from the base string.
+    The query gets the form of join_query. A form body would have to be signed: ValueError. What is
+    logged of the base string has neither the prepend nor the access token."""
     if "form" in str(request.headers.get("Content-Type")):
         raise ValueError("send the parameters as JSON or in the query, not as a form")
     url, query_params = split_query(str(request.url))
@@ -484,12 +479,14 @@ def accept_answer(answer: Any, credentials: Credentials, exponent: int) -> LiveS
     Raises AnswerError if a part is missing or of another form, and ExchangeError if the response
     is out of range or the proof is wrong. A port compares the proof in constant time, too.
     """
-    values = answer if isinstance(answer, dict) else {}
-    response = values.get("diffie_hellman_response")
-    proof = values.get("live_session_token_signature")
-    expires = values.get("live_session_token_expiration")  # milliseconds since 1970
-    if not (isinstance(response, str) and isinstance(proof, str) and isinstance(expires, int)):
-        raise AnswerError("the answer lacks a part of the exchange", "try again later")
+    try:
+        response = answer["diffie_hellman_response"]
+        proof = answer["live_session_token_signature"]
+        expires = answer["live_session_token_expiration"]  # milliseconds since 1970
+        expect(str, response=response, proof=proof)
+        expect(int, expires=expires)
+    except (KeyError, TypeError):
+        raise AnswerError("the answer lacks a part of the exchange", "try again later") from None
     if not 1e12 < expires < 4e12:  # between 2001 and 2096
         raise AnswerError("the answer's expiration is not in milliseconds", "try again later")
     shared_secret = diffie_hellman_shared_secret(credentials.dh_prime, exponent, response)
