@@ -64,7 +64,7 @@ call is POST {base}/logout, also after an error.
 Once a call with a token was accepted, a 401 to a later one does not mean that a key is wrong. Under
 /iserver, "not authenticated" means that there is no brokerage session, or that another program took
 it; under /portfolio/{account}, a 401 means that the account is unknown. If every call gets a 401,
-the token may have expired: request a new one. One does not end another.
+the token may have expired: request a new one, which does not end the one before.
 
 To check a port, the functions have examples, and tests/vectors has numbers of each step. Sources:
 
