@@ -1,26 +1,22 @@
 """The ingredients of a log-in: is each in order, and which is suspect after a refusal?
 
-`check_config` reads a config forgivingly and judges it strictly, offline; `suspects` ranks what may
-be wrong once the server has refused. Both return data; nothing here prints, and no message repeats
-text that may be a secret in the wrong place.
+`check_config` reads a config forgivingly and judges it strictly, without the network; `suspects`
+ranks what may be wrong once the server has refused. Nothing here prints, and no message holds a
+secret: a value is shown only where it is in its right form, or is a path.
 
-To add a field: give `Ingredients` an attribute without a default, and `read_fields` one line that
-reads the field, with a function that judges its value, and one that fills the attribute. mypy finds
-an attribute that is not filled, and a use of one that is not there; ruff finds a field that is read
-for nothing.
+To add a field: one function that returns its value and a remark, or raises Problem; one line in
+`read_fields`, and its name in FIELDS.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Callable, Generic, NamedTuple, TypeVar
+from typing import Any, Callable, NamedTuple
 from urllib.parse import urlsplit
 
 from Crypto.Math.Numbers import Integer
@@ -30,363 +26,342 @@ from Crypto.Util.asn1 import DerSequence
 import oauth
 
 BASE_URL = "https://api.ibkr.com/v1/api"
-REALM = "limited_poa"
-TEST_REALM, TEST_CONSUMER = "test_realm", "TESTCONS"
-CLOCK_SECONDS = 30  # that this computer's clock may differ from the server's without a word
-PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-T = TypeVar("T")
-
-
-class Finding(NamedTuple):
-    """What was found of one ingredient. `kind`: "ok", "note", "warning" or "error"."""
-
-    kind: str
-    name: str
-    message: str
-    hints: tuple[str, ...] = ()
-    misfit: str = ""  # the file beside the keys that does not fit
+REALM, TEST_REALM, TEST_CONSUMER = "limited_poa", "test_realm", "TESTCONS"
+CONSUMER_FORM = f"[A-Z0-9]{{9}}|{TEST_CONSUMER}"
+PATH_FORM = ".{1,250}"
+CLOCK_SECONDS = 30  # that this computer's clock may be off before it is a suspect
+FIELDS = ["realm", "encryption_key_fp", "signature_key_fp", "consumer_key", "dh_prime"]
+FIELDS += ["dh_generator", "access_token", "access_token_secret", "base_url"]
+UPLOADED = {  # the files that lie beside the keys, and the field after which they are reported
+    "public_signature.pem": "signature_key_fp",
+    "public_encryption.pem": "encryption_key_fp",
+    "dhparam.pem": "dh_generator",
+}
 
 
-@dataclass(frozen=True)
-class Ingredients:
-    """What a config holds that is right in all parts."""
-
-    base_url: str
-    realm: str
-    consumer_key: str
-    signature_key: RSA.RsaKey = field(repr=False)
-    signature_key_file: str = field(repr=False)
-    encryption_key: RSA.RsaKey = field(repr=False)
-    encryption_key_file: str = field(repr=False)
-    access_token: str = field(repr=False)
-    access_token_secret: bytes = field(repr=False)  # decrypted
-    dh_prime: int = field(repr=False)
-    dh_generator: int = field(repr=False)
-
-
-class Report(NamedTuple):
-    """All findings, field by field; `ingredients` if none of them is an error."""
-
-    findings: list[Finding]
-    ingredients: Ingredients | None
-
-
-class FieldError(Exception):
-    """What is wrong with the value of a field."""
+class Problem(Exception):
+    """What is wrong, and as `hints` what helps."""
 
     def __init__(self, message: str, *hints: str) -> None:
         super().__init__(message)
         self.hints = hints
 
 
-class Checked(Generic[T]):
-    """A value that is right, and what --check says of it."""
-
-    def __init__(self, value: T, remark: str, kind: str = "ok") -> None:
-        self.value = value
-        self.remark = remark
-        self.kind = kind
+class NotTried(Problem):
+    """What could not be looked at because of another problem."""
 
 
-class IncompleteError(Exception):
-    """A field is wrong, so that there is nothing to log in with."""
+class Finding(NamedTuple):
+    """What was found of one ingredient. `kind`: "ok", "warn", "error", or "-" if not tried."""
+
+    kind: str
+    name: str
+    message: str
+    hints: tuple[str, ...] = ()
+    suspect: bool = True  # a warning that may be why the server refuses
 
 
-class Field(Generic[T]):
-    """What was read of a field: nothing, if that was an error."""
+class KeyFile(NamedTuple):
+    """A private key, and the path of its file."""
 
-    def __init__(self, checked: Checked[T] | None) -> None:
-        self.checked = checked
-
-    @property
-    def value(self) -> T:
-        if self.checked is None:
-            raise IncompleteError
-        return self.checked.value
+    key: RSA.RsaKey
+    path: str
 
 
-class Config:
-    """The fields of a config, each read once. Keeps what was found, and which names it knows."""
+@dataclass(frozen=True)
+class Ingredients:
+    """What a config holds that is right in all parts."""
+
+    credentials: oauth.Credentials
+    base_url: str
+    encryption: KeyFile = field(repr=False)
+    signature: KeyFile = field(repr=False)
+
+
+class Report(NamedTuple):
+    """All findings; `ingredients` unless one is an error; `blank` before a token is filled in."""
+
+    findings: list[Finding]
+    ingredients: Ingredients | None
+    blank: bool
+
+
+class Fields:
+    """The fields of a config: which were right, which are to be filled in, what was found."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.values = values
-        self.names: list[str] = []
+        self.right: dict[str, Any] = {}
+        self.unfilled: list[str] = []
         self.findings: list[Finding] = []
 
     def read(
-        self, name: str, check: Callable[[Any], Checked[T]], default: object = None
-    ) -> Field[T]:
-        """Return what `check` makes of the value, which raises FieldError if that is wrong."""
-        self.names.append(name)
+        self, name: str, check: Callable[..., Any], *context: object, default: object = None
+    ) -> None:
+        """Keep what `check` makes of the value, or the problem that it has with it."""
         value = self.values.get(name, default)
+        if is_unfilled(value):
+            self.unfilled.append(name)
+            return
         try:
-            checked = check(value)
-        except FieldError as problem:
+            self.right[name], remark = check(value, *context)
+            self.findings.append(Finding("ok", name, remark))
+        except NotTried as problem:
+            self.findings.append(Finding("-", name, str(problem)))
+        except Problem as problem:
             self.findings.append(Finding("error", name, str(problem), problem.hints))
-            return Field(None)
-        self.findings.append(Finding(checked.kind, name, checked.remark))
-        return Field(checked)
 
 
 def check_config(values: dict[str, Any], path: str) -> Report:
     """Check the fields of the config that was loaded from `path`, and the files that they name."""
-    config = Config(values)
-    try:
-        ingredients = read_fields(config, os.path.dirname(path))
-    except IncompleteError:
-        config.findings += unknown_fields(values, config.names)
-        return Report(config.findings, None)
-    config.findings += unknown_fields(values, config.names)
-    config.findings += doubts(ingredients)
-    config.findings += uploaded_files(ingredients)
-    config.findings += tracked_template(path)
-    return Report(config.findings, ingredients)
+    fields = Fields(values)
+    read_fields(fields, os.path.dirname(path))
+    findings = fields.findings
+    for doubt in doubts(fields.right):  # takes the place of the line that says ok
+        findings = [found for found in findings if (found.kind, found.name) != ("ok", doubt.name)]
+        findings.append(doubt)
+    findings += uploaded_files(fields.right)
+    findings.sort(key=lambda finding: FIELDS.index(UPLOADED.get(finding.name, finding.name)))
+    findings += unknown_fields(values)
+    findings += unfilled_fields(fields)
+    ingredients = None
+    if not any(finding.kind == "error" for finding in findings):
+        ingredients = ingredients_of(fields.right)
+    blank = {"access_token", "access_token_secret"} <= set(fields.unfilled)
+    return Report(findings, ingredients, blank)
 
 
-def read_fields(config: Config, folder: str) -> Ingredients:
-    """Read all fields, so that one run lists every problem; then raise IncompleteError for any."""
-    base_url = config.read("base_url", check_base_url, BASE_URL)
-    realm = config.read("realm", check_realm)
-    consumer_key = config.read("consumer_key", check_consumer_key)
-    signature = read_key(config, "signature_key_fp", "signature", folder)
-    encryption = read_key(config, "encryption_key_fp", "encryption", folder)
-    access_token = config.read("access_token", check_access_token)
-    secret = config.read(
-        "access_token_secret",
-        lambda text: check_secret(text, access_token, encryption, signature),
+def read_fields(fields: Fields, folder: str) -> None:
+    """Read all fields, so that one run lists every problem."""
+    right = fields.right
+    testing = fields.values.get("consumer_key") == TEST_CONSUMER
+    pasted = numbers_of(fields.values.get("dh_prime"))[1:2]
+    fields.read("realm", check_realm)
+    fields.read("encryption_key_fp", check_key, "encryption", folder, testing)
+    fields.read("signature_key_fp", check_key, "signature", folder, testing)
+    fields.read("consumer_key", check_consumer_key)
+    fields.read("dh_prime", check_prime)
+    fields.read("dh_generator", check_generator, right, pasted, default=[*pasted, 2][0])
+    fields.read("access_token", check_access_token)
+    fields.read("access_token_secret", check_secret, right)
+    fields.read("base_url", check_base_url, default=BASE_URL)
+
+
+def ingredients_of(right: dict[str, Any]) -> Ingredients:
+    credentials = oauth.Credentials(
+        realm=right["realm"],
+        consumer_key=right["consumer_key"],
+        access_token=right["access_token"],
+        access_token_secret=right["access_token_secret"],
+        signature_key=right["signature_key_fp"].key,
+        dh_prime=right["dh_prime"],
+        dh_generator=right["dh_generator"],
     )
-    dh_prime = config.read("dh_prime", check_prime)
-    dh_generator = config.read("dh_generator", check_generator, 2)
     return Ingredients(
-        base_url=base_url.value,
-        realm=realm.value,
-        consumer_key=consumer_key.value,
-        signature_key=signature.value.key,
-        signature_key_file=signature.value.path,
-        encryption_key=encryption.value.key,
-        encryption_key_file=encryption.value.path,
-        access_token=access_token.value,
-        access_token_secret=secret.value,
-        dh_prime=dh_prime.value,
-        dh_generator=dh_generator.value,
+        credentials=credentials,
+        base_url=right["base_url"],
+        encryption=right["encryption_key_fp"],
+        signature=right["signature_key_fp"],
     )
 
 
-def read_key(config: Config, name: str, use: str, folder: str) -> Field[KeyFile]:
-    testing = config.values.get("consumer_key") == TEST_CONSUMER
-    return config.read(name, lambda text: check_private_key(text, use, folder, testing))
+def unfilled_fields(fields: Fields) -> Iterator[Finding]:
+    hint = 'the README says where each comes from, under "The live environment"'
+    if fields.values.get("consumer_key") == TEST_CONSUMER:
+        hint = 'IBKR\'s web demo shows them: see the README, "The test environment"'
+    if fields.unfilled:
+        yield Finding("error", ", ".join(fields.unfilled), "not filled in", (hint,))
 
 
-# Texts: a field that is one line of plain characters
-
-
-def plain_text(value: object, hint: str) -> str:
-    """Return the text of a field that is filled in."""
-    if value is None:
-        raise FieldError("not filled in", hint)
-    if not isinstance(value, str):
-        raise FieldError("not a text in quotes", hint)
-    text = value.strip()
-    if not text or re.fullmatch("(your|path-to|generated)-[a-z-]+", text):
-        raise FieldError("not filled in", hint)
-    return text
-
-
-def ascii_word(value: object, hint: str) -> str:
-    text = plain_text(value, hint)
-    if not re.fullmatch("[!-~]{1,2000}", text):
-        raise FieldError("not in the right form: one word of plain letters", hint)
-    return text
-
-
-def characters(text: str) -> str:
-    return f"{len(text)} characters"
-
-
-def shown_realm(realm: str) -> str:
-    """Return the realm where it has one of its forms; it may be a secret otherwise."""
-    return realm if realm in (REALM, TEST_REALM) else f"({characters(realm)})"
-
-
-def shown_consumer_key(consumer_key: str) -> str:
-    return consumer_key if well_formed(consumer_key) else f"({characters(consumer_key)})"
-
-
-def well_formed(consumer_key: str) -> bool:
-    return consumer_key == TEST_CONSUMER or bool(re.fullmatch("[A-Z0-9]{9}", consumer_key))
-
-
-def check_realm(value: object) -> Checked[str]:
-    hint = f'give "{REALM}", or "{TEST_REALM}" for the consumer {TEST_CONSUMER}'
-    realm = ascii_word(value, hint)
-    return Checked(realm, shown_realm(realm))
-
-
-def check_consumer_key(value: object) -> Checked[str]:
-    key = ascii_word(value, "copy its nine characters from the self-service portal")
-    return Checked(key, shown_consumer_key(key))
-
-
-def check_access_token(value: object) -> Checked[str]:
-    token = ascii_word(value, "copy all of it from where it was generated")
-    return Checked(token, characters(token))
-
-
-def check_base_url(value: object) -> Checked[str]:
-    """Accept https, or http on this computer only, with a host and a port that can exist."""
-    hint = 'give a URL like "https://host/path", or leave it out for IBKR\'s own'
-    text = plain_text(value, hint)
-    label = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-    host = rf"{label}(\.{label})*"
-    local = r"localhost|127(\.(25[0-5]|2[0-4]\d|1\d\d|\d\d?)){3}|\[::1\]"
-    if not re.fullmatch(rf"(?a)(https://{host}|http://({local}))(:\d+)?(/[\w.~-]+)*/?", text):
-        raise FieldError("not in the right form: https, or http on this computer", hint)
-    try:
-        url = urlsplit(text)
-        if url.port == 0 or len(url.netloc) > 250:
-            raise ValueError
-    except ValueError:
-        raise FieldError("no such host or port can exist", hint) from None
-    return Checked(text.rstrip("/"), text)
+def unknown_fields(values: dict[str, Any]) -> Iterator[Finding]:
+    for name in values:
+        if name not in FIELDS:
+            close = closest(name, FIELDS)
+            hint = f"did you mean {close}?" if close else "it is ignored"
+            yield Finding("warn", shown(name, ".{1,40}"), "unknown field", (hint,))
 
 
 def closest(name: str, names: list[str]) -> str:
     """Return the name that is most like this one, "" if none is."""
     import difflib  # only here: most runs have nothing misspelled
 
-    return next(iter(difflib.get_close_matches(name[:40], names)), "")
+    plain = name.lower().replace(" ", "")
+    return next(iter(difflib.get_close_matches(plain[:100], names)), "")
 
 
-def unknown_fields(values: dict[str, Any], names: list[str]) -> Iterator[Finding]:
-    unknown = [name for name in values if name not in names]
-    for name in unknown[:20]:
-        close = closest(name, names)
-        hint = f"did you mean {close}?" if close else "it is ignored"
-        yield Finding("warning", shown_name(name), "unknown field", (hint,))
-    if len(unknown) > 20:
-        message = f"{len(unknown) - 20} unknown fields more"
-        yield Finding("warning", "...", message, ("begin with a template again",))
+# Texts
 
 
-def shown_name(name: str) -> str:
-    """Return a field's name, unless it may be a secret."""
-    return name if harmless_name(name) else "a name that may be a secret, not shown"
+def is_unfilled(value: object) -> bool:
+    """Tell whether a field is missing, empty, or still the template's placeholder."""
+    if not isinstance(value, str):
+        return value is None
+    return not value.strip() or bool(re.fullmatch("(your|path-to|generated)-[a-z-]+", value))
 
 
-def harmless_name(name: str) -> bool:
-    """Tell whether a field's name is safe to show: its name and value may have changed places."""
-    short = re.fullmatch("[A-Za-z0-9_-]{1,32}", name)
-    return bool(short) and not re.search("[0-9a-fA-F]{16}", name)
+def plain_text(value: object) -> str:
+    """Return a text without the blanks at its ends."""
+    if not isinstance(value, str):
+        raise Problem("not a text in quotes", "put it in double quotes")
+    text = value.strip()
+    if text[0] == text[-1] and text[0] in "\"'":
+        raise Problem("in quotes of its own", "leave the inner quotes out")
+    return text
+
+
+def one_word(value: object, hint: str) -> str:
+    text = plain_text(value)
+    if not re.fullmatch("[!-~]+", text):
+        raise Problem("not one word of plain letters", hint)
+    return text
+
+
+def shown(text: str, form: str) -> str:
+    """Return the text where it has its right form: otherwise it may be a secret."""
+    return text if re.fullmatch(form, text) else f"{len(text)} characters"
+
+
+def check_realm(value: object) -> tuple[str, str]:
+    realm = one_word(value, f'give "{REALM}", or "{TEST_REALM}" for the consumer {TEST_CONSUMER}')
+    return realm, shown(realm, f"{REALM}|{TEST_REALM}")
+
+
+def check_consumer_key(value: object) -> tuple[str, str]:
+    key = one_word(value, "copy its nine characters from the self-service portal")
+    return key, shown(key, CONSUMER_FORM)
+
+
+def check_access_token(value: object) -> tuple[str, str]:
+    token = one_word(value, "copy it again from the page where it was generated")
+    return token, f"{len(token)} characters"
+
+
+def check_base_url(value: object) -> tuple[str, str]:
+    """Accept https, or http on this computer only."""
+    hint = f"leave it out for IBKR's own, {BASE_URL}"
+    text = plain_text(value)
+    local = r"localhost|127\.\d+\.\d+\.\d+|\[::1\]"
+    form = rf"(?a)(https://[\w.-]{{1,250}}|http://({local}))(:\d+)?(/[\w.~-]+)*/?"
+    try:
+        fits = re.fullmatch(form, text) and urlsplit(text).port != 0
+    except ValueError:  # of a port above 65535
+        fits = False
+    if not fits:
+        raise Problem("not in the right form: https, or http on this computer", hint)
+    return text.rstrip("/"), text
 
 
 # Key files
 
+COPY_AGAIN = "copy the file again from where it was made"
+DECRYPT_KEY = "remove it: openssl rsa -in FILE -out NEW.pem"
+DECRYPT_OPENSSH = "remove it, in a copy of the file: ssh-keygen -p -m PEM -f COPY"
+NEW_KEY = "IBKR takes RSA keys only; keys/generate.sh makes them"
+SAVE_AS_TEXT = "save it as plain text, in ASCII or UTF-8"
+OTHER_FILES = {  # how files begin that are taken for a key in PEM form
+    b"{\\rtf": ("is an RTF document", SAVE_AS_TEXT),
+    b"\xff\xfe": ("is UTF-16 text", SAVE_AS_TEXT),
+    b"\xfe\xff": ("is UTF-16 text", SAVE_AS_TEXT),
+    b"-\0-": ("is UTF-16 text", SAVE_AS_TEXT),
+    b"<": ("is an HTML page", "download the file itself"),
+    b"PuTTY": ("is in PuTTY's format", "in PuTTYgen: Conversions, Export OpenSSH key"),
+    b"0\x82": ("is in DER form", "openssl rsa -inform DER -in FILE -out NEW.pem"),
+}
+RSA_OID, RSA_PSS_OID = bytes.fromhex("2a864886f70d010101"), bytes.fromhex("2a864886f70d01010a")
 
-class KeyFile:
-    """A private key, and the path where it was found. Its `repr` shows neither."""
 
-    def __init__(self, key: RSA.RsaKey, path: str) -> None:
-        self.key = key
-        self.path = path
-
-
-def shown_path(path: str) -> str:
-    """Return the path as the person gave it, unless it may be a secret."""
-    letters = "(?=[a-z0-9/]{0,63}[A-Z])(?=[A-Za-z/]{0,63}[0-9])[A-Za-z0-9/]{64}"  # as of base64
-    if re.search(f"[+=]|[0-9a-fA-F]{{16}}|[A-Za-z0-9]{{40}}|{letters}", path):
-        return f"a path of {characters(path)} (not shown)"
-    return ascii(path)[1:-1].replace("\\\\", "\\")
-
-
-def check_private_key(value: object, use: str, folder: str, testing: bool) -> Checked[KeyFile]:
+def check_key(value: object, use: str, folder: str, testing: bool) -> tuple[KeyFile, str]:
     """Read the private key for one use, "signature" or "encryption"."""
-    hint = f"give the path of private_{use}.pem; a \\ in it is written twice"
-    text = plain_text(value, hint)
-    if len(text) > 250 or not re.fullmatch(r"(?!.*-----BEGIN)[^\0-\x1f\x7f]+", text):
-        raise FieldError("not a path", hint)
-    shown = shown_path(text)
+    text = plain_text(value)
+    if "-----BEGIN" in text or re.search(r"[\0-\x1f]", text):
+        hint = f"give the path of private_{use}.pem; a \\ in it is written twice"
+        raise Problem("not a path", hint)
+    path = os.path.join(folder, os.path.expanduser(text))
+    name = shown(text, PATH_FORM)
     try:
-        path = os.path.join(folder, os.path.expanduser(text))
-        key = private_key(read_file(path))
+        with open(path, "rb") as file:
+            key = private_key(file.read())
     except FileNotFoundError:
-        raise FieldError(f"{shown} does not exist", *missing_key(path, use, testing)) from None
+        raise Problem(f"{name} does not exist", missing_key(path, use, testing)) from None
     except OSError as error:
-        why = error.strerror or "cannot be read"
-        raise FieldError(f"{shown}: {why}", "check the path") from None
-    except UnicodeError:  # on systems whose file names are not UTF-8
-        raise FieldError("not a path on this system", hint) from None
-    except FieldError as problem:
-        hints = [text.replace("{}", use) for text in problem.hints]
-        raise FieldError(f"{shown} {problem}", *(hints or [hint])) from None
-    remark = f"private, {key.size_in_bits()} bits; public half: SHA-256 {key_fingerprint(key)}"
-    return Checked(KeyFile(key, path), remark)
+        raise Problem(f"{name}: {error.strerror}", "give a file that you may read") from None
+    except Problem as problem:
+        hints = [hint.replace("FILE", name).replace("USE", use) for hint in problem.hints]
+        raise Problem(f"{name} {problem}", *hints) from None
+    remark = f"private, {key.size_in_bits()} bits; public half: SHA-256 {key_digest(key)}"
+    return KeyFile(key, path), remark
 
 
-def read_file(path: str) -> bytes:
-    """Return what a regular file holds, its first megabyte. Raises OSError: for a FIFO, too."""
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(0, "not a regular file")
-    if status.st_size == 0:  # so are some of the system's that never end
-        raise OSError(0, "empty file")
-    with open(path, "rb") as file:
-        return file.read(1_000_000)
-
-
-def missing_key(path: str, use: str, testing: bool) -> list[str]:
-    """Return hints for a key file that does not exist."""
-    name = os.path.basename(path)
+def missing_key(path: str, use: str, testing: bool) -> str:
+    """Return a hint for a key file that does not exist."""
     if testing:
-        return [f"private_{use}.pem comes with IBKR's web demo, in its folder keys: copy it there"]
-    try:
-        close = closest(name, os.listdir(os.path.dirname(path) or "."))
-    except OSError:
-        return ["its folder does not exist either; paths begin at the config's own folder"]
-    if close:
-        return [f"did you mean {shown_path(close)}?"]
-    return ["check the path: it begins at the config's folder; or run keys/generate.sh"]
+        return f"private_{use}.pem comes with IBKR's web demo, in its folder keys: copy it there"
+    other = "a path begins at the config's own folder; keys/generate.sh makes keys"
+    return did_you_mean(path) or other
 
 
-def pem_block(data: bytes) -> str:
-    """Return the private key's block of a PEM file, or its first one, without the text around."""
-    if b"\0" in data:
-        hint = "give the PEM file, as plain ASCII or UTF-8"
-        raise FieldError("is no PEM file, or is UTF-16 text", hint)
-    text = data.decode("utf-8-sig", "replace").replace("\r", "\n")
-    blocks = re.findall(r"-----BEGIN [A-Z0-9 ]{1,40}-----[^-]*-----END [A-Z0-9 ]{1,40}-----", text)
-    if not blocks:
-        raise FieldError("is not in PEM form", "it must have the lines -----BEGIN and -----END")
-    private = [block for block in blocks if "PRIVATE KEY" in block]
-    block: str = (private or blocks)[0]
-    if len(block) > 16_000:
-        raise FieldError("is larger than any key of 4096 bits", "make one with keys/generate.sh")
-    if "\n" not in block.strip():
-        hint = "copy the file itself: lines end after BEGIN, 64 characters each, and END"
-        raise FieldError("has its key on one line", hint)
-    return block
+def did_you_mean(path: str) -> str:
+    """Return a hint at a file beside one that does not exist, "" if none has such a name."""
+    folder, name = os.path.split(path)
+    if not os.path.isdir(folder or "."):
+        return "its folder does not exist either"
+    close = closest(name, os.listdir(folder or "."))
+    return close and f"did you mean {os.path.join(folder, close)}?"
 
 
 def private_key(data: bytes) -> RSA.RsaKey:
-    """Return the RSA private key of 2048 to 4096 bits in a PEM file. Raises FieldError."""
-    if re.search(rb"-----BEGIN ENCRYPTED|Proc-Type:[^\n]{0,80}ENCRYPTED", data):
-        raise FieldError("has a passphrase", "remove it: openssl rsa -in OLD.pem -out NEW.pem")
-    block = pem_block(data)
-    if "PARAMETERS-----" in block:
-        raise FieldError("holds parameters, no key")
+    """Return the RSA private key of 2048 to 4096 bits in a PEM file, whatever text is around it.
+    Raises Problem; in its hints FILE stands for the file, USE for what the key is for."""
+    for beginning, (message, hint) in OTHER_FILES.items():
+        if data.startswith(beginning):
+            raise Problem(message, hint)
+    label, body = pem_block(data)
+    der = decoded(body)
+    if "ENCRYPTED" in label or "Proc-Type:" in body:
+        raise Problem("has a passphrase", DECRYPT_KEY)
+    if "OPENSSH" in label and b"\0\0\0\4none" not in der[:40]:
+        raise Problem("has a passphrase", DECRYPT_OPENSSH)
+    if "PRIVATE" not in label:
+        what = "a public key" if "PUBLIC" in label else f"no private key: {label.lower()}"
+        raise Problem(f"is {what}", "give the path of the private half, private_USE.pem")
+    if RSA_PSS_OID in der[:40]:
+        raise Problem("is an RSA-PSS key", NEW_KEY)
+    if not label.startswith("RSA") and RSA_OID not in der[:40] and b"ssh-rsa" not in der:
+        raise Problem("is no RSA key", NEW_KEY)
     try:
-        key = RSA.import_key(block)
-    except (ValueError, IndexError, TypeError, ArithmeticError):
-        raise FieldError("is not an RSA key in PEM form") from None
-    if not key.has_private():
-        raise FieldError("is a public key", "give the path of the private half, private_{}.pem")
+        key = RSA.import_key(f"-----BEGIN {label}-----\n{body.strip()}\n-----END {label}-----")
+    except (ValueError, IndexError, TypeError):
+        raise Problem("is damaged: a letter is lost or changed", COPY_AGAIN) from None
     if not 2048 <= key.size_in_bits() <= 4096:
         hint = "make new keys with keys/generate.sh, and upload their public halves"
-        raise FieldError(f"has {key.size_in_bits()} bits, IBKR takes 2048 to 4096", hint)
+        raise Problem(f"has {key.size_in_bits()} bits, IBKR takes 2048 to 4096", hint)
     return key
 
 
-def key_fingerprint(key: RSA.RsaKey) -> str:
+def pem_block(data: bytes) -> tuple[str, str]:
+    """Return label and body of the first private block of a PEM file, or else of its first block.
+    Raises Problem."""
+    text = data.decode("utf-8-sig", "replace")
+    blocks = re.findall(r"-----BEGIN ([A-Z0-9. ]+)-----(.*?)-----END \1-----", text, re.DOTALL)
+    private = [block for block in blocks if "PRIVATE" in block[0]]
+    for label, body in private or blocks:
+        return label, body
+    if not text.strip():
+        raise Problem("is empty", COPY_AGAIN)
+    if "-----BEGIN" in text:
+        raise Problem("is cut off: its END line is missing", COPY_AGAIN)
+    raise Problem("is not in PEM form", "it must have the lines -----BEGIN and -----END")
+
+
+def decoded(body: str) -> bytes:
+    """Return the bytes of a PEM block, none if a letter is lost."""
+    try:
+        return base64.b64decode(body)
+    except ValueError:
+        return b""
+
+
+def key_digest(key: RSA.RsaKey) -> str:
     """Return 8 hex digits: the beginning of the SHA-256 of the public half (DER)."""
     return hashlib.sha256(key.public_key().export_key("DER")).hexdigest()[:8]
 
@@ -394,314 +369,248 @@ def key_fingerprint(key: RSA.RsaKey) -> str:
 # The access token secret
 
 
-def check_secret(
-    value: object, access_token: Field[str], encryption: Field[KeyFile], signature: Field[KeyFile]
-) -> Checked[bytes]:
-    """Decrypt the secret with the encryption key, if that was found."""
-    text = ascii_word(value, "copy all of it from where it was generated")
-    if encryption.checked is None:  # which is the error to mend first
-        return Checked(b"", "not tried for want of its key", "note")
-    key = encryption.value.key
+def check_secret(value: object, right: dict[str, Any]) -> tuple[bytes, str]:
+    """Decrypt the secret with the encryption key, if that is right."""
+    text = re.sub(r"\s", "", plain_text(value))
+    if "encryption_key_fp" not in right:
+        raise NotTried("not tried: it needs encryption_key_fp")
+    encryption: KeyFile = right["encryption_key_fp"]
     try:
-        secret = oauth.decrypt_access_token_secret(text, key)
+        secret = oauth.decrypt_access_token_secret(text, encryption.key)
     except oauth.CredentialsError as error:
-        message = str(error).removeprefix("the access token secret ")
-        if access_token.checked is not None and decrypts(access_token.value, key):
-            raise FieldError(message, "it and access_token have changed places") from None
-        known = [read.value.path for read in (encryption, signature) if read.checked is not None]
-        raise FieldError(message, *secret_hints(text, error, key, known)) from None
-    return Checked(secret, f"decrypts to {len(secret)} bytes")
+        if decrypts(right.get("access_token", ""), encryption.key):
+            raise Problem("it and access_token have changed places", "exchange them") from None
+        message = str(error).replace("the access token secret ", "")
+        other = key_that_fits(text, encryption, right.get("signature_key_fp"))
+        if other or "decrypt" not in message:
+            raise Problem(message, other or error.hint) from None
+        asked = "was this key's public half the one uploaded when the secret was generated?"
+        raise Problem(message, asked, f"if so, {GENERATE}") from None
+    return secret, f"decrypts to {len(secret)} bytes"
 
 
 def decrypts(text: str, key: RSA.RsaKey) -> bool:
     try:
-        oauth.decrypt_access_token_secret(text, key)
+        return bool(oauth.decrypt_access_token_secret(text, key))
     except oauth.CredentialsError:
         return False
-    return True
 
 
-def secret_hints(
-    text: str, error: oauth.CredentialsError, key: RSA.RsaKey, known: list[str]
-) -> list[str]:
-    """Return what to do about a secret that `key` does not decrypt, the likeliest first. `known`:
-    the path of this key, and that of the signature key, if it was found."""
-    other = other_key_that_fits(text, known)
-    if other == known[-1]:
-        return ["the two key paths are swapped: it decrypts with the one in signature_key_fp"]
-    if other:
-        return [f"it decrypts with {shown_path(other)}: name that file in encryption_key_fp"]
-    if "does not decrypt" not in str(error):
-        return [error.hint]
-    hints = []
-    public = beside(known[0], "public_encryption.pem")
-    if public is not None and not is_public_half(public, key):
-        hints.append("public_encryption.pem beside the key is not its public half: which is old?")
-    return [
-        *hints,
-        "was this key's public half the one uploaded when the secret was generated?",
-        "only if so: generate the token again, which ends the present secret",
-    ]
-
-
-def other_key_that_fits(text: str, known: list[str]) -> str:
-    """Return the path of another private key in the keys' folders that decrypts the secret."""
-    for folder in dict.fromkeys(os.path.dirname(path) for path in known):
-        try:
-            names = sorted(os.listdir(folder or "."))[:100]
-        except OSError:
-            continue
-        for name in names:
+def key_that_fits(text: str, encryption: KeyFile, signature: KeyFile | None) -> str:
+    """Return a hint at another private key that decrypts the secret, "" if none is near."""
+    if signature and decrypts(text, signature.key):
+        return "the two key paths are swapped: it decrypts with the one in signature_key_fp"
+    for private in filter(None, (encryption, signature)):
+        folder = os.path.dirname(private.path) or "."
+        for name in sorted(os.listdir(folder)):
             path = os.path.join(folder, name)
-            with contextlib.suppress(OSError, FieldError):
-                if decrypts(text, private_key(read_file(path))):
-                    return path
+            if name.endswith((".pem", ".key")) and other_key_decrypts(text, path):
+                return f"it decrypts with {shown(path, PATH_FORM)}: name that file"
     return ""
+
+
+def other_key_decrypts(text: str, path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return decrypts(text, private_key(file.read()))
+    except (OSError, Problem):
+        return False
 
 
 # The Diffie-Hellman parameters
 
+COPY_PRIME = "copy all that this prints: openssl asn1parse -in dhparam.pem"
+NEW_PRIME = "make new ones: openssl dhparam -out dhparam.pem 2048; upload them, copy their prime"
 
-def check_prime(value: object) -> Checked[int]:
-    """Accept hex as openssl prints it, or all that `openssl asn1parse` prints of the file."""
-    hint = "copy what this prints: openssl asn1parse -in dhparam.pem"
-    text = plain_text(value, hint)
-    printed = re.search(r"INTEGER\s*:\s*(-?[0-9A-Fa-f]+)", text)
-    if printed:
-        text = printed[1]
+
+def numbers_of(text: object) -> list[str]:
+    """Return the numbers in what `openssl asn1parse` prints, the prime and the generator first."""
+    return re.findall(r"INTEGER\s*:\s*(-?[0-9A-Fa-f]+)", str(text))
+
+
+def hex_number(text: str, hint: str) -> int:
+    """Accept what openssl prints: with colons, blanks, line breaks, 0x, zeros in front."""
     digits = re.sub(r"[\s:]", "", text)
     if digits.startswith("-"):
-        again = "make a new dhparam.pem (README, live, 4), upload it, and copy its prime"
-        raise FieldError("a negative number, which is no prime", again)
-    if not re.fullmatch(r"(0[xX])?[0-9a-fA-F]{1,10000}", digits):
-        raise FieldError("not a hex number", hint)
-    prime = int(digits, 16)
-    if not 2040 <= prime.bit_length() <= 4096:
-        raise FieldError(f"has {prime.bit_length()} bits, about 2048 are right", hint)
-    fingerprint = prime_fingerprint(prime)
-    # Fermat's test, in pycryptodome's faster arithmetic, finds every slip of the pen. The number in
-    # IBKR-2018 is no prime, yet used.
-    if pow(Integer(2), prime - 1, Integer(prime)) != 1 and fingerprint != "c039f329":
-        raise FieldError("not a prime: a digit is wrong or missing", hint)
-    return Checked(prime, f"{prime.bit_length()} bits; SHA-256 {fingerprint}")
+        raise Problem("a negative number: the file that it comes from is broken", NEW_PRIME)
+    if not re.fullmatch("(0[xX])?[0-9a-fA-F]{1,4000}", digits):
+        raise Problem("not a hex number", hint)
+    return int(digits, 16)
 
 
-def prime_fingerprint(prime: int) -> str:
+def check_prime(value: object) -> tuple[int, str]:
+    text = plain_text(value)
+    prime = hex_number([*numbers_of(text), text][0], COPY_PRIME)
+    bits = prime.bit_length()
+    # Fermat's test, in pycryptodome's faster arithmetic: it finds every slip of the pen
+    if bits < 256 or pow(Integer(2), prime - 1, Integer(prime)) != 1:
+        raise Problem(f"not a prime ({bits} bits): a digit is wrong or missing", COPY_PRIME)
+    if not 2040 <= bits <= 4096:
+        raise Problem(f"has {bits} bits, about 2048 are right", NEW_PRIME)
+    return prime, f"{bits} bits; SHA-256 {prime_digest(prime)}"
+
+
+def prime_digest(prime: int) -> str:
     """Return 8 hex digits: the beginning of the SHA-256 of the number in hex, in capitals."""
     return hashlib.sha256(f"{prime:X}".encode()).hexdigest()[:8]
 
 
-def check_generator(value: object) -> Checked[int]:
-    hint = "leave it out: openssl's is 2, the second number that asn1parse prints"
-    if type(value) is not int:
-        raise FieldError("not a whole number", hint)
-    if not 2 <= value < 2**2039:
-        raise FieldError("not a number from 2 to the prime", hint)
-    return Checked(value, str(value) if value < 1000 else f"{value.bit_length()} bits")
+def check_generator(value: object, right: dict[str, Any], pasted: list[str]) -> tuple[int, str]:
+    """Accept a number, or hex as openssl prints it; `pasted`: the one that stands in dh_prime."""
+    hint = "leave it out if openssl asn1parse prints 02 as the second number, else copy that"
+    number = value
+    if isinstance(value, str):
+        number = hex_number(value, hint)
+    if type(number) is not int or number < 2 or number > right.get("dh_prime", number + 2) - 2:
+        raise Problem("not a number from 2 to the prime", hint)
+    if pasted and int(pasted[0], 16) != number:
+        raise Problem("another one stands in dh_prime", "leave dh_generator out")
+    return number, shown_generator(number)
 
 
-def dh_parameters(data: bytes) -> tuple[int, int]:
-    """Return prime and generator of a dhparam.pem. Raises ValueError."""
-    block = re.search(rb"-----BEGIN [A-Z0-9. ]*DH PARAMETERS-----([^-]+)-----END ", data)
-    if not block:
-        raise ValueError
-    numbers = DerSequence().decode(base64.b64decode(block[1]))
-    prime, generator = numbers[0], numbers[1]
-    if type(prime) is not int or type(generator) is not int:
-        raise ValueError
-    return prime, generator
+def shown_generator(generator: int) -> str:
+    return str(generator) if generator < 1000 else f"{generator.bit_length()} bits"
 
 
 # What can be right, but seldom is
 
 
-def doubts(found: Ingredients) -> Iterator[Finding]:
-    """Return warnings about what is not an error by itself."""
-    if found.realm != fitting_realm(found):
-        hint = f'"{TEST_REALM}" is for {TEST_CONSUMER}, "{REALM}" for every other consumer'
-        yield Finding("warning", "realm", "does not fit the consumer key", (hint,))
-    if not well_formed(found.consumer_key):
+def doubts(right: dict[str, Any]) -> Iterator[Finding]:
+    """Yield warnings about what is no error by itself."""
+    realm, consumer = right.get("realm"), right.get("consumer_key")
+    fitting = TEST_REALM if consumer == TEST_CONSUMER else REALM
+    if realm and consumer and realm != fitting:
+        yield Finding("warn", "realm", f'does not fit the consumer, whose realm is "{fitting}"')
+    if consumer and not re.fullmatch(CONSUMER_FORM, consumer):
         hint = "copy it again from the portal, where it is in capitals; its case matters"
-        yield Finding("warning", "consumer_key", "not nine capitals or digits", (hint,))
-    if found.signature_key == found.encryption_key:
-        yield Finding("warning", "signature_key_fp", "also the encryption key", ("make two keys",))
-    files = {"signature_key_fp": found.signature_key_file}
-    files["encryption_key_fp"] = found.encryption_key_file
-    for name, path in files.items():
-        if os.name == "posix" and os.stat(path).st_mode & 0o077:
-            hint = f"chmod 600 {shown_path(path)}"
-            yield Finding("warning", name, "others may read the file", (hint,))
+        yield Finding("warn", "consumer_key", "not nine capitals or digits", (hint,))
+    token = right.get("access_token")
+    if token and not re.fullmatch("[0-9a-fA-F]+", token):
+        hint = "compare it with the portal: 20 digits, from 0 to 9 and from a to f"
+        yield Finding("warn", "access_token", "has letters that are no hex digits", (hint,))
+    encryption, signature = right.get("encryption_key_fp"), right.get("signature_key_fp")
+    if encryption and signature and encryption.key == signature.key:
+        hint = "IBKR expects two keys"
+        yield Finding("warn", "signature_key_fp", "is the encryption key, too", (hint,))
+    for name in ("encryption_key_fp", "signature_key_fp"):
+        path = right[name].path if name in right else os.devnull
+        if os.name == "posix" and os.path.isfile(path) and os.stat(path).st_mode & 0o077:
+            hint = f"chmod 600 {shown(path, PATH_FORM)}"
+            yield Finding("warn", name, "others may read the file", (hint,), suspect=False)
 
 
-def fitting_realm(found: Ingredients) -> str:
-    return TEST_REALM if found.consumer_key == TEST_CONSUMER else REALM
-
-
-def uploaded_files(found: Ingredients) -> Iterator[Finding]:
+def uploaded_files(right: dict[str, Any]) -> Iterator[Finding]:
     """Compare with the files that were uploaded, where they lie beside the keys."""
-    keys = {"public_signature.pem": (found.signature_key_file, found.signature_key)}
-    keys["public_encryption.pem"] = (found.encryption_key_file, found.encryption_key)
-    for name, (path, key) in keys.items():
-        public = beside(path, name)
-        if public is not None:
-            private = shown_path(os.path.basename(path))
-            differs = not is_public_half(public, key)
-            yield comparison(name, differs, f"is not the public half of {private}")
-    parameters = beside(found.signature_key_file, "dhparam.pem")
-    if parameters is not None:
-        yield compare_parameters(parameters, found)
+    for use in ("encryption", "signature"):
+        private = right.get(f"{use}_key_fp")
+        if private:
+            expected = f"SHA-256 {key_digest(private.key)}"
+            yield from compare(f"public_{use}.pem", private, expected)
+    if {"signature_key_fp", "dh_prime", "dh_generator"} <= right.keys():
+        expected = parameters(right["dh_prime"], right["dh_generator"])
+        yield from compare("dhparam.pem", right["signature_key_fp"], expected)
 
 
-def beside(path: str, name: str) -> bytes | None:
+def parameters(prime: int, generator: int) -> str:
+    return f"SHA-256 {prime_digest(prime)}, generator {shown_generator(generator)}"
+
+
+def compare(name: str, private: KeyFile, expected: str) -> Iterator[Finding]:
+    """Compare a file beside a key, if it is there, with what the config has. Where they differ only
+    the person knows which one was uploaded."""
     try:
-        return read_file(os.path.join(os.path.dirname(path), name))
+        with open(os.path.join(os.path.dirname(private.path), name), "rb") as file:
+            found = described(file.read())
     except OSError:
-        return None
-
-
-def is_public_half(public: bytes, key: RSA.RsaKey) -> bool:
-    """Tell whether a PEM file is the public half of the key."""
-    try:
-        return RSA.import_key(pem_block(public)) == key.public_key()
-    except (ValueError, IndexError, TypeError, ArithmeticError, FieldError):
-        return False
-
-
-def compare_parameters(data: bytes, found: Ingredients) -> Finding:
-    try:
-        prime, generator = dh_parameters(data)
-    except (ValueError, IndexError, TypeError):
-        return comparison("dhparam.pem", True, "cannot be read")
-    if prime < 0:
-        return comparison("dhparam.pem", True, "is broken: its prime is negative; make it again")
-    if prime != found.dh_prime:
-        return comparison("dhparam.pem", True, "has another prime than dh_prime")
-    differs = generator != found.dh_generator
-    return comparison("dhparam.pem", differs, "has another generator than dh_generator")
-
-
-def comparison(name: str, differs: bool, problem: str) -> Finding:
-    if not differs:
-        return Finding("ok", name, "fits")
-    hint = "if this file was uploaded, name the private key that it belongs to"
-    if name == "dhparam.pem":
-        hint = "if this file was uploaded, copy its prime and generator into the config"
-    other = "if not, upload the one that belongs to what the config has"
-    return Finding("warning", name, problem, (hint, other), misfit=name)
-
-
-def tracked_template(path: str) -> Iterator[Finding]:
-    """Remark on a template of this repository that was filled in where git would see it."""
-    try:
-        folder, name = os.path.split(os.path.abspath(path))
-    except OSError:  # the current folder is deleted
         return
-    template = folder == PROJECT and name in ("config.json", "test-config.json")
-    if template and os.path.exists(os.path.join(PROJECT, ".git")):
-        hint = f"unless you have done it, run: git update-index --skip-worktree {name}"
-        yield Finding("note", name, "git tracks this file, now with your token in it", (hint,))
+    if found == expected:
+        yield Finding("ok", name, "fits")
+        return
+    uploaded = "if this file was uploaded, the config needs what belongs to it"
+    hints = (uploaded, "if not, upload what belongs to the config")
+    yield Finding("warn", name, f"does not fit: {found}; the config's: {expected}", hints)
+
+
+def described(data: bytes) -> str:
+    """Return what is compared of a public half or of Diffie-Hellman parameters."""
+    try:
+        label, body = pem_block(data)
+        if "PARAMETERS" in label:
+            numbers = DerSequence().decode(decoded(body))
+            return parameters(numbers[0], numbers[1])
+        return f"SHA-256 {key_digest(RSA.import_key(data))}"
+    except (Problem, ValueError, IndexError, TypeError):
+        return "it cannot be read"
 
 
 # After a refusal
 
-
-class Refusal(NamedTuple):
-    """What the server said to the request of a live session token.
-
-    `kind`: "refused" (401), "proof" (wrong proof) or "range" (response out of range). `clock`: how
-    many seconds this computer's clock is ahead of the server's.
-    """
-
-    kind: str
-    words: str = ""
-    clock: float = 0.0
-
-
 GENERATE = "only then generate the token again, which ends the present secret"
 
 
-def suspects(refusal: Refusal, found: Ingredients, findings: list[Finding]) -> list[str]:
-    """Return hints, at most three, for the ingredient that is most likely wrong first.
+def suspects(kind: str, words: str, clock: float, report: Report) -> list[str]:
+    """Return hints, at most three, the ingredient that is most likely wrong first.
 
-    In this order: what the answer names; the clock, alone where nothing is named; a file beside the
-    keys that does not fit; a realm that does not; what such an answer mostly means. Where clock or
-    files tell the cause, nothing speaks of generating the token again, which ends a good secret.
+    `kind` is "refused" (401 to the request of a live session token) or "exchange" (wrong proof, or
+    a Diffie-Hellman response out of range); `words` what the server said; `clock` how many seconds
+    this computer is ahead of it. The order: what the answer names; the clock, alone if nothing is
+    named; files beside the keys that do not fit; what --check warned of; what such an answer mostly
+    means. Where a warning or the clock is the likely cause, nothing speaks of generating again.
     """
-    words = refusal.words.lower()
-    named: list[str] = []
-    if refusal.kind in ("proof", "range"):
-        rest = exchange_suspects(found)
-    elif "invalid consumer" in words:
-        named = consumer_suspects(found)
-        rest = [
+    assert report.ingredients is not None
+    named, rest = meaning(kind, words.lower(), report.ingredients.credentials)
+    warned = warnings_of(report.findings, kind)
+    late = []
+    if kind == "refused" and abs(clock) > CLOCK_SECONDS:
+        side = "ahead of" if clock > 0 else "behind"
+        late = [f"set this computer's clock, which is {abs(clock):,.0f} s {side} the server's"]
+    if late and not named:
+        return late
+    if late or warned:
+        rest = [hint for hint in rest if hint != GENERATE]
+    if "SHA-256" in "".join(warned):  # with both digests
+        rest = [hint for hint in rest if "SHA-256" not in hint]
+    if "invalid consumer" in words.lower():  # whose own warnings say more than a comparison
+        named = [hint for hint in warned if hint.startswith(("realm", "consumer"))] + named
+    return list(dict.fromkeys([*named, *late, *warned, *rest]))[:3]
+
+
+def warnings_of(findings: list[Finding], kind: str) -> list[str]:
+    """Return the warnings that could be the cause, those about uploaded files first, and of these
+    the Diffie-Hellman parameters where the exchange went wrong."""
+    files = list(UPLOADED)
+    if kind == "exchange":
+        files.reverse()
+    found = [finding for finding in findings if finding.kind == "warn" and finding.suspect]
+    found.sort(key=lambda finding: [*files, finding.name].index(finding.name))
+    return [f"{finding.name}: {finding.message}" for finding in found]
+
+
+def meaning(kind: str, words: str, used: oauth.Credentials) -> tuple[list[str], list[str]]:
+    """Return what an answer names, and what else it mostly means."""
+    if kind == "exchange":
+        return [], exchange_suspects(used)
+    if "invalid consumer" in words:
+        return ["compare consumer_key with the portal, letter by letter"], [
             "a new key is active after up to 24 hours, or a weekend",
             "paper and live have consumer keys, keys and tokens of their own",
         ]
-    elif "no access secret key found" in words:
-        named = ["compare access_token with the portal, digit by digit"]
-        rest = [GENERATE]
-    else:
-        rest = secret_suspects(found)
-    clock = clock_suspects(refusal)
-    files = [f"{f.name} {f.message}" for f in misfits(findings, refusal.kind)]
-    if clock and not named:  # IBKR refuses a time-stamp that is off, and says no more
-        return clock
-    if clock or files:
-        rest = [hint for hint in rest if "generate" not in hint.lower()]
-    ranked = [*named, *clock, *files, *realm_suspects(found), *rest]
-    return list(dict.fromkeys(ranked))[:3]
-
-
-def clock_suspects(refusal: Refusal) -> list[str]:
-    if refusal.kind != "refused" or abs(refusal.clock) <= CLOCK_SECONDS:
-        return []
-    return [f"set this computer's clock, which is {clock_words(refusal.clock)} the server's"]
-
-
-def clock_words(seconds: float) -> str:
-    """Return how far a clock is off, as "600 s behind"."""
-    return f"{abs(seconds):,.0f} s {'ahead of' if seconds > 0 else 'behind'}"
-
-
-def misfits(findings: list[Finding], kind: str) -> list[Finding]:
-    """Return the files that do not fit: that of the exchange first where this was the problem."""
-    found = [finding for finding in findings if finding.misfit]
-    exchange = [finding for finding in found if finding.misfit == "dhparam.pem"]
-    return found if kind == "refused" else exchange + found
-
-
-def realm_suspects(found: Ingredients) -> list[str]:
-    if found.realm == fitting_realm(found):
-        return []
-    return [f'realm: "{fitting_realm(found)}" belongs to this consumer']
-
-
-def consumer_suspects(found: Ingredients) -> list[str]:
-    hint = "compare consumer_key with the portal, letter by letter"
-    if not well_formed(found.consumer_key):
-        hint = "consumer_key: nine capitals or digits, as the portal shows them"
-    return [*realm_suspects(found), hint]
-
-
-def secret_suspects(found: Ingredients) -> list[str]:
-    hints = []
-    if found.signature_key == found.encryption_key:
-        hints.append("signature_key_fp names the encryption key, too: each has its own file")
-    half = key_fingerprint(found.signature_key)
-    hints += [
-        'access_token_secret: is it of the last "Generate"? Look before pressing it',
-        f"signature key: uploaded public_signature.pem must have SHA-256 {half}...",
-        "compare access_token with the portal, digit by digit",
+    if "no access secret key found" in words:
+        return ["compare access_token with the one that the portal shows now"], [GENERATE]
+    digest = key_digest(used.signature_key)
+    return [], [
+        'access_token_secret: is it of the last "Generate"? Look before pressing it again',
+        f"signature key: was its public half uploaded? It has SHA-256 {digest}",
+        "access_token: compare it with the portal, digit by digit",
     ]
-    return hints
 
 
-def exchange_suspects(found: Ingredients) -> list[str]:
+def exchange_suspects(used: oauth.Credentials) -> list[str]:
     hints = []
-    if found.dh_generator != 2:
-        hints.append("dh_generator: openssl's is 2; compare the dhparam.pem uploaded")
-    prime = prime_fingerprint(found.dh_prime)
-    hints.append(f"dh_prime: the dhparam.pem uploaded must have SHA-256 {prime}...")
-    if found.consumer_key != found.consumer_key.upper():
+    if used.dh_generator != 2:
+        hints.append("dh_generator: openssl's is 2; is it that of the dhparam.pem uploaded?")
+    digest = prime_digest(used.dh_prime)
+    hints.append(f"dh_prime: is it that of the dhparam.pem uploaded? It has SHA-256 {digest}")
+    if used.consumer_key != used.consumer_key.upper():
         hints.append("consumer_key: the portal keeps it in capitals, and its case counts")
     return hints
