@@ -25,17 +25,10 @@ from tests.sandbox.answers import (
 )
 from tests.sandbox.endpoints import ROUTES, Endpoints, known_path
 from tests.sandbox.faults import FAULTS, Fault
-from tests.sandbox.gate import RECORDED, Gate, Record, Request, SignatureError
+from tests.sandbox.gate import Gate, Record, Request, SignatureError
 from tests.sandbox.identity import KEYS, Identity, encrypted_secret, throwaway_identity
 from tests.sandbox.server import Server
-from tests.sandbox.sessions import (
-    Session,
-    Sessions,
-    check_challenge,
-    exchange,
-    shared_bytes,
-    wrong_tokens,
-)
+from tests.sandbox.sessions import Exchange, Session, Sessions, check_challenge, exchange
 
 RATE_LIMIT = 10  # requests in any second: above it IBKR answers 429
 REMEMBERED = 2000  # requests that the sandbox keeps a record of, so that its memory stays flat
@@ -89,6 +82,8 @@ class Sandbox:
         self.endpoints = Endpoints(self._fault_name, self.sessions, self.now)
         self.access_token = identity.access_token
         self.access_token_secret = encrypted_secret(identity)
+        self.gate.throwaway = self._throwaway
+        self.gate.encrypted_secret = self.access_token_secret
         self.secrets: list[bytes | str] = [self.access_token, self.access_token_secret]
         self.secrets.append(identity.secret)
 
@@ -199,10 +194,8 @@ class Sandbox:
         return answer._replace(delay=answer.delay + self.delay)
 
     def _begin(self, request: Request) -> Record:
-        path = request.path[:RECORDED]
-        query = request.query[:RECORDED]
         arrived = time.monotonic()
-        record = Record(request.method[:RECORDED], path, query, request.connection, arrived)
+        record = Record(request.method, request.path, request.query, request.connection, arrived)
         with self._lock:
             self._count += 1
             record.number = self._count
@@ -221,9 +214,8 @@ class Sandbox:
         canned = self.answers.get(route)
         if passed.session is None:
             challenge = passed.sent["diffie_hellman_challenge"]
-            return canned or self._live_session_token(challenge, record, passed.base)
+            return canned or self._live_session_token(challenge, record, passed.sent)
         with self._lock:
-            passed.session.remember(passed.base)
             return canned_or_genuine(self, canned, ROUTES[route], request, passed.session, record)
 
     def _wrong_method(self, path: str) -> RefusedError:
@@ -231,17 +223,17 @@ class Sandbox:
         reason = f"wrong HTTP method: this path is known for {' and '.join(methods)} only"
         return RefusedError(reason, error_answer(405, "Method Not Allowed"))
 
-    def _live_session_token(self, challenge: str, record: Record, base: str) -> Answer:
+    def _live_session_token(
+        self, challenge: str, record: Record, sent: Mapping[str, str]
+    ) -> Answer:
         public = check_challenge(challenge, self.identity.prime)
         if challenge != challenge.lower():
             record.remarks.append("diffie_hellman_challenge in capitals")
         if challenge.startswith("0"):
             record.remarks.append("diffie_hellman_challenge with zeros in front")
         made = exchange(public, self.identity, self.fault)
-        session = self._open_session(made.shared)
-        session.remember(base)
-        session.odd_response = len(made.response) % 2 == 1
-        proof_of = self.identity.consumer_key.encode()
+        session = self._open_session(made)
+        proof_of = sent["oauth_consumer_key"].encode()
         if self._fault_name == "wrong-proof":
             proof_of = b"SOMEONE01"
         cookie = secrets.token_hex(16)
@@ -254,13 +246,12 @@ class Sandbox:
         headers = {"Set-Cookie": f"x-sess-uuid={cookie}; Path=/; HttpOnly"}
         return json_answer(body)._replace(headers=headers)
 
-    def _open_session(self, shared: int) -> Session:
-        secret = self.identity.secret
-        k = shared_bytes(shared)
-        token = hmac.digest(k, secret, "sha1")
-        self._keep_secret(k, k.lstrip(b"\0") or k, token)  # base64 of both has nothing in common
+    def _open_session(self, made: Exchange) -> Session:
         with self._lock:
-            return self.sessions.open(token, wrong_tokens(shared, secret), self.now())
+            session = self.sessions.open(made, self.identity.secret, self.now())
+        k = made.k
+        self._keep_secret(k, k.lstrip(b"\0") or k, session.token)  # base64 of both differs
+        return session
 
     def _keep_secret(self, *values: bytes | str) -> None:
         """Tests search all output for these."""
