@@ -60,6 +60,8 @@ class Sandbox:
         self.config: dict[str, Any] = {}
         self.access_token = self.identity.access_token
         self.access_token_secret = encrypted_secret(self.identity)
+        self.gate.throwaway = self._throwaway
+        self.gate.encrypted_secret = self.access_token_secret
         self.secrets: list[bytes | str] = [self.access_token, self.access_token_secret]
         self.secrets.append(self.identity.secret)
 
@@ -211,7 +213,7 @@ class Sandbox:
             if self.fault.held:
                 session.brokerage = "held"
             self.secrets += [made.k, made.k.lstrip(b"\0") or made.k, session.token]
-        proof_of = self.fault.proof_of or self.identity.consumer_key
+        proof_of = self.fault.proof_of or passed.sent["oauth_consumer_key"]
         proof = hmac.digest(session.token, proof_of.encode(), "sha1").hex()
         body = {
             "diffie_hellman_response": made.response,
