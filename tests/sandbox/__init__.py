@@ -12,46 +12,31 @@ programs that agree by sharing a function prove nothing.
 from __future__ import annotations
 
 from tests.sandbox.answers import (
-    BASE_PATH,
     Answer,
     error_answer,
     html_answer,
     json_answer,
-    session_status,
+    recorded,
     text_answer,
 )
-from tests.sandbox.data import ACCOUNTS, IDS, LEDGERS, POSITIONS, QUOTES, STOCKS, SUMMARIES
 from tests.sandbox.endpoints import ROUTES
-from tests.sandbox.faults import FAULTS, Fault
+from tests.sandbox.faults import FAULTS
 from tests.sandbox.gate import Record, Request
-from tests.sandbox.identity import CONSUMER, DH_GENERATOR, DH_PRIME, KEYS, REALM, Identity
+from tests.sandbox.identity import DH_PRIME, KEYS
 from tests.sandbox.stand_in import Sandbox
 
 __all__ = [
-    "ACCOUNTS",
-    "BASE_PATH",
-    "CONSUMER",
-    "DH_GENERATOR",
     "DH_PRIME",
     "FAULTS",
-    "IDS",
     "KEYS",
-    "LEDGERS",
-    "POSITIONS",
-    "QUOTES",
-    "REALM",
     "ROUTES",
-    "STOCKS",
-    "SUMMARIES",
     "Answer",
-    "Fault",
-    "Identity",
     "Record",
     "Request",
     "Sandbox",
     "error_answer",
     "html_answer",
     "json_answer",
-    "session_status",
+    "recorded",
     "text_answer",
 ]

@@ -1,13 +1,8 @@
 """The command line: see `python -m tests.sandbox --help`."""
 
-from __future__ import annotations
-
 import sys
 
-try:
-    from tests.sandbox.command import main
-except KeyboardInterrupt:  # a Ctrl-C while the imports run
-    sys.exit(130)
+from tests.sandbox.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,9 +1,11 @@
-"""HTTP answers, and those that IBKR gives again and again."""
+"""HTTP answers: how one is made, what recorded.json has, and what IBKR says in many places."""
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 BASE_PATH = "/v1/api"
@@ -45,38 +47,34 @@ def html_answer(status: int, title: str) -> Answer:
     return text_answer(status, text, "html")
 
 
-def session_status(ready: bool, **more: Any) -> dict[str, Any]:
-    """What init and status say about the brokerage session."""
-    status: dict[str, Any] = {
-        "authenticated": ready,
-        "established": ready,
-        "competing": False,
-        "connected": True,
-        "message": "",
-        "MAC": "00:00:00:00:00:00",
-        "serverInfo": {"serverName": "SIMULATED", "serverVersion": "Build 0.0.0, simulated"},
-        "hardware_info": "simulated|00:00:00:00:00:00",
-    }
-    status.update(more)
-    return status
-
-
 def printable(text: str) -> str:
     """One short line of plain ASCII, whatever a client sent."""
     return "".join(char if " " <= char <= "~" else "?" for char in text[:300])
+
+
+def read_entries() -> dict[str, dict[str, Any]]:
+    """The entries of recorded.json by route; several routes may share one."""
+    content = json.loads(Path(__file__).with_name("recorded.json").read_text("ascii"))
+    del content["about"]
+    entries = {}
+    for names, entry in content.items():
+        for name in names.split(", "):
+            entries[name] = entry
+    return entries
+
+
+ENTRIES = read_entries()
+
+
+def recorded(name: str) -> Any:
+    """The recorded answer of a route, such as "GET /portfolio/accounts", for the caller to keep."""
+    return copy.deepcopy(ENTRIES[name]["answer"])
 
 
 ACCESS_DENIED = text_answer(403, "Error 403 - Access Denied", "plain")
 NOT_FOUND = html_answer(404, "Not Found")
 NOT_AUTHENTICATED = error_answer(401, "not authenticated")
 NO_BRIDGE = error_answer(400, "Bad Request: no bridge")
-UNKNOWN_ACCOUNT = error_answer(401, "unauthorized")
+BAD_REQUEST = error_answer(400, "Bad Request")
+UNAUTHORIZED = error_answer(401, "unauthorized")
 ACCOUNTS_FIRST = "Please query /accounts first"
-COMPETING = {
-    "passed": False,
-    "authenticated": False,
-    "connected": True,
-    "competing": False,
-    "hardware_info": "simulated|00:00:00:00:00:00",
-}
-COMPETE_FLAG = "Force compete capability must be used together with compete flag"

@@ -10,88 +10,55 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 from tests.sandbox.answers import printable
 from tests.sandbox.faults import FAULTS
-from tests.sandbox.rehearsal import Rehearsal, RehearsalError, read_ingredients
-from tests.sandbox.stand_in import FolderError, Sandbox
+from tests.sandbox.rehearsal import Rehearsal, RehearsalError
+from tests.sandbox.stand_in import Sandbox
 
 DEMO = Path(__file__).resolve().parent.parent.parent / "demo.py"
 SIMULATED = "simulated: no connection to IBKR, invented data, throw-away keys"
-REHEARSAL = "rehearsal: no connection to IBKR, invented data, your own keys"
-
-
-class Stopped(BaseException):
-    """A signal asks the command to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-class Signals:
-    """Notes a signal, or raises it where nothing has to be waited for."""
-
-    def __init__(self) -> None:
-        self.raising = True
-        self.received = 0
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self.handle)
-
-    def handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.received and number != signal.SIGINT:
-            return  # the first one does it
-        self.received = number
-        if self.raising:
-            self.raising = False
-            raise Stopped(number)
+REHEARSED = "rehearsal: no connection to IBKR, invented data, your own keys"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: the demo's, or 1 when the sandbox cannot start, 2 for bad usage."""
     options, demo_options = parse_arguments(arguments)
+    on_end(signal.default_int_handler)
     try:
-        signals = Signals()
-        return start(options, demo_options, signals)
-    except Stopped as stopped:
-        return 128 + stopped.number
+        rehearsal = Rehearsal(options.config) if options.config else None
+        identity = rehearsal.identity if rehearsal else None
+        log = say if options.serve else None
+        with Sandbox(options.fault, options.port, log=log, identity=identity) as sandbox:
+            if rehearsal:
+                rehearsal.write_config(sandbox)
+            say(REHEARSED if rehearsal else SIMULATED)
+            status = serve(sandbox) if options.serve else run_demo(sandbox, demo_options)
+        for line in rehearsal.verdict(sandbox) if rehearsal else []:
+            say(line)
+        return status
+    except KeyboardInterrupt:
+        return 130
     except RehearsalError as error:
-        complain(f"error: {error}")
+        print(error, file=sys.stderr)
         return 2
-    except FolderError as error:
-        complain(f"error: no temporary folder: {error}")
-        complain("hint: TMPDIR names one that can be written to")
-        return 1
     except OSError as error:
-        complain(f"error: cannot listen on 127.0.0.1:{options.port}: {error}")
-        complain("hint: --port 0 takes any free port")
+        print(f"error: the sandbox does not start: {error}", file=sys.stderr)
+        print("hint: --port 0 takes any free port", file=sys.stderr)
         return 1
-
-
-def start(options: argparse.Namespace, demo_options: list[str], signals: Signals) -> int:
-    rehearsal = None
-    if options.config is not None:
-        ingredients = read_ingredients(options.config)
-        if ingredients is None:
-            return 2
-        rehearsal = Rehearsal(options.config, ingredients)
-    if options.serve:
-        return serve(options, rehearsal, signals)
-    return run_demo(options, demo_options, rehearsal, signals)
 
 
 def parse_arguments(arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    width = max(map(len, FAULTS))
-    table = "\n".join(f"  {name:{width}}  {fault.help}" for name, fault in FAULTS.items())
+    lines = ["faults:"]
+    for name, fault in FAULTS.items():
+        lines += [f"  {name}: {fault.what}", f"      {fault.where}"]
     parser = argparse.ArgumentParser(
         prog="python -m tests.sandbox",
         description="A stand-in for api.ibkr.com on this machine, with invented data. Runs demo.py "
         "against it; every other option goes to demo.py.",
-        epilog=f"faults:\n{table}",
+        epilog="\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -112,92 +79,38 @@ def parse_arguments(arguments: list[str] | None) -> tuple[argparse.Namespace, li
 
 
 def say(line: str) -> None:
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"  # none if it was closed
+    print(line, flush=True)
+
+
+def on_end(handler: Callable[..., object]) -> None:
+    """What to do when told to end in another way than by Ctrl-C; `nohup` stays in force."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def serve(sandbox: Sandbox) -> int:
+    say(f"config: {sandbox.config_path}")
+    say(f"base_url: {sandbox.base_url}")
+    say("Ctrl-C ends it")
     try:
-        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
-    except OSError:  # nobody reads any more: go on without
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def complain(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-def open_sandbox(options: argparse.Namespace, rehearsal: Rehearsal | None, logged: bool) -> Sandbox:
-    return Sandbox(
-        options.fault,
-        options.port,
-        log=say if logged else None,
-        identity=rehearsal.identity if rehearsal else None,
-    )
-
-
-def serve(options: argparse.Namespace, rehearsal: Rehearsal | None, signals: Signals) -> int:
-    with open_sandbox(options, rehearsal, logged=True) as sandbox:
-        signals.raising = False
-        if rehearsal:
-            rehearsal.write_config(sandbox)
-            say(f"{REHEARSAL}; Ctrl-C ends it")
-            say_all(rehearsal.remarks)
-        else:
-            say("simulated api.ibkr.com: invented data, throw-away keys; Ctrl-C ends it")
-        say(f"config: {sandbox.config_path}")
-        say(f"base_url: {sandbox.base_url}")
-        while not signals.received:
-            time.sleep(0.05)
-        sandbox.stopping.set()
-        if rehearsal:
-            say_all(rehearsal.verdict(sandbox))
-    say("stopped")
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        say("stopped")
     return 0
 
 
-def say_all(lines: list[str]) -> None:
-    for line in lines:
-        say(line)
-
-
-def run_demo(
-    options: argparse.Namespace,
-    demo_options: list[str],
-    rehearsal: Rehearsal | None,
-    signals: Signals,
-) -> int:
-    with open_sandbox(options, rehearsal, logged=False) as sandbox:
-        if rehearsal:
-            rehearsal.write_config(sandbox)
-            say(REHEARSAL)
-            say_all(rehearsal.remarks)
-        else:
-            say(SIMULATED)
-        arguments = [str(sandbox.config_path), *demo_options]
-        say(f"$ python demo.py {pasteable(arguments)}")
-        signals.raising = False
-        status = wait_for_demo(arguments, signals)
-    for line in sandbox.complaints:
-        complain(f"sandbox: {line}")
-    if rehearsal and not signals.received:
-        say_all(rehearsal.verdict(sandbox))
-    return status if status >= 0 else 128 - status
-
-
-def pasteable(arguments: list[str]) -> str:
-    if os.name == "nt":
-        return subprocess.list2cmdline(arguments)
-    return shlex.join(arguments)
-
-
-def wait_for_demo(arguments: list[str], signals: Signals) -> int:
-    """A Ctrl-C reaches the demo by itself; any other signal is passed on. Waits for its logout."""
-    if signals.received:
-        return 128 + signals.received
+def run_demo(sandbox: Sandbox, demo_options: list[str]) -> int:
+    """Returns the demo's exit status. Whatever ends the demo, its logout is waited for."""
+    arguments = [str(sandbox.config_path), *demo_options]
+    pasteable = subprocess.list2cmdline if os.name == "nt" else shlex.join
+    say(f"$ python demo.py {pasteable(arguments)}")
     with subprocess.Popen([sys.executable, str(DEMO), *arguments]) as child:
-        passed_on = False
-        while True:
-            try:
-                return child.wait(timeout=0.05)
-            except subprocess.TimeoutExpired:
-                pass
-            if signals.received and signals.received != signal.SIGINT and not passed_on:
-                child.terminate()
-                passed_on = True
+        signal.signal(signal.SIGINT, lambda *_: None)  # which reaches the demo by itself
+        on_end(lambda *_: child.terminate())
+        status = child.wait()
+    for line in sandbox.complaints:
+        print(f"sandbox: {line}", file=sys.stderr)
+    return status if status >= 0 else 128 - status

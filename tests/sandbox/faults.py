@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.sandbox.answers import (
     ACCESS_DENIED,
@@ -12,14 +12,30 @@ from tests.sandbox.answers import (
     NO_BRIDGE,
     NOT_AUTHENTICATED,
     NOT_FOUND,
-    UNKNOWN_ACCOUNT,
+    UNAUTHORIZED,
     Answer,
     error_answer,
     html_answer,
     json_answer,
-    session_status,
+    recorded,
 )
 from tests.sandbox.identity import DH_PRIME
+
+TOKEN = "/oauth/live_session_token"
+INIT = "/iserver/auth/ssodh/init"
+STATUS = "/iserver/auth/status"
+ACCOUNTS = "/portfolio/accounts"
+SUMMARY = "/portfolio/{id}/summary"
+LEDGER = "/portfolio/{id}/ledger"
+POSITIONS = "/portfolio/{id}/positions/{page}"
+STOCKS = "/trsrv/stocks"
+BROKERAGE_ACCOUNTS = "/iserver/accounts"
+SNAPSHOT = "/iserver/marketdata/snapshot"
+HISTORY = "/iserver/marketdata/history"
+LOGOUT = "/logout"
+SESSION = f"{INIT} {STATUS}"
+QUOTED = f"{BROKERAGE_ACCOUNTS} {SNAPSHOT}"
+AFTER_INIT = f"{STATUS} /portfolio /trsrv {QUOTED} {HISTORY} {LOGOUT}"
 
 
 def any_number(_shared: int) -> bool:
@@ -39,77 +55,117 @@ def is_short(shared: int) -> bool:
 
 
 class Fault(NamedTuple):
-    """One thing that goes wrong. Most are one canned answer, to the named routes or to all."""
+    """One thing that goes wrong. `where`: how the paths begin, with blanks between them."""
 
     where: str
     what: str
-    answer: Answer | None = None
+    answer: Answer | None = None  # in place of the genuine one
+    change: Callable[[Any], Any] | None = None  # of the genuine answer's JSON
     dh_response: str | None = None  # sent in place of the genuine one
     wanted: Callable[[int], bool] = any_number  # of K; else the server draws again
     clock_ahead: float = 0  # seconds
+    held: bool = False  # another session holds the brokerage session
+    proof_of: str | None = None  # consumer key that the proof is made of
 
-    @property
-    def help(self) -> str:
-        return f"{self.where}: {self.what}"
+    def concerns(self, path: str) -> bool:
+        return any(path.startswith(beginning) for beginning in self.where.split())
 
 
-_LST_FAILED = "id: 118871, error: LST failed, error: "
-_NO_SECRET = f"{_LST_FAILED}No access secret key found for SIMULATED"
-_BUSY = "Service Unavailable"
-_NEVER = json_answer(session_status(False))
+def with_message(status: Any) -> Any:
+    return {**status, "message": "ok"}
+
+
+def full_page(positions: Any) -> Any:
+    return (positions * 100)[:100]
+
+
+def without_ask(quotes: Any) -> Any:
+    for quote in quotes:
+        quote.pop("86", None)
+        quote.pop("85", None)
+    return quotes
+
+
+def not_subscribed(quotes: Any) -> Any:
+    for quote in quotes:
+        for price in ("31", "84", "85", "86", "88"):
+            quote.pop(price, None)
+        quote["6509"] = "N"
+    return quotes
+
+
+def as_in_sydney(history: Any) -> Any:
+    for bar in history["data"]:
+        bar["t"] -= (15 * 60 + 30) * 60_000  # from 14:30 UTC to 23:00 of the day before
+    return history
+
+
+_STATUS = recorded(f"POST {STATUS}")
+_DOWN = {**_STATUS, "authenticated": False, "established": False}
+_NOT_ACTIVE = {**_DOWN, "fail": "consumer key has not yet been authorized for trading"}
+_REFUSED = "id: 118871, error: LST failed, error: "
+_NO_SECRET = f"{_REFUSED}No access secret key found for SIMULATED"
+_INVALID = "id: 39687, error: invalid consumer"
 _HALF = Answer(200, b'[{"conid":265598,"contractDesc":"AAPL"},' + b" " * 400 + b"]", cut=300)
 _MOVED = Answer(302, headers={"Location": f"{BASE_PATH}/tickle"})
 _SSO_DH = json_answer({"error": "failed to generate sso dh token"}, 500)
-_NOT_YET = "consumer key has not yet been authorized for trading"
-_FAILED = json_answer(session_status(False, fail=_NOT_YET))
+_BUSY = "Service Unavailable"
+_TOO_MANY = error_answer(429, "Too Many Requests")
+_PERMISSIONS = "No market data permissions for NASDAQ STK"
+_OTHER_ADDRESS = "Trading TWS session is connected from a different IP address"
+_SYDNEY = "the bars' times are 23:00 UTC of the day before"
 
 FAULTS = {
-    "invalid-consumer": Fault(
-        "token", "401, invalid consumer", error_answer(401, "id: 39687, error: invalid consumer")
-    ),
-    "lst-failed": Fault("token", "401, LST failed, no secret", error_answer(401, _NO_SECRET)),
-    "lst-failed-empty": Fault("token", "401, LST failed", error_answer(401, _LST_FAILED)),
-    "token-401": Fault("token", "401 without a reason", error_answer(401, "id: 40312, error: ")),
-    "clock-off": Fault("token", "401, the server's clock is 10 minutes ahead", clock_ahead=600),
-    "wrong-proof": Fault("token", "the proof does not fit the live session token"),
-    "dh-zero": Fault("token", "Diffie-Hellman response 0", dh_response="0"),
-    "dh-one": Fault("token", "Diffie-Hellman response 1", dh_response="1"),
-    "dh-p-minus-1": Fault("token", "Diffie-Hellman response p-1", dh_response=f"{DH_PRIME - 1:x}"),
-    "dh-not-hex": Fault("token", "Diffie-Hellman response not hex", dh_response="not hex at all"),
-    "dh-empty": Fault("token", "Diffie-Hellman response empty", dh_response=""),
-    "k-top-bit": Fault("no failure", "K has its top bit set", wanted=has_top_bit),
-    "k-odd-digits": Fault("no failure", "K has an odd number of digits", wanted=has_odd_digits),
-    "k-short": Fault("no failure", "K is a byte shorter", wanted=is_short),
-    "access-denied": Fault("all", "403, plain text, from the edge", ACCESS_DENIED),
-    "not-found": Fault("all", "404, HTML", NOT_FOUND),
-    "unavailable": Fault("all", "503, empty", Answer(503)),
-    "html-503": Fault("summary", "503, HTML", html_answer(503, _BUSY)),
-    "unavailable-json": Fault("stocks", "503, JSON", error_answer(503, _BUSY)),
-    "too-many-requests": Fault("accounts", "429", error_answer(429, "Too Many Requests")),
-    "redirect": Fault("accounts", "302 to another path", _MOVED),
-    "no-accounts": Fault("accounts", "an empty list", json_answer([])),
-    "unknown-account": Fault("summary", "401, unknown account", UNKNOWN_ACCOUNT),
-    "200-with-error": Fault(
-        "ledger", "status 200 with an error in it", json_answer({"error": "Request refused"})
-    ),
-    "dropped-connection": Fault("ledger", "connection closed, no answer", Answer(cut=0)),
-    "truncated-body": Fault("positions", "the answer ends half-way", _HALF),
-    "no-positions": Fault("positions", "an empty list", json_answer([])),
-    "gone": Fault("init", "410, empty", Answer(410)),
-    "sso-dh-token": Fault("init", "500, failed to generate sso dh token", _SSO_DH),
-    "init-waits": Fault("init", "answers wait, then settles", json_answer({"wait": 1000})),
-    "init-never-ready": Fault("init, status", "the brokerage session never settles", _NEVER),
-    "session-fail": Fault("init, status", "no session, and not for another one", _FAILED),
-    "competing": Fault("init", "refused because of another session, unless compete is true"),
-    "not-authenticated": Fault("iserver, snapshot", "401, not authenticated", NOT_AUTHENTICATED),
-    "no-bridge": Fault("iserver, snapshot", "400, no bridge", NO_BRIDGE),
-    "no-brokerage-accounts": Fault("iserver", "an empty object", json_answer({})),
-    "accounts-first": Fault(
-        "snapshot", "400, query /accounts first", error_answer(400, ACCOUNTS_FIRST)
-    ),
-    "no-subscription": Fault("snapshot", "not subscribed, so no price ever"),
-    "one-sided-quote": Fault("snapshot", "no ask price, as thin instruments have it"),
-    "history-503": Fault("history", "503, JSON", error_answer(503, _BUSY)),
-    "logout-fails": Fault("logout", "500", error_answer(500, "Internal Server Error")),
-    "logout-refused": Fault("logout", "200, status false", json_answer({"status": False})),
+    # the live session token
+    "invalid-consumer": Fault(TOKEN, "401, invalid consumer", error_answer(401, _INVALID)),
+    "lst-failed": Fault(TOKEN, "401, LST failed, no secret", error_answer(401, _NO_SECRET)),
+    "lst-failed-empty": Fault(TOKEN, "401, LST failed", error_answer(401, _REFUSED)),
+    "token-401": Fault(TOKEN, "401 without a reason", error_answer(401, "id: 40312, error: ")),
+    "token-200-error": Fault(TOKEN, "200 with an error in it", json_answer({"error": _INVALID})),
+    "clock-off": Fault(TOKEN, "401, the server's clock is 10 minutes ahead", clock_ahead=600),
+    "wrong-proof": Fault(TOKEN, "the proof does not fit the token", proof_of="SOMEONE01"),
+    "dh-one": Fault(TOKEN, "Diffie-Hellman response 1", dh_response="1"),
+    "dh-empty": Fault(TOKEN, "Diffie-Hellman response empty", dh_response=""),
+    "k-top-bit": Fault(TOKEN, "no failure: K has its top bit set", wanted=has_top_bit),
+    "k-odd-digits": Fault(TOKEN, "no failure: K's digits are odd in number", wanted=has_odd_digits),
+    "k-short": Fault(TOKEN, "no failure: K is a byte shorter", wanted=is_short),
+    # everywhere
+    "access-denied": Fault("/", "403, plain text, from the edge", ACCESS_DENIED),
+    "not-found": Fault("/", "404, HTML", NOT_FOUND),
+    "unavailable": Fault("/", "503, empty", Answer(503)),
+    "expired": Fault(AFTER_INIT, "401, the token is not good any more", UNAUTHORIZED),
+    # the portfolio
+    "too-many-requests": Fault(ACCOUNTS, "429", _TOO_MANY),
+    "redirect": Fault(ACCOUNTS, "302 to another path", _MOVED),
+    "no-accounts": Fault(ACCOUNTS, "an empty list", json_answer([])),
+    "unknown-account": Fault(SUMMARY, "401, unknown account", UNAUTHORIZED),
+    "html-503": Fault(SUMMARY, "503, HTML", html_answer(503, _BUSY)),
+    "200-with-error": Fault(LEDGER, "200 with an error", json_answer({"error": "Request refused"})),
+    "dropped-connection": Fault(LEDGER, "connection closed, no answer", Answer(cut=0)),
+    "truncated-body": Fault(POSITIONS, "the answer ends half-way", _HALF),
+    "no-positions": Fault(POSITIONS, "an empty list", json_answer([])),
+    "many-positions": Fault(POSITIONS, "a full page, of 100", change=full_page),
+    "unavailable-json": Fault(STOCKS, "503, JSON", error_answer(503, _BUSY)),
+    # the brokerage session
+    "gone": Fault(INIT, "410, empty", Answer(410)),
+    "sso-dh-token": Fault(INIT, "500, failed to generate sso dh token", _SSO_DH),
+    "init-waits": Fault(INIT, "answers wait, then settles", json_answer({"wait": 1000})),
+    "init-never-ready": Fault(SESSION, "it never settles", json_answer(_DOWN)),
+    "session-fail": Fault(SESSION, "refused, not for another session", json_answer(_NOT_ACTIVE)),
+    "message-ok": Fault(SESSION, "no failure: message is ok", change=with_message),
+    "competing": Fault(INIT, "refused for another session, unless compete is true", held=True),
+    "not-authenticated": Fault(QUOTED, "401, not authenticated", NOT_AUTHENTICATED),
+    "no-bridge": Fault(QUOTED, "400, no bridge", NO_BRIDGE),
+    "no-brokerage-accounts": Fault(BROKERAGE_ACCOUNTS, "an empty object", json_answer({})),
+    # market data
+    "accounts-first": Fault(SNAPSHOT, "400", error_answer(400, ACCOUNTS_FIRST)),
+    "no-subscription": Fault(SNAPSHOT, "not subscribed, so no price ever", change=not_subscribed),
+    "one-sided-quote": Fault(SNAPSHOT, "no ask, as thin instruments have it", change=without_ask),
+    "other-address": Fault(SNAPSHOT, "500, another session", error_answer(500, _OTHER_ADDRESS)),
+    "history-503": Fault(HISTORY, "503, JSON", error_answer(503, _BUSY)),
+    "history-no-permissions": Fault(HISTORY, "500", error_answer(500, _PERMISSIONS)),
+    "history-sydney": Fault(HISTORY, f"no failure: {_SYDNEY}", change=as_in_sydney),
+    # the logout
+    "logout-fails": Fault(LOGOUT, "500", error_answer(500, "Internal Server Error")),
+    "logout-refused": Fault(LOGOUT, "200, status false", json_answer({"status": False})),
 }

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
-import heapq
 import hmac
 import json
 import re
@@ -14,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import Any, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 from Crypto.Hash import SHA256
 from Crypto.PublicKey import RSA
@@ -28,31 +25,23 @@ from tests.sandbox.answers import (
     RefusedError,
     error_answer,
     html_answer,
+    printable,
 )
+from tests.sandbox.evidence import Case, decode_base64, expected_lines, explain
 from tests.sandbox.identity import Identity
-from tests.sandbox.mistakes import (
-    LONGEST,
-    Attempt,
-    Pairs,
-    find_mistakes,
-    hmac_fits,
-    query_forms,
-    rsa_fits,
-)
+from tests.sandbox.mistakes import Client, Pairs, Text
 from tests.sandbox.sessions import Session, Sessions
 
 TIMESTAMP_WINDOW = 300  # seconds, either way
-NONCES = 20_000  # that are remembered at most, so that memory stays flat
-RECORDED = 500  # characters of a path or a query that a record keeps
-SHOWN = 4000  # characters of a base string that the log shows
-NO_MISTAKE = "does not match, and no known mistake explains it"
-DROPPED = "; diffie_hellman_response has an odd number of digits: was the last one dropped?"
 TOKEN_PATH = "/oauth/live_session_token"
 AFTER_LOGOUT = ("/iserver/auth/ssodh/init", "/tickle")  # where an ended token is still taken
+TEST_CONSUMER, TEST_REALM = "TESTCONS", "test_realm"
+CHALLENGE = "diffie_hellman_challenge"
 NEEDED = ["realm", "oauth_consumer_key", "oauth_nonce", "oauth_signature"]
 NEEDED += ["oauth_signature_method", "oauth_timestamp", "oauth_token"]
+EARLIER = 20  # texts that are tried again, when a later signature does not fit
 
-_PAIR = re.compile(r'([a-z_]+)=(?:"([^"]*)"|([^",\s]+))')
+_PAIR = re.compile(r'([A-Za-z_]+)=(?:"([^"]*)"|([^",\s]+))')
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*")
 
 
@@ -79,18 +68,25 @@ class Record:
     number: int = 0
     status: int = 0
     refused: str = ""
-    query_form: str = ""  # "signed", "signed as on the wire", "left out", or "" without a query
+    query_form: str = ""  # a key of QUERY_FORMS, or "" without a query
     passed: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)  # accepted, but not as documented
 
 
 class SignatureError(RefusedError):
-    """A signature that does not fit. `explain` names the mistake, which may take a moment."""
+    """A signature that does not fit. `explain` takes a moment; its first line is the reason."""
 
-    def __init__(self, answer: Answer, explain: Callable[[], str], expected: str) -> None:
+    def __init__(self, answer: Answer, case: Case) -> None:
         super().__init__("signature", answer)
-        self.explain = explain
-        self.expected = expected  # lines for the log
+        self.case = case
+
+    def explain(self) -> str:
+        return explain(self.case)
+
+    @property
+    def expected(self) -> str:
+        """Lines for the log."""
+        return expected_lines(self.case)
 
 
 class Passed(NamedTuple):
@@ -110,9 +106,11 @@ def parse_authorization(header: str) -> tuple[Pairs, list[str]]:
     remarks: list[str] = []
     for item in rest.split(","):
         match = _PAIR.fullmatch(item.strip())
-        if not match or (match.group(3) and match.group(1) != "realm"):
-            raise ValueError('Authorization is not made of name="value" pairs')
+        if not match:
+            raise ValueError('Authorization is not made of name="value" pairs with commas between')
         name = match.group(1)
+        if match.group(3) and name != "realm":
+            raise ValueError(f"{name} stands without quotes")
         value = match.group(2) or match.group(3) or ""
         if match.group(3):
             remarks.append("the realm stands without quotes")
@@ -131,13 +129,16 @@ def check_encoding(name: str, value: str) -> None:
     raise ValueError(f"{name} not percent-encoded")
 
 
-def decode_base64(text: str) -> bytes:
-    """Empty unless it is the one proper spelling, so that no changed character goes unnoticed."""
-    try:
-        data = base64.b64decode(text, validate=True)
-    except ValueError:
-        return b""
-    return data if base64.b64encode(data).decode() == text else b""
+def difference(sent: str, expected: str, others: dict[str, str]) -> str:
+    """In what way another value was sent, without showing it."""
+    if sent.strip().lower() == expected.lower():
+        return "in other capitals, or with blanks at its ends"
+    for name, other in others.items():
+        if sent == other:
+            return f"the {name} stands there"
+    if len(sent) != len(expected):
+        return f"{len(sent)} characters instead of {len(expected)}"
+    return "another one"
 
 
 def method_problem(method: str, for_token: bool) -> str:
@@ -156,23 +157,58 @@ def form_fields(request: Request) -> str:
 
 
 def json_fields(request: Request) -> dict[str, Any]:
-    if request.body and request.headers.get_content_type() == "application/json":
-        with contextlib.suppress(ValueError, RecursionError):
-            data = json.loads(request.body)
-            return data if isinstance(data, dict) else {}
+    """Of any body that is a JSON object, whatever its type is said to be."""
+    with contextlib.suppress(ValueError, RecursionError):
+        data = json.loads(request.body)
+        return data if isinstance(data, dict) else {}
     return {}
+
+
+def signed_query(request: Request) -> str:
+    """A form body is signed as a query is."""
+    return "&".join(filter(None, (request.query, form_fields(request))))
+
+
+def split_query(query: str, decode: Callable[[str], str]) -> Pairs:
+    pairs = []
+    for item in filter(None, query.split("&")):
+        name, _, value = item.partition("=")
+        pairs.append((decode(name), decode(value)))
+    return pairs
 
 
 def parameters(request: Request) -> dict[str, Any]:
     """Clients send the same parameters as a query, as a form or as JSON."""
-    query = "&".join(filter(None, (request.query, form_fields(request))))
-    found: dict[str, Any] = dict(query_forms(query)[0][1])
+    found: dict[str, Any] = dict(split_query(signed_query(request), unquote_plus))
     found.update(json_fields(request))
     return found
 
 
 def without_slash(path: str) -> str:
     return path.rstrip("/") or path
+
+
+QUERY_FORMS = {  # and what is remarked; IBKR's documents disagree
+    "signed": "",
+    "signed as on the wire": "the query signed as on the wire, or its values encoded twice as in "
+    "RFC 5849; IBKR-guide says once",
+    "left out": "the query not signed; IBKR-docs say so, IBKR-2018 and IBKR-guide sign it",
+    "left in the URL": "the query left in the signed URL: recorded, in no document",
+}
+
+
+def query_forms(text: Text, query: str) -> dict[str, Text]:
+    """What may be signed, the plainest first."""
+    if not query:
+        return {"": text}
+    in_url = text._replace(path=f"{text.path}?{query}")
+    return {
+        "signed": text._replace(pairs=text.pairs + split_query(query, unquote_plus)),
+        "signed as on the wire": text._replace(pairs=text.pairs + split_query(query, str)),
+        "left out": text,
+        "left in the URL": in_url,
+        "left in the URL, decoded": in_url._replace(path=unquote(in_url.path)),
+    }
 
 
 class Gate:
@@ -183,29 +219,38 @@ class Gate:
         self.sessions = sessions
         self.now = now
         self.port = 0
+        self.throwaway = False  # then the log may show secrets, and TESTCONS is known, too
+        self.encrypted_secret = ""  # base64, as in the config
         self.lock = threading.Lock()
-        self.nonces: set[bytes] = set()
-        self.nonce_ends: list[tuple[float, bytes]] = []  # a heap
+        self.nonces: set[str] = set()
+        self.texts: list[Text] = []  # that were signed rightly, the newest first
 
     def check(self, request: Request, record: Record) -> Passed:
         self.check_manners(request)
         for_token = without_slash(request.path) == TOKEN_PATH
-        pairs, remarks = self.read_header(request, for_token, record)
-        record.passed.append("header")
-        record.remarks += remarks
+        pairs = self.read_header(request, for_token, record)
         sent = dict(pairs)
         self.check_names(sent, for_token, record)
         host = self.signed_host(request)
         if not host:
-            self.refuse("host: the Host header is neither this server nor api.ibkr.com", record)
+            name = printable(request.headers.get("Host", ""))
+            self.refuse(f"host: {name!r} in Host is neither this server nor api.ibkr.com", record)
         record.passed.append("host")
-        attempt = self.attempt(request, pairs, host, for_token)
-        session, base = self.verify(attempt, sent["oauth_signature"], for_token, record)
+        texts = self.accepted_texts(request, pairs, host, for_token)
+        verify = self.verify_rsa if for_token else self.verify_hmac
+        signed = verify(texts, decode_base64(sent["oauth_signature"]), record)
+        if signed is None:
+            record.query_form = ""
+            answer = error_answer(401, f"id: {record.number}, error: unauthorized")
+            raise SignatureError(answer, self.case(request, sent, list(texts.values()), for_token))
+        session, text = signed
         record.passed.append("signature")
-        self.remember_nonce(sent["oauth_nonce"], int(sent["oauth_timestamp"]), record)
+        with self.lock:
+            self.nonces.add(sent["oauth_nonce"])
+            self.texts.insert(0, text)
         if request.path != without_slash(request.path):
             record.remarks.append("a slash at the end of the path")
-        return Passed(sent, session, base)
+        return Passed(sent, session, text.base_string)
 
     def check_manners(self, request: Request) -> None:
         if not request.headers.get("User-Agent"):
@@ -221,44 +266,66 @@ class Gate:
         """IBKR's 401 does not say what was wrong; only the log does."""
         raise RefusedError(reason, error_answer(401, f"id: {record.number}, error: {error}"))
 
-    def read_header(
-        self, request: Request, for_token: bool, record: Record
-    ) -> tuple[Pairs, list[str]]:
+    def read_header(self, request: Request, for_token: bool, record: Record) -> Pairs:
         headers = request.headers.get_all("Authorization") or []
         if len(headers) != 1:
             self.refuse(f"header: {len(headers) or 'no'} Authorization headers", record)
         pairs: Pairs = []
-        remarks: list[str] = []
         try:
             pairs, remarks = parse_authorization(headers[0])
+            record.remarks += remarks
         except ValueError as error:
             self.refuse(f"header: {error}", record)
-        needed = NEEDED + (["diffie_hellman_challenge"] if for_token else [])
+        needed = NEEDED + ([CHALLENGE] if for_token else [])
         missing = [name for name in needed if not dict(pairs).get(name)]
         if missing:
             self.refuse(f"header: missing {', '.join(missing)}", record)
-        return pairs, remarks
+        for name, _ in pairs:
+            if name not in needed:
+                record.remarks.append(f"{name} in the header, which no document of IBKR's has here")
+        record.passed.append("header")
+        return pairs
 
     def check_names(self, sent: dict[str, str], for_token: bool, record: Record) -> None:
-        identity = self.identity
-        wrong = "not the one in the config"
-        if sent["oauth_consumer_key"] != identity.consumer_key:
-            self.refuse(f"consumer: {wrong}", record, "invalid consumer")
-        record.passed.append("consumer")
-        if sent["oauth_token"] != identity.access_token:
-            self.refuse(f"token: {wrong}", record)
-        record.passed.append("token")
-        if sent["realm"] != identity.realm:
-            self.refuse(f"realm: {wrong}", record)
-        record.passed.append("realm")
-        for name, problem in (
-            ("method", method_problem(sent["oauth_signature_method"], for_token)),
-            ("timestamp", self.timestamp_problem(sent["oauth_timestamp"])),
-            ("nonce", self.nonce_problem(sent["oauth_nonce"])),
+        for name, problem, error in (
+            ("consumer", self.consumer_problem(sent["oauth_consumer_key"]), "invalid consumer"),
+            ("token", self.token_problem(sent["oauth_token"]), "unauthorized"),
+            (
+                "realm",
+                self.realm_problem(sent["realm"], sent["oauth_consumer_key"]),
+                "unauthorized",
+            ),
+            ("method", method_problem(sent["oauth_signature_method"], for_token), "unauthorized"),
+            ("timestamp", self.timestamp_problem(sent["oauth_timestamp"]), "unauthorized"),
+            ("nonce", self.nonce_problem(sent["oauth_nonce"]), "unauthorized"),
         ):
             if problem:
-                self.refuse(f"{name}: {problem}", record)
+                self.refuse(f"{name}: {problem}", record, error)
             record.passed.append(name)
+
+    def consumer_problem(self, consumer: str) -> str:
+        expected = self.identity.consumer_key
+        if consumer == expected or (self.throwaway and consumer == TEST_CONSUMER):
+            return ""
+        others = {"access token": self.identity.access_token, "realm": self.identity.realm}
+        return f"not the one in the config: {difference(consumer, expected, others)}"
+
+    def token_problem(self, token: str) -> str:
+        expected = self.identity.access_token
+        if token == expected:
+            return ""
+        others = {"consumer key": self.identity.consumer_key, "secret": self.encrypted_secret}
+        for session in self.sessions.live:
+            others["live session token"] = session.token.hex()
+        return f"not the access token in the config: {difference(token, expected, others)}"
+
+    def realm_problem(self, realm: str, consumer: str) -> str:
+        expected = self.identity.realm
+        if self.throwaway and consumer == TEST_CONSUMER:
+            expected = TEST_REALM
+        if realm == expected:
+            return ""
+        return f"not the one in the config: {difference(realm, expected, {})}, not {expected}"
 
     def timestamp_problem(self, timestamp: str) -> str:
         if not re.fullmatch("[0-9]{1,15}", timestamp):
@@ -272,26 +339,7 @@ class Gate:
         return ""
 
     def nonce_problem(self, nonce: str) -> str:
-        with self.lock:
-            while self.nonce_ends and self.nonce_ends[0][0] < self.now():
-                self.nonces.discard(heapq.heappop(self.nonce_ends)[1])
-            return "seen before: a replay" if self.digest(nonce) in self.nonces else ""
-
-    def remember_nonce(self, nonce: str, timestamp: int, record: Record) -> None:
-        """Only as long as the timestamp could pass: after that a replay fails by its timestamp."""
-        digest = self.digest(nonce)
-        with self.lock:
-            known = digest in self.nonces
-            self.nonces.add(digest)
-            heapq.heappush(self.nonce_ends, (timestamp + TIMESTAMP_WINDOW, digest))
-            if len(self.nonce_ends) > NONCES:
-                self.nonces.discard(heapq.heappop(self.nonce_ends)[1])
-        if known:  # the same request twice at the same moment
-            self.refuse("nonce: seen before: a replay", record)
-
-    def digest(self, nonce: str) -> bytes:
-        """A client may send a nonce of any length: this one has always the same."""
-        return hashlib.sha256(nonce.encode("utf-8", "replace")).digest()[:16]
+        return "seen before: a replay" if nonce in self.nonces else ""
 
     def signed_host(self, request: Request) -> str:
         """Host and port that the URL in the base string must have; empty for a foreign one."""
@@ -301,100 +349,71 @@ class Gate:
             return own[0]
         return host if host in own else ""
 
-    def attempt(self, request: Request, pairs: Pairs, host: str, for_token: bool) -> Attempt:
+    def accepted_texts(
+        self, request: Request, pairs: Pairs, host: str, for_token: bool
+    ) -> dict[str, Text]:
         signed = [(n, v) for n, v in pairs if n not in ("realm", "oauth_signature")]
-        body_fields: Pairs = []
-        for name, value in json_fields(request).items():
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            body_fields.append((str(name), text))
-        return Attempt(
-            method=request.method,
-            url=f"http://{host}{BASE_PATH}{request.path}",
-            pairs=signed,
-            query="&".join(filter(None, (request.query, form_fields(request)))),
-            prepend=self.identity.secret.hex() if for_token else "",
-            realm=self.identity.realm,
-            body_fields=body_fields,
-        )
+        text = Text(request.method, f"http://{host}", BASE_PATH + request.path, signed)
+        if for_token:
+            text = text._replace(prepend=self.identity.secret.hex())
+        return query_forms(text, signed_query(request))
 
-    def verify(
-        self, attempt: Attempt, text: str, for_token: bool, record: Record
-    ) -> tuple[Session | None, str]:
-        """Returns the session and the base string, or raises SignatureError."""
-        signature = decode_base64(text)
+    def verify_rsa(
+        self, texts: dict[str, Text], signature: bytes, record: Record
+    ) -> tuple[None, Text] | None:
+        for form, text in texts.items():
+            with contextlib.suppress(ValueError):
+                message = SHA256.new(text.message)
+                pkcs1_15.new(self.identity.signature_key).verify(message, signature)
+                self.note_form(form, record)
+                return None, text
+        return None
+
+    def verify_hmac(
+        self, texts: dict[str, Text], signature: bytes, record: Record
+    ) -> tuple[Session, Text] | None:
         with self.lock:
             self.sessions.expire(self.now())
             sessions = list(self.sessions.live)
             if without_slash(record.path) in AFTER_LOGOUT:
-                sessions += list(self.sessions.ended)
-        for form, query_pairs in query_forms(attempt.query):
-            base = attempt.expected(query_pairs)
-            message = base.encode()
-            record.query_form = form
-            if for_token:
-                if self.rsa_fits(signature, message):
-                    return None, base
-                continue
+                sessions += self.sessions.ended
+        for form, text in texts.items():
             for session in sessions:
-                if hmac.compare_digest(hmac.digest(session.token, message, "sha256"), signature):
-                    self.note_ended(session, record)
-                    return session, base
-        record.query_form = ""
-        answer = error_answer(401, f"id: {record.number}, error: unauthorized")
-        raise SignatureError(
-            answer,
-            lambda: self.explain(attempt, text, signature, for_token),
-            self.expected_lines(attempt, for_token),
-        )
+                expected = hmac.digest(session.token, text.message, "sha256")
+                if not hmac.compare_digest(expected, signature):
+                    continue
+                session.signed += 1
+                self.note_form(form, record)
+                if session not in self.sessions.live:
+                    record.remarks.append("the live session token is used again after its logout")
+                return session, text
+        return None
 
-    def note_ended(self, session: Session, record: Record) -> None:
-        if session not in self.sessions.live:
-            record.remarks.append("the live session token is used again after its logout")
+    def note_form(self, form: str, record: Record) -> None:
+        record.query_form = form.partition(",")[0]
+        record.remarks += filter(None, [QUERY_FORMS.get(record.query_form)])
 
-    def rsa_fits(self, signature: bytes, message: bytes) -> bool:
-        try:
-            pkcs1_15.new(self.identity.signature_key).verify(SHA256.new(message), signature)
-        except ValueError:
-            return False
-        return True
-
-    def expected_lines(self, attempt: Attempt, for_token: bool) -> str:
-        if len(attempt.query) > LONGEST:
-            return "\n    expected base string: too long to show"
-        masked: Pairs = []
-        for name, value in attempt.pairs:
-            masked.append((name, "ACCESSTOKEN" if name == "oauth_token" else value))
-        prepend = "<prepend>" if for_token else ""
-        shown = attempt._replace(pairs=masked, prepend=prepend)
-        lines = ""
-        for form, query_pairs in query_forms(attempt.query):
-            base = shown.expected(query_pairs).replace("ACCESSTOKEN", "<access token>")
-            if len(base) > SHOWN:
-                base = f"{base[:SHOWN]}... ({len(base)} characters)"
-            which = f", query {form}" if form else ""
-            lines += f"\n    expected base string{which}: {base}"
-        return lines
-
-    def explain(self, attempt: Attempt, text: str, signature: bytes, for_token: bool) -> str:
-        """The mistake by name, when trying it gives the signature that was sent."""
-        if not signature:
-            twice = " (percent-encoded twice)" if "%" in text else ""
-            return f"not canonical base64{twice}"
-        with self.lock:
-            keys = self.sessions.likely_keys()
-            attempt = attempt._replace(earlier=self.sessions.earlier_base_strings())
-            guess = self.sessions.perhaps_dropped_digit()
-        if not for_token and not keys:
-            return "nobody has a live session token yet"
+    def case(
+        self, request: Request, sent: dict[str, str], texts: list[Text], for_token: bool
+    ) -> Case:
+        keys: list[tuple[str, RSA.RsaKey]] = []
         if for_token:
-            known: list[tuple[str, RSA.RsaKey]] = [("", self.identity.signature_key)]
-            known += self.identity.stray_keys
+            keys.append(("", self.identity.signature_key))
+            keys += self.identity.stray_keys
             swapped = "signed with the encryption key instead of the signature key"
-            known.append((swapped, self.identity.encryption_key))
-            fits = rsa_fits(signature, known)
-        else:
-            fits = hmac_fits(signature, keys)
-        best = find_mistakes(attempt, self.identity.secret.hex(), fits)
-        if best:
-            return " and ".join(best)
-        return NO_MISTAKE + (DROPPED if not for_token and guess else "")
+            keys.append((swapped, self.identity.encryption_key))
+        with self.lock:
+            live, ended = list(self.sessions.live), list(self.sessions.ended)
+            earlier = self.texts[:EARLIER]
+        client = Client(
+            realm=sent["realm"],
+            consumer_key=sent["oauth_consumer_key"],
+            secret=self.identity.secret,
+            encrypted_secret=self.encrypted_secret,
+            query=signed_query(request),
+            body=json_fields(request),
+            earlier=earlier,
+            challenge=live[0].made.challenge if live else "",
+        )
+        signature = sent["oauth_signature"]
+        return Case(signature, texts, client, keys, live, ended, self.throwaway)

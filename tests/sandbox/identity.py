@@ -12,6 +12,8 @@ from Crypto.PublicKey import RSA
 from Crypto.Util.asn1 import DerSequence
 
 KEYS = Path(__file__).resolve().parent.parent / "throwaway-keys"
+FILES = ["private_signature.pem", "public_signature.pem"]
+FILES += ["private_encryption.pem", "public_encryption.pem", "dhparam.pem"]
 CONSUMER = "SIMULATED"
 REALM = "limited_poa"
 
@@ -38,11 +40,8 @@ def read_dh_parameters(pem: str) -> tuple[int, int]:
     block, end, _ = rest.partition("-----END DH PARAMETERS-----")
     if not end:
         raise ValueError("no DH PARAMETERS in it")
-    numbers = DerSequence().decode(base64.b64decode("".join(block.split())))
-    prime, generator = int(numbers[0]), int(numbers[1])
-    if prime < 1 << 1023 or generator < 2:
-        raise ValueError("its numbers are no prime and generator")
-    return prime, generator
+    numbers = DerSequence().decode(base64.b64decode(block))
+    return int(numbers[0]), int(numbers[1])
 
 
 DH_PRIME, DH_GENERATOR = read_dh_parameters((KEYS / "dhparam.pem").read_text("ascii"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import secrets
 import shutil
 import tempfile
 import threading
@@ -14,41 +13,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.sandbox.answers import (
-    BASE_PATH,
-    NOT_FOUND,
-    Answer,
-    RefusedError,
-    error_answer,
-    json_answer,
-    printable,
-)
-from tests.sandbox.endpoints import ROUTES, Endpoints, known_path
-from tests.sandbox.faults import FAULTS, Fault
-from tests.sandbox.gate import RECORDED, Gate, Record, Request, SignatureError
-from tests.sandbox.identity import KEYS, Identity, encrypted_secret, throwaway_identity
+from tests.sandbox.answers import BASE_PATH, Answer, RefusedError, json_answer, printable
+from tests.sandbox.endpoints import Call, answer_of, find_route, settle
+from tests.sandbox.faults import FAULTS, INIT, LOGOUT, Fault
+from tests.sandbox.gate import Gate, Passed, Record, Request, SignatureError
+from tests.sandbox.identity import FILES, KEYS, Identity, encrypted_secret, throwaway_identity
 from tests.sandbox.server import Server
-from tests.sandbox.sessions import (
-    Session,
-    Sessions,
-    check_challenge,
-    exchange,
-    shared_bytes,
-    wrong_tokens,
-)
+from tests.sandbox.sessions import Session, Sessions, check_challenge, exchange
 
 RATE_LIMIT = 10  # requests in any second: above it IBKR answers 429
-REMEMBERED = 2000  # requests that the sandbox keeps a record of, so that its memory stays flat
-
-
-class FolderError(Exception):
-    """There is no folder for the temporary files."""
 
 
 class Sandbox:
     """The stand-in, as a context manager: listens while it is open, leaves nothing behind.
 
-    `answers`: by route, in place of the genuine ones. `delay`: seconds added to every answer.
+    `answers`: by route, in place of the genuine ones. `identity`: of a client that has a config
+    and keys of its own; else the folder gets a config with throw-away keys.
     """
 
     def __init__(
@@ -58,57 +38,42 @@ class Sandbox:
         answers: Mapping[str, Answer] | None = None,
         log: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.time,
-        delay: float = 0,
         identity: Identity | None = None,
     ) -> None:
-        self.fault = FAULTS[fault] if fault else Fault("no failure", "")
-        self.answers = {**canned_answers(self.fault), **(answers or {})}
+        self.fault = FAULTS[fault] if fault else Fault("", "")
+        self.answers = dict(answers or {})
         self.port = port
-        self.delay = delay
         self.requests: list[Record] = []
         self.complaints: list[str] = []  # the log lines of what went wrong
         self.connections = 0
-        self.rate_warnings = 0
         self.logged_out = False
         self.stopping = threading.Event()
-        self._fault_name = fault
         self._log_line = log
         self._clock = clock
         self._lock = threading.RLock()
         self._count = 0
         self._recent: deque[float] = deque()
-        self._too_fast = False
         self._throwaway = identity is None
-        self._know(identity or throwaway_identity())
-
-    def _know(self, identity: Identity) -> None:
-        """Who the client is, and what follows from it."""
-        self.identity = identity
+        self.identity = identity or throwaway_identity()
         self.sessions = Sessions()
-        self.gate = Gate(identity, self.sessions, self.now)
-        self.endpoints = Endpoints(self._fault_name, self.sessions, self.now)
-        self.access_token = identity.access_token
-        self.access_token_secret = encrypted_secret(identity)
+        self.gate = Gate(self.identity, self.sessions, self.now)
+        self.config: dict[str, Any] = {}
+        self.access_token = self.identity.access_token
+        self.access_token_secret = encrypted_secret(self.identity)
+        self.gate.throwaway = self._throwaway
+        self.gate.encrypted_secret = self.access_token_secret
         self.secrets: list[bytes | str] = [self.access_token, self.access_token_secret]
-        self.secrets.append(identity.secret)
+        self.secrets.append(self.identity.secret)
 
     def __enter__(self) -> Sandbox:
         self._server = Server(self, self.port)  # first: nothing to tidy up when the port is in use
         self.port = self._server.server_address[1]
         self.gate.port = self.port
         self.base_url = f"http://127.0.0.1:{self.port}{BASE_PATH}"
-        try:
-            self.folder = temporary_folder()
-        except BaseException:
-            self._server.server_close()
-            raise
-        try:
-            if self._throwaway:
-                self._write_config()
-        except BaseException:
-            self._server.server_close()
-            shutil.rmtree(self.folder, ignore_errors=True)
-            raise
+        self.folder = Path(tempfile.mkdtemp(prefix="sandbox-"))
+        self.config_path = self.folder / "config.json"
+        if self._throwaway:
+            self._write_files()
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
         return self
@@ -121,8 +86,11 @@ class Sandbox:
         self._thread.join()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _write_config(self) -> None:
-        self.config: dict[str, Any] = {
+    def _write_files(self) -> None:
+        """What a client needs, and what it would have uploaded."""
+        for name in FILES:
+            write_private(self.folder / name, (KEYS / name).read_bytes())
+        self.config = {
             "realm": self.identity.realm,
             "encryption_key_fp": "private_encryption.pem",
             "signature_key_fp": "private_signature.pem",
@@ -132,13 +100,10 @@ class Sandbox:
             "access_token_secret": self.access_token_secret,
             "base_url": self.base_url,
         }
-        for name in (self.config["encryption_key_fp"], self.config["signature_key_fp"]):
-            write_private(self.folder / name, (KEYS / name).read_bytes())
         self.write_config(self.config)
 
     def write_config(self, config: Mapping[str, object]) -> None:
         """A config for a client, in the temporary folder, that nobody else can read."""
-        self.config_path = self.folder / "config.json"
         write_private(self.config_path, json.dumps(config, indent=2).encode() + b"\n")
 
     # The log
@@ -150,11 +115,11 @@ class Sandbox:
         with self._lock:
             if complaint:
                 self.complaints.append(line)
-                del self.complaints[:-REMEMBERED]
             if self._log_line:
                 self._log_line(line)
 
-    def _log_request(self, record: Record, explanation: str) -> None:
+    def _log_request(self, record: Record, more: list[str]) -> None:
+        """One line for a request, and below it the rest of why it was refused."""
         target = record.path + (f"?{record.query}" if record.query else "")
         line = f"{record.number} {record.method} {printable(target)} {record.status}"
         if record.passed:
@@ -165,44 +130,42 @@ class Sandbox:
             line += f" | accepted: {remark}"
         if record.refused:
             line += f" | refused: {record.refused}"
-        self.log(line + explanation, complaint=bool(record.refused))
+        self.log("\n    ".join([line, *more]), complaint=bool(record.refused))
 
     def _watch_rate(self, now: float) -> None:
         self._recent.append(now)
-        while self._recent[0] <= now - 1:
-            self._recent.popleft()
-        if len(self._recent) > RATE_LIMIT and not self._too_fast:
-            self.rate_warnings += 1
+        if len(self._recent) > RATE_LIMIT and now - self._recent.popleft() < 1:
+            self._recent.clear()  # said once, until as many have come again
             warning = "requests in a second: IBKR would answer 429 and bar this address for a while"
             self.log(f"more than {RATE_LIMIT} {warning}", complaint=True)
-        self._too_fast = len(self._recent) > RATE_LIMIT
 
     # A request, from its arrival to its answer
 
     def respond(self, request: Request) -> Answer:
         record = self._begin(request)
-        explanation = ""
+        reason: list[str] = []
         try:
             answer = self._answer(request, record)
         except SignatureError as refusal:
             answer = refusal.answer
-            record.refused = f"signature: {refusal.explain()}"
-            explanation = refusal.expected
+            reason = [f"signature: {refusal.explain()}", refusal.expected]
         except RefusedError as refusal:
             answer = refusal.answer
-            record.refused = refusal.reason
+            reason = [refusal.reason]
+        lines = [line.strip() for line in "\n".join(reason).splitlines() if line.strip()]
+        if lines:
+            record.refused = lines[0]
+            headers = {**answer.headers, "X-Sandbox-Refused": printable(lines[0])}
+            answer = answer._replace(headers=headers)
         record.status = answer.status
         with self._lock:
             self.requests.append(record)
-            del self.requests[:-REMEMBERED]
-            self._log_request(record, explanation)
-        return answer._replace(delay=answer.delay + self.delay)
+            self._log_request(record, lines[1:])
+        return answer
 
     def _begin(self, request: Request) -> Record:
-        path = request.path[:RECORDED]
-        query = request.query[:RECORDED]
         arrived = time.monotonic()
-        record = Record(request.method[:RECORDED], path, query, request.connection, arrived)
+        record = Record(request.method, request.path, request.query, request.connection, arrived)
         with self._lock:
             self._count += 1
             record.number = self._count
@@ -212,98 +175,52 @@ class Sandbox:
     def _answer(self, request: Request, record: Record) -> Answer:
         """The signature first, whatever the path; then the endpoint."""
         passed = self.gate.check(request, record)
-        path = known_path(request.path)
-        route = f"{request.method} {path}"
-        if not path:
-            raise RefusedError("signature right; the sandbox has no such endpoint", NOT_FOUND)
-        if route not in ROUTES:
-            raise self._wrong_method(path)
+        route = find_route(request)
+        path = route.split()[1]
         canned = self.answers.get(route)
+        if canned is None and self.fault.concerns(path):
+            canned = self.fault.answer
         if passed.session is None:
-            challenge = passed.sent["diffie_hellman_challenge"]
-            return canned or self._live_session_token(challenge, record, passed.base)
+            return canned or self._live_session_token(passed, record)
+        session = passed.session
         with self._lock:
-            passed.session.remember(passed.base)
-            return canned_or_genuine(self, canned, ROUTES[route], request, passed.session, record)
+            answer = canned or self._genuine(route, request, record, session)
+            if answer.status == 200:
+                session.called.add(path)
+                if canned and path == INIT:
+                    settle(session, self.now())
+        return answer
 
-    def _wrong_method(self, path: str) -> RefusedError:
-        methods = [route.split()[0] for route in ROUTES if route.split()[1] == path]
-        reason = f"wrong HTTP method: this path is known for {' and '.join(methods)} only"
-        return RefusedError(reason, error_answer(405, "Method Not Allowed"))
+    def _genuine(self, route: str, request: Request, record: Record, session: Session) -> Answer:
+        data = answer_of(route, Call(request, record, session, self.sessions, self.now()))
+        path = route.split()[1]
+        if path == LOGOUT:
+            self.logged_out = True
+        if self.fault.change and self.fault.concerns(path):
+            data = self.fault.change(data)
+        return json_answer(data)
 
-    def _live_session_token(self, challenge: str, record: Record, base: str) -> Answer:
+    def _live_session_token(self, passed: Passed, record: Record) -> Answer:
+        challenge = passed.sent["diffie_hellman_challenge"]
         public = check_challenge(challenge, self.identity.prime)
         if challenge != challenge.lower():
             record.remarks.append("diffie_hellman_challenge in capitals")
         if challenge.startswith("0"):
             record.remarks.append("diffie_hellman_challenge with zeros in front")
         made = exchange(public, self.identity, self.fault)
-        session = self._open_session(made.shared)
-        session.remember(base)
-        session.odd_response = len(made.response) % 2 == 1
-        proof_of = self.identity.consumer_key.encode()
-        if self._fault_name == "wrong-proof":
-            proof_of = b"SOMEONE01"
-        cookie = secrets.token_hex(16)
-        self._keep_secret(cookie)
+        with self._lock:
+            session = self.sessions.open(made, self.identity.secret, self.now())
+            if self.fault.held:
+                session.brokerage = "held"
+            self.secrets += [made.k, made.k.lstrip(b"\0") or made.k, session.token]
+        proof_of = self.fault.proof_of or passed.sent["oauth_consumer_key"]
+        proof = hmac.digest(session.token, proof_of.encode(), "sha1").hex()
         body = {
             "diffie_hellman_response": made.response,
-            "live_session_token_signature": hmac.digest(session.token, proof_of, "sha1").hex(),
+            "live_session_token_signature": proof,
             "live_session_token_expiration": int(session.expires * 1000),
         }
-        headers = {"Set-Cookie": f"x-sess-uuid={cookie}; Path=/; HttpOnly"}
-        return json_answer(body)._replace(headers=headers)
-
-    def _open_session(self, shared: int) -> Session:
-        secret = self.identity.secret
-        k = shared_bytes(shared)
-        token = hmac.digest(k, secret, "sha1")
-        self._keep_secret(k, k.lstrip(b"\0") or k, token)  # base64 of both has nothing in common
-        with self._lock:
-            return self.sessions.open(token, wrong_tokens(shared, secret), self.now())
-
-    def _keep_secret(self, *values: bytes | str) -> None:
-        """Tests search all output for these."""
-        with self._lock:
-            self.secrets += [value for value in values if value not in self.secrets]
-            del self.secrets[3:-REMEMBERED]  # the first three belong to the access token
-
-
-def canned_or_genuine(
-    sandbox: Sandbox,
-    canned: Answer | None,
-    name: str,
-    request: Request,
-    session: Session,
-    record: Record,
-) -> Answer:
-    endpoints = sandbox.endpoints
-    answer = canned or endpoints.answer(name, request, session, record)
-    if answer.status == 200:
-        session.called.add(name)
-        if canned and name == "init":
-            endpoints.settle(session)
-        if name == "logout":
-            sandbox.logged_out = sandbox.logged_out or canned is None
-    return answer
-
-
-def canned_answers(fault: Fault) -> dict[str, Answer]:
-    if fault.answer is None:
-        return {}
-    names = fault.where.split(", ")
-    answers = {}
-    for route, name in ROUTES.items():
-        if name in names or names == ["all"]:
-            answers[route] = fault.answer
-    return answers
-
-
-def temporary_folder() -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix="sandbox-"))
-    except OSError as error:
-        raise FolderError(str(error)) from error
+        return json_answer(body)
 
 
 def write_private(path: Path, content: bytes) -> None:
