@@ -151,15 +151,17 @@ class Demo:
         """Return the id of the account to show: the one asked for, or the first but a group."""
         answer = objects(self.client.get("/portfolio/accounts", list))
         self.console.table(["accountId", "type", "currency"], answer)
-        ids = [str(account.get("accountId") or "") for account in answer]
-        single = [name for name in ids if name.lower() not in ("", "all")]
-        if not single:
-            raise Problem("no account in the answer", "ask IBKR which accounts the username has")
-        if self.account is None:
-            return single[0]
-        if self.account not in ids:
+        ids = []
+        for account in answer:
+            ids.append(cell(account.get("accountId")))
+        if self.account in ids:
+            return self.account
+        if self.account is not None:
             raise Problem(f"no account {self.account}", f"IBKR lists {', '.join(ids)}")
-        return self.account
+        for name in ids:
+            if name.lower() not in ("-", "all"):
+                return name
+        raise Problem("no account in the answer", "ask IBKR which accounts the username has")
 
     def summary(self, account: str) -> None:
         answer = self.client.get(f"/portfolio/{quote(account)}/summary", dict)
@@ -311,9 +313,9 @@ def last_price(data: dict[str, str]) -> str:
 
 def utc(milliseconds: object) -> str:
     """Return date and time of milliseconds since 1970; a time of midnight is left out."""
-    if not is_number(milliseconds):
+    if not isinstance(milliseconds, int):
         return "-"
-    moment = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)  # type: ignore[operator]
+    moment = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
     return f"{moment:%Y-%m-%d %H:%M}".replace(" 00:00", "")
 
 
@@ -383,7 +385,11 @@ class Client:
         self.show()
         if response.status_code < 200:
             self.session.close()  # the real answer would be taken for the next request's
-        answer = accepted(response)
+        if response.status_code // 100 != 2:
+            raise oauth.AnswerError(f"HTTP {response.status_code}", "", response)
+        answer = oauth.read_json(response)
+        if isinstance(answer, dict) and answer.get("error"):
+            raise oauth.AnswerError("HTTP 200 with an error", "", response)
         if not isinstance(answer, kind):
             raise oauth.AnswerError("an answer of another form than expected", "", response)
         return answer
@@ -421,11 +427,7 @@ class Client:
             self.begin("POST", "/logout")
             try:
                 response = session.post(url, timeout=LOGOUT_TIMEOUT, allow_redirects=False)
-                if response.content:  # an empty answer is well
-                    answer = accepted(response)
-                    if answer.get("confirmed") or answer.get("status") is False:
-                        return Problem("IBKR says that it did not log out", ENDS_BY_ITSELF)
-                return None
+                return logout_failure(response)
             except (oauth.OAuthError, OSError, ValueError) as error:
                 failure = error
                 if timed_out(error) or not isinstance(error, requests.ConnectionError):
@@ -433,11 +435,16 @@ class Client:
         return failure
 
 
-def accepted(response: requests.Response) -> Any:
-    """Return the JSON of an answer. Raises oauth.AnswerError if it is none, or says an error."""
-    if response.status_code // 100 != 2 or error_of(response):
-        raise oauth.AnswerError(f"HTTP {response.status_code}", "", response)
-    return oauth.read_json(response)
+def logout_failure(response: requests.Response) -> Exception | None:
+    """Return what an answer to the logout says if that did not happen. An empty one is well."""
+    if response.status_code // 100 != 2:
+        return oauth.AnswerError(f"HTTP {response.status_code}", "", response)
+    answer = json_of(response)
+    if not isinstance(answer, dict):
+        return None
+    if answer.get("error") or answer.get("confirmed") or answer.get("status") is False:
+        return Problem("IBKR says that it did not log out", ENDS_BY_ITSELF)
+    return None
 
 
 # What errors mean, and what helps
@@ -480,7 +487,7 @@ def explain(error: Exception, client: Client) -> list[str]:
         return [f"{client.request_line}: {host}: {cause}", network_hint(error, client)]
     if isinstance(error, oauth.ExchangeError):
         return [message, *check.suspects("exchange", "", 0, client.report)]
-    words = server_words(error.response)
+    words = server_words(client.response)
     if words:
         message += f": {words}"
     if client.request_line.endswith(TOKEN_PATH):
@@ -492,9 +499,9 @@ def token_hints(error: oauth.AnswerError, words: str, client: Client) -> list[st
     """Return what may be wrong if the token request was refused, or its answer is of no use."""
     if client.status != 401 and (client.status in KNOWN_STATUS or client.status >= 500):
         return [answer_hint(words, client)]
-    if client.status == 401 or error_of(error.response):
-        return check.suspects("refused", words, clock_offset(error.response), client.report)
-    if json_of(error.response) is not None:
+    if client.status == 401 or error_of(client.response):
+        return check.suspects("refused", words, clock_offset(client.response), client.report)
+    if json_of(client.response) is not None:
         return [error.hint]
     other = "otherwise a proxy, a log-in page or IBKR's maintenance answers"
     return [f"is base_url right? IBKR's own is {check.BASE_URL}", other]
@@ -611,8 +618,17 @@ class Console:
         if len(secret) >= 8:
             self.secrets.append(secret)
 
-    def say(self, *lines: str) -> None:
-        self.write(sys.stdout, lines)
+    def say(self, *lines: str, stream: Any = None) -> None:
+        """Print lines to stdout, if no other stream is named."""
+        stream = stream or sys.stdout
+        if not lines or stream in self.broken:
+            return
+        try:
+            print(self.clean("\n".join(lines)), file=stream, flush=True)
+        except OSError as error:
+            self.broken.append(stream)
+            if error.errno not in (errno.EPIPE, errno.EINVAL):  # a closed pipe, as Windows has it
+                self.error(f"cannot write: {error.strerror}", "make room for it")
 
     def error(self, message: str, *hints: str) -> None:
         self.errors += 1
@@ -621,48 +637,39 @@ class Console:
     def warning(self, message: str, *hints: str) -> None:
         self.complain(f"warning: {message}", hints)
 
-    def note(self, record: logging.LogRecord) -> bool:
-        self.log.append(f"    > {record.getMessage()}")
-        return False  # nobody else prints it
-
     def complain(self, message: str, hints: tuple[str, ...]) -> None:
         stream = sys.stderr
         if self.checking:
             stream = sys.stdout
-        self.write(stream, (message, *map("hint: {}".format, hints)))
+        self.say(message, *map("hint: {}".format, hints), stream=stream)
 
-    def write(self, stream: Any, lines: tuple[str, ...]) -> None:
-        if not lines or stream in self.broken:
-            return
-        try:
-            print("\n".join(map(self.clean, lines)), file=stream, flush=True)
-        except OSError as error:
-            self.broken.append(stream)
-            if error.errno not in (errno.EPIPE, errno.EINVAL):  # a closed pipe, as Windows has it
-                self.error(f"cannot write: {error.strerror}", "make room for it")
+    def note(self, record: logging.LogRecord) -> bool:
+        self.log.append(f"    > {record.getMessage()}")
+        return False  # nobody else prints it
 
-    def clean(self, line: str) -> str:
-        """Return a line without secrets, and with escapes for all that is not plain ASCII."""
+    def clean(self, text: str) -> str:
+        """Return lines without secrets, and with escapes for all that is not plain ASCII."""
         for secret in self.secrets:
-            line = line.replace(secret, "***")
-        return re.sub("[^ -~]", lambda match: ascii(match[0])[1:-1], line)
+            text = text.replace(secret, "***")
+        return re.sub("[^ -~\n]", lambda match: ascii(match[0])[1:-1], text)
 
     def table(self, names: list[str], items: list[dict[str, Any]], page: int = 0) -> None:
         """Print what the names hold in the first ten items: text to the left, numbers to the right.
         `page`: how many items at most come in one answer, where there may be more."""
-        rows = items[:10]
-        columns = []
+        rows, columns, template = items[:10], [], "   "
         for name in names:
-            cells = [name]
-            align = "<"
+            column, align = [name], "<"
             for item in rows:
-                cells.append(cell(item.get(name), 2 * (name not in COUNTS)))
-                if is_number(item.get(name)):
+                value = item.get(name)
+                column.append(cell(value, 2 * (name not in COUNTS)))
+                if isinstance(value, (int, float)):
                     align = ">"
-            width = max(map(len, cells))
-            columns.append([f"{text:{align}{width}}" for text in cells])
+            columns.append(column)
+            template += f" {{:{align}{max(map(len, column))}}} "
+        lines = []
         for row in zip(*columns):
-            self.say("    " + "  ".join(row).rstrip())
+            lines.append(template.format(*row).rstrip())
+        self.say(*lines)
         if len(items) == page:
             self.say(f"    first {len(rows)} of {page} or more")
         elif len(items) > len(rows):
@@ -671,15 +678,11 @@ class Console:
 
 def cell(value: Any, least: int = 2) -> str:
     """Return a JSON text or number for people, "-" for all else that a server may send instead."""
-    if is_number(value):
-        return number(value, least)
     if isinstance(value, str):
-        return value.strip()[:40] or "-"
+        return " ".join(value.split())[:40] or "-"
+    if type(value) in (int, float) and math.isfinite(value):
+        return number(value, least)
     return "-"
-
-
-def is_number(value: Any) -> bool:
-    return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
 def number(value: float, least: int = 2) -> str:
@@ -853,7 +856,7 @@ def run_steps(demo: Demo, client: Client, signals: Signals) -> int:
     if signals.seen:
         if failure is not None:
             outcome = explain(failure, client)[0]
-        console.write(sys.stderr, (f"interrupted: {outcome}",))
+        console.say(f"interrupted: {outcome}", stream=sys.stderr)
         return 130
     if logged_in:
         console.say("", "Logout")
@@ -876,7 +879,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return run(options, console, Signals())
     except KeyboardInterrupt:
-        console.write(sys.stderr, ("interrupted",))
+        console.say("interrupted: before the log-in", stream=sys.stderr)
         return 130
     except Exception as error:  # the last resort, for what nobody has met yet
         console.error(f"{type(error).__name__}: {error}", "this is a fault of the demo: report it")

@@ -86,7 +86,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Callable
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import requests
 from Crypto.Cipher import PKCS1_v1_5
@@ -242,10 +242,11 @@ def sorted_pairs(params: Params) -> list[tuple[str, str]]:
     Raises TypeError unless each is a name and a value, both text."""
     if isinstance(params, (str, bytes, Mapping)):
         raise TypeError(f"params must be (name, value) pairs, not {type(params).__name__}")
-    pairs = list(params)
+    pairs = sorted(params)
     for name, value in pairs:
-        expect(str, name=name, value=value)
-    return sorted(pairs)
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError("a parameter's name and value must both be str")
+    return pairs
 
 
 def signature_base_string(method: str, url: str, params: Params, prepend: str = "") -> str:
@@ -291,7 +292,7 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
     expect(str, method=method, url=url, prepend=prepend)
     if "@" in urlsplit(url).netloc:
         raise ValueError("the URL must not contain a user name")
-    pairs = "&".join(f"{name}={value}" for name, value in sorted_pairs(params))
+    pairs = "&".join(map("=".join, sorted_pairs(params)))
     return f"{prepend}{method.upper()}&{percent_encode(url)}&{percent_encode(pairs)}"
 
 
@@ -310,7 +311,7 @@ def authorization_header(realm: str, params: Params) -> str:
     signature like all others."""
     expect(str, realm=realm)
     pairs = [("realm", realm), *sorted_pairs(params)]
-    return "OAuth " + ", ".join(f'{name}="{percent_encode(value)}"' for name, value in pairs)
+    return "OAuth " + ", ".join([f'{name}="{percent_encode(value)}"' for name, value in pairs])
 
 
 def new_nonce() -> str:
@@ -319,15 +320,15 @@ def new_nonce() -> str:
 
 
 def oauth_params(
-    credentials: Credentials, signature_method: str, nonce: str, timestamp: int
+    credentials: Credentials, signature_method: str, nonce: str = "", timestamp: int = 0
 ) -> list[tuple[str, str]]:
-    """Return the parameters that every request has in its header, but for the signature.
-    `timestamp` is in seconds since 1970."""
+    """Return the parameters that every request has in its header, but for the signature. A fresh
+    nonce and the present time, in seconds since 1970, are taken unless others are given."""
     return [
         ("oauth_consumer_key", credentials.consumer_key),
-        ("oauth_nonce", nonce),
+        ("oauth_nonce", nonce or new_nonce()),
         ("oauth_signature_method", signature_method),
-        ("oauth_timestamp", str(timestamp)),
+        ("oauth_timestamp", str(timestamp or int(time.time()))),
         ("oauth_token", credentials.access_token),
     ]
 
@@ -347,8 +348,7 @@ def join_query(query_params: Params) -> str:
 
     IBKR's own samples send lists such as `fields=31,84` like this. The server decodes the query, so
     `%2C` would mean the same, and be signed the same."""
-    pairs = [(quote(name, safe=",:"), quote(value, safe=",:")) for name, value in query_params]
-    return "&".join(f"{name}={value}" for name, value in pairs)
+    return urlencode(list(query_params), safe=",:", quote_via=quote)
 
 
 def sign_request(
@@ -366,8 +366,9 @@ def sign_request(
     if "form" in str(request.headers.get("Content-Type")):
         raise ValueError("send the parameters as JSON or in the query, not as a form")
     url, query_params = split_query(str(request.url))
-    query = join_query(query_params)
-    request.url = f"{url}?{query}" if query else url
+    request.url = url
+    if query_params:
+        request.url += f"?{join_query(query_params)}"
     to_sign = params + query_params if SIGN_QUERY else params
     base_string = signature_base_string(str(request.method), url, to_sign, prepend)
     access_token = percent_encode(credentials.access_token)
@@ -388,7 +389,7 @@ class RsaSha256Auth(AuthBase):
         self.challenge = challenge
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        params = oauth_params(self.credentials, "RSA-SHA256", new_nonce(), int(time.time()))
+        params = oauth_params(self.credentials, "RSA-SHA256")
         params.append(("diffie_hellman_challenge", self.challenge))
         prepend = self.credentials.access_token_secret.hex()
         return sign_request(request, self.credentials, params, self.signature, prepend)
@@ -562,7 +563,7 @@ class HmacSha256Auth(AuthBase):
         self.live_session_token = live_session_token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        params = oauth_params(self.credentials, "HMAC-SHA256", new_nonce(), int(time.time()))
+        params = oauth_params(self.credentials, "HMAC-SHA256")
         return sign_request(request, self.credentials, params, self.signature)
 
     def signature(self, base_string: str) -> str:
