@@ -6,20 +6,19 @@ import base64
 import doctest
 import json
 import logging
-import random
 import re
 import time
-from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable
 from urllib.parse import unquote
 
 import pytest
-import requests
 from Crypto.PublicKey import RSA
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import padding
+from requests import PreparedRequest, Response, Session
+from requests.adapters import BaseAdapter
 
 import oauth
 
@@ -31,47 +30,46 @@ PRIME, EXPONENT = int(LOGIN["prime"], 16), int(LOGIN["exponent"], 16)
 SECRET, TOKEN = bytes.fromhex(LOGIN["access_token_secret"]), bytes.fromhex(LOGIN["output"])
 ACCESS_TOKEN = "a+b/" * 5  # needs encoding, unlike IBKR's
 CREDENTIALS = oauth.Credentials("limited_poa", "TESTCONS", ACCESS_TOKEN, SECRET, KEY, PRIME)
-AUTH = oauth.HmacSha256Auth(CREDENTIALS, TOKEN)
 BASE_URL = "https://api.ibkr.com/v1/api"
 URL = f"{BASE_URL}/trsrv/stocks"
 
 
-class Wire(requests.adapters.BaseAdapter):
-    """Stands in for the network: notes each request, and answers all of them alike."""
+class Offline(Session):
+    """Sends nothing: notes each request with its time-out, and answers all of them alike."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.mount("https://", Wire(self))
+        self.auth = oauth.HmacSha256Auth(CREDENTIALS, TOKEN)
         self.status, self.body = 200, json.dumps(LOGIN["answer"]).encode()
-        self.requests: list[requests.PreparedRequest] = []
-        self.timeouts: list[Any] = []
+        self.sent: list[tuple[PreparedRequest, Any]] = []
 
-    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        self.requests.append(request)
-        self.timeouts.append(options["timeout"])
-        response = requests.Response()
-        response.status_code, response._content = self.status, self.body
-        response.headers["Location"] = URL
-        response.url, response.request = str(request.url), request
+
+class Wire(BaseAdapter):
+    def __init__(self, session: Offline) -> None:
+        self.session = session
+
+    def send(self, request: PreparedRequest, **options: Any) -> Response:
+        self.session.sent.append((request, options["timeout"]))
+        response = Response()
+        response.status_code, response._content = self.session.status, self.session.body
+        response.headers["Location"] = response.url = URL
+        response.request = request
         return response
 
-    def close(self) -> None:
-        pass
+
+@pytest.fixture
+def session() -> Offline:
+    return Offline()
 
 
 @pytest.fixture
-def wire() -> Wire:
-    return Wire()
+def _still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oauth.new_nonce", lambda: "beef")
+    monkeypatch.setattr("oauth.time.time", lambda: 1767225605.9)
 
 
-@pytest.fixture
-def session(wire: Wire) -> Iterator[requests.Session]:
-    with requests.Session() as session:
-        session.mount("https://", wire)
-        session.auth = AUTH
-        yield session
-
-
-def log_in(session: requests.Session, **options: Any) -> oauth.LiveSessionToken:
+def log_in(session: Offline, **options: Any) -> oauth.LiveSessionToken:
     return oauth.request_live_session_token(session, f"{BASE_URL}/", CREDENTIALS, **options)
 
 
@@ -79,25 +77,22 @@ def credentials(**changes: Any) -> oauth.Credentials:
     return oauth.Credentials(**{**vars(CREDENTIALS), **changes})
 
 
-def fields(request: requests.PreparedRequest) -> dict[str, str]:
+def fields(request: PreparedRequest) -> dict[str, str]:
     """Return the fields of the Authorization header, decoded, in their order."""
     header = request.headers["Authorization"]
     assert header.startswith("OAuth ")
     return {name: unquote(value) for name, value in re.findall(r'(\w+)="([^"]*)"', header)}
 
 
-# What is sent
-
-
-def test_the_token_request_and_what_comes_of_it(wire: Wire, session: requests.Session) -> None:
+def test_the_token_request_and_what_comes_of_it(session: Offline) -> None:
     token = log_in(session, exponent=lambda: EXPONENT, headers={"User-Agent": "mine"})
     assert token == oauth.LiveSessionToken(TOKEN, datetime(2026, 1, 2, tzinfo=timezone.utc))
-    (request,) = wire.requests
-    assert wire.timeouts == [(10, 30)]
+    ((request, timeout),) = session.sent
     url = f"{BASE_URL}/oauth/live_session_token"
     assert (request.method, request.url, request.body) == ("POST", url, None)
     expected = {"Content-Length": "0", "Content-Type": None, "User-Agent": "mine"}
     assert {name: request.headers.get(name) for name in expected} == expected
+    assert timeout == (10, 30)
     sent = fields(request)
     assert sent.pop("realm") == "limited_poa"
     signature = base64.b64decode(sent.pop("oauth_signature"))
@@ -108,21 +103,17 @@ def test_the_token_request_and_what_comes_of_it(wire: Wire, session: requests.Se
         f"%26oauth_nonce%3D{sent['oauth_nonce']}%26oauth_signature_method%3DRSA-SHA256"
         f"%26oauth_timestamp%3D{sent['oauth_timestamp']}%26oauth_token%3D{'a%2Bb%2F' * 5}"
     )
-    key = serialization.load_pem_private_key(PEM, None).public_key()
-    assert isinstance(key, rsa.RSAPublicKey)
-    key.verify(signature, text.encode(), padding.PKCS1v15(), hashes.SHA256())
     assert unquote(text).endswith("&" + "&".join(f"{name}={sent[name]}" for name in sent))
+    key = serialization.load_pem_private_key(PEM, None).public_key()
+    key.verify(signature, text.encode(), padding.PKCS1v15(), hashes.SHA256())
 
 
-def test_the_call_in_the_docstring_is_right(
-    session: requests.Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.usefixtures("_still")
+def test_the_call_in_the_docstrings(session: Offline, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "oauth")
     token = bytes.fromhex("27b38aa7974017fae9c67070a47cc70346086080")
     caller = credentials(consumer_key="ABCDEFGHI", access_token="6f531f8fd316915af53f")
     session.auth = oauth.HmacSha256Auth(caller, token)
-    monkeypatch.setattr("oauth.new_nonce", lambda: "beef")
-    monkeypatch.setattr("oauth.time.time", lambda: 1767225605.9)
     params = {"conids": "265598", "fields": "31,84"}
     sent = session.get(f"{BASE_URL}/iserver/marketdata/snapshot", params=params).request
     url, base_string = caplog.messages
@@ -132,13 +123,16 @@ def test_the_call_in_the_docstring_is_right(
     assert base_string.split()[-1].replace("***", "6f531f8fd316915af53f") in documented
 
 
-def test_a_json_body_is_not_signed_and_netrc_does_not_overrule_the_signature(
-    session: requests.Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_the_examples_of_the_docstrings_are_right() -> None:
+    assert doctest.testmod(oauth) == (0, 8)
+
+
+@pytest.mark.usefixtures("_still")
+def test_neither_a_json_body_nor_netrc_changes_the_header(
+    session: Offline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "netrc").write_text("machine api.ibkr.com login somebody password else")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setattr("oauth.new_nonce", lambda: "cafe")
-    monkeypatch.setattr("oauth.time.time", lambda: 1767225600)
     request = session.post(URL, json={"compete": False}).request
     assert request.body == b'{"compete": false}'
     assert fields(request) == fields(session.post(URL).request)
@@ -153,51 +147,37 @@ def test_a_json_body_is_not_signed_and_netrc_does_not_overrule_the_signature(
         ([("b", "-._~\u00e9"), ("a", ""), ("b", "1")], "?b=-._~%C3%A9&a=&b=1"),
     ],
 )
-def test_the_query_is_sent_in_ibkrs_form(
-    session: requests.Session, params: Any, query: str
-) -> None:
+def test_the_query_is_sent_in_ibkrs_form(session: Offline, params: Any, query: str) -> None:
     assert session.get(URL, params=params).request.url == URL + query
 
 
-def test_the_switch_takes_the_query_out_of_the_base_string(
-    session: requests.Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG, "oauth")
+@pytest.mark.usefixtures("_still")
+def test_the_switch_for_the_query(session: Offline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oauth, "SIGN_QUERY", False)
-    assert session.get(URL, params={"a": "1"}).request.url == f"{URL}?a=1"
-    assert "stocks&oauth_consumer_key%3D" in caplog.messages[1]
+    request = session.get(URL, params={"a": "1"}).request
+    assert request.url == f"{URL}?a=1"
+    assert fields(request) == fields(session.get(URL).request)
 
 
-# Fresh each time
-
-
-def test_each_request_has_its_own_exponent_and_nonce(wire: Wire, session: requests.Session) -> None:
-    wire.status = 401
+def test_each_request_has_its_own_exponent_and_nonce(session: Offline) -> None:
+    session.status = 401
     for _ in range(9):
         with pytest.raises(oauth.AnswerError):
             log_in(session)
         session.get(URL)
-    sent = [fields(request) for request in wire.requests]
+    sent = [fields(request) for request, _ in session.sent]
     assert len({request["oauth_nonce"] for request in sent}) == 18
     assert len({request["diffie_hellman_challenge"] for request in sent[::2]}) == 9
 
 
-@pytest.mark.parametrize("draw", [oauth.new_exponent, oauth.new_nonce])
-def test_nothing_random_comes_from_pythons_predictable_generator(draw: Callable[[], Any]) -> None:
-    random.seed(1)
-    drawn = draw()
-    random.seed(1)
-    assert draw() != drawn
+def test_what_is_random_comes_from_secrets_in_its_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    below = {2**256 - 1: 0}  # the smallest number that can be drawn
+    monkeypatch.setattr("oauth.secrets.randbelow", below.get)
+    monkeypatch.setattr("oauth.secrets.token_hex", lambda size: "ab" * size)
+    assert (oauth.new_exponent(), oauth.new_nonce()) == (1, "ab" * 16)
 
 
-def test_an_exponent_is_never_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits: list[int] = []
-    monkeypatch.setattr("oauth.secrets.randbelow", lambda limit: limits.append(limit) or 0)
-    assert oauth.new_exponent() == 1
-    assert limits == [2**256 - 1]
-
-
-# Answers
+# Answers; more of them are in vectors/answer.json
 
 ERROR = b'{"error": "not ready"}'
 
@@ -206,24 +186,15 @@ ERROR = b'{"error": "not ready"}'
     ("status", "body"),
     [(302, b""), (401, ERROR), (200, ERROR), (200, b""), (200, b"<html>"), (200, b"[" * 200_000)],
 )
-def test_an_unusable_answer_comes_with_the_error_and_a_redirect_is_not_followed(
-    wire: Wire, session: requests.Session, status: int, body: bytes
+def test_an_unusable_answer_is_in_the_error_and_a_redirect_is_not_followed(
+    session: Offline, status: int, body: bytes
 ) -> None:
-    wire.status, wire.body = status, body
+    session.status, session.body = status, body
     with pytest.raises(oauth.AnswerError) as caught:
         log_in(session, timeout=7)
     assert caught.value.response is not None
     assert (caught.value.response.status_code, caught.value.response.content) == (status, body)
-    assert wire.timeouts == [7]
-
-
-@pytest.mark.parametrize("expires", [1_000_000_000_123, 1_767_312_000_123])
-def test_the_expiration_is_in_milliseconds(expires: int) -> None:
-    answer = {**LOGIN["answer"], "live_session_token_expiration": expires}
-    result = oauth.accept_answer(answer, CREDENTIALS, EXPONENT).expires
-    assert (result - datetime(1970, 1, 1, tzinfo=timezone.utc)) / timedelta(
-        milliseconds=1
-    ) == expires
+    assert [timeout for _, timeout in session.sent] == [7]
 
 
 def test_the_proof_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,12 +203,10 @@ def test_the_proof_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch)
         oauth.accept_answer(LOGIN["answer"], CREDENTIALS, EXPONENT)
 
 
-# Secrets stay inside
+# Secrets, and misuse
 
 
-def test_no_secret_is_shown_logged_or_in_an_error(
-    session: requests.Session, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_secret_is_shown_or_logged(session: Offline, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "oauth")
     shown: list[object] = [CREDENTIALS, log_in(session, exponent=lambda: EXPONENT)]
     session.get(URL)
@@ -257,39 +226,23 @@ def test_no_secret_is_shown_logged_or_in_an_error(
     assert caplog.messages[3].endswith("%26oauth_token%3D***")
 
 
-# Misuse: never a signature over the wrong thing
-
-
-def base_string(params: Any = (), **changes: Any) -> str:
-    return oauth.signature_base_string(**{"method": "GET", "url": URL, "params": params, **changes})
-
-
-def prepare(**body: Any) -> requests.PreparedRequest:
-    return requests.Request("POST", URL, auth=AUTH, **body).prepare()
-
-
-MISUSES: list[tuple[type[Exception], Callable[[], Any]]] = [
-    (TypeError, lambda: credentials(access_token_secret="text")),
-    (TypeError, lambda: credentials(signature_key="private_signature.pem")),
-    (ValueError, lambda: credentials(signature_key=KEY.public_key())),
-    (ValueError, lambda: credentials(dh_generator=PRIME - 1)),
-    (TypeError, lambda: oauth.decrypt_access_token_secret("A" * 342 + "==", KEY.public_key())),
-    (TypeError, lambda: base_string({"ab": "1"})),
-    (TypeError, lambda: base_string("a=1")),
-    (TypeError, lambda: base_string([("a", 1)])),
-    (TypeError, lambda: base_string(prepend=b"00")),
-    (TypeError, lambda: oauth.authorization_header("r", {"ab": "1"})),
-    (TypeError, lambda: oauth.hmac_sha256_signature("GET&a&b", "text")),
-    (ValueError, lambda: prepare(data={"a": "1"})),
-    (ValueError, lambda: prepare(files={"a": "1"})),
+MISUSES: list[tuple[type[Exception], Callable[[Offline], Any]]] = [
+    (TypeError, lambda _: credentials(access_token_secret="text")),
+    (TypeError, lambda _: credentials(signature_key="private_signature.pem")),
+    (ValueError, lambda _: credentials(signature_key=KEY.public_key())),
+    (ValueError, lambda _: credentials(dh_generator=PRIME - 1)),
+    (TypeError, lambda _: oauth.decrypt_access_token_secret("A" * 342 + "==", KEY.public_key())),
+    (TypeError, lambda _: oauth.signature_base_string("GET", URL, {"ab": "1"})),
+    (TypeError, lambda _: oauth.signature_base_string("GET", URL, [("a", 1)])),
+    (TypeError, lambda _: oauth.signature_base_string("GET", URL, [], b"00")),
+    (TypeError, lambda _: oauth.hmac_sha256_signature("GET&a&b", "text")),
+    (ValueError, lambda session: session.post(URL, data={"a": "1"})),
 ]
 
 
 @pytest.mark.parametrize(("error", "misuse"), MISUSES)
-def test_misuse_raises(error: type[Exception], misuse: Callable[[], Any]) -> None:
+def test_misuse_raises(
+    error: type[Exception], misuse: Callable[..., Any], session: Offline
+) -> None:
     with pytest.raises(error):
-        misuse()
-
-
-def test_the_examples_of_the_docstrings_are_right() -> None:
-    assert doctest.testmod(oauth) == (0, 8)
+        misuse(session)
