@@ -271,8 +271,7 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
     `prepend` is IBKR's, for the token request alone: the decrypted access token secret in
     lower-case hex, directly before the method, not encoded. For all other requests it is empty.
 
-    Of the first two requests of the module's docstring, each on one line, and *** for the prepend,
-    which is 0102 in the examples:
+    For the first two requests in the module's docstring; each is one line, *** is the prepend:
 
         ***POST&https%3A%2F%2Fapi.ibkr.com%2Fv1%2Fapi%2Foauth%2Flive_session_token
         &diffie_hellman_challenge%3D3a%26oauth_consumer_key%3DABCDEFGHI%26oauth_nonce%3Dcafe
