@@ -40,7 +40,7 @@ one line. The numbers are those of the functions' examples below, where real one
     User-Agent: your-program
     Content-Type: application/json
     Content-Length: 35
-    Authorization: OAuth realm="limited_poa", ...    the same parameters as in the GET
+    Authorization: OAuth realm="limited_poa", ...   the names of the GET's, with values of its own
 
     {"publish": true, "compete": false}
 
@@ -64,7 +64,7 @@ call is POST {base}/logout, also after an error.
 Once a call with a token was accepted, a 401 to a later one does not mean that a key is wrong. Under
 /iserver, "not authenticated" means that there is no brokerage session, or that another program took
 it; under /portfolio/{account}, a 401 means that the account is unknown. If every call gets a 401,
-the token may have expired: request a new one, which does not end the one before.
+the token may have expired: request a new one. A new token does not end the one before.
 
 To check a port, the functions have examples, and tests/vectors has numbers of each step. Sources:
 
@@ -272,7 +272,7 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
     `prepend` is IBKR's, for the token request alone: the decrypted access token secret in
     lower-case hex, directly before the method, not encoded. For all other requests it is empty.
 
-    Two requests of the module's docstring, without the line breaks; *** is the prepend:
+    For the first two requests in the module's docstring; each is one line, *** is the prepend:
 
         ***POST&https%3A%2F%2Fapi.ibkr.com%2Fv1%2Fapi%2Foauth%2Flive_session_token
         &diffie_hellman_challenge%3D3a%26oauth_consumer_key%3DABCDEFGHI%26oauth_nonce%3Dcafe
@@ -361,8 +361,8 @@ def sign_request(
     """Add the Authorization header to a prepared request, so that what is signed is what is sent.
 
     `params` are those of the header but the signature, which `sign` makes from the base string.
-    The query gets the form of join_query. A form body would have to be signed: ValueError. What is
-    logged of the base string has neither the prepend nor the access token."""
+    The query gets the form of join_query. Raises ValueError for a form body, which would have to be
+    signed. Logs the base string, without the prepend and the access token."""
     if "form" in str(request.headers.get("Content-Type")):
         raise ValueError("send the parameters as JSON or in the query, not as a form")
     url, query_params = split_query(str(request.url))
