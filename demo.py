@@ -281,7 +281,7 @@ def session_state(answer: dict[str, Any]) -> str:
         return "refused"
     if answer.get("passed") is False or answer.get("competing") is True:
         return "held by another session"
-    if answer.get("message") and not up:
+    if not up and str(answer.get("message") or "ok").lower() != "ok":
         return "refused"
     return "settling"
 
@@ -829,7 +829,7 @@ def run(options: argparse.Namespace, console: Console, signals: Signals) -> int:
     console.hide(found.credentials.access_token_secret.hex())
     console.say(
         f"config    {options.config}",
-        f"realm     {found.credentials.realm}",
+        f"realm     {check.shown(found.credentials.realm, check.REALM_FORM)}",
         f"consumer  {check.shown(found.credentials.consumer_key, check.CONSUMER_FORM)}",
         f"host      {urlsplit(found.base_url).netloc}",
     )

@@ -27,6 +27,7 @@ import oauth
 
 BASE_URL = "https://api.ibkr.com/v1/api"
 REALM, TEST_REALM, TEST_CONSUMER = "limited_poa", "test_realm", "TESTCONS"
+REALM_FORM = f"{REALM}|{TEST_REALM}"
 CONSUMER_FORM = f"[A-Z0-9]{{9}}|{TEST_CONSUMER}"
 PATH_FORM = ".{1,250}"
 CLOCK_SECONDS = 30  # that this computer's clock may be off before it is a suspect
@@ -42,6 +43,8 @@ UPLOADED = {  # the files that lie beside the keys, and the field after which th
 class Problem(Exception):
     """What is wrong, and as `hints` what helps."""
 
+    kind = "error"
+
     def __init__(self, message: str, *hints: str) -> None:
         super().__init__(message)
         self.hints = hints
@@ -49,6 +52,8 @@ class Problem(Exception):
 
 class NotTried(Problem):
     """What could not be looked at because of another problem."""
+
+    kind = "-"
 
 
 class Finding(NamedTuple):
@@ -99,17 +104,17 @@ class Fields:
         self, name: str, check: Callable[..., Any], *context: object, default: object = None
     ) -> None:
         """Keep what `check` makes of the value, or the problem that it has with it."""
-        value = self.values.get(name, default)
+        value = self.values.get(name)
         if is_unfilled(value):
+            value = default
+        if value is None:
             self.unfilled.append(name)
             return
         try:
             self.right[name], remark = check(value, *context)
             self.findings.append(Finding("ok", name, remark))
-        except NotTried as problem:
-            self.findings.append(Finding("-", name, str(problem)))
         except Problem as problem:
-            self.findings.append(Finding("error", name, str(problem), problem.hints))
+            self.findings.append(Finding(problem.kind, name, str(problem), problem.hints))
 
 
 def check_config(values: dict[str, Any], path: str) -> Report:
@@ -223,7 +228,7 @@ def shown(text: str, form: str) -> str:
 
 def check_realm(value: object) -> tuple[str, str]:
     realm = one_word(value, f'give "{REALM}", or "{TEST_REALM}" for the consumer {TEST_CONSUMER}')
-    return realm, shown(realm, f"{REALM}|{TEST_REALM}")
+    return realm, shown(realm, REALM_FORM)
 
 
 def check_consumer_key(value: object) -> tuple[str, str]:
