@@ -758,6 +758,8 @@ def load_config(path: str) -> dict[str, Any]:
         raise Problem("not a UTF-8 text", "save it as UTF-8") from None
     except json.JSONDecodeError as error:
         hint = "look there, and at the line before; in a path, write a backslash twice"
+        if not text.strip():
+            raise Problem("is empty", BEGIN_AGAIN) from None
         if not text.lstrip().startswith("{"):
             hint = BEGIN_AGAIN
         raise Problem(f"not a JSON object: {error}", hint) from None
