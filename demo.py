@@ -363,8 +363,10 @@ class Client:
             self.session.auth = oauth.HmacSha256Auth(self.credentials, token.token)
             self.console.hide(base64.b64encode(token.token).decode())
             self.console.hide(token.token.hex())
+            if self.signals.seen:
+                raise KeyboardInterrupt
         finally:
-            self.signals.release()
+            self.signals.hold = False
             self.show()
         return token
 
@@ -456,7 +458,11 @@ COMPETE = "another session has it: close TWS and IBKR Mobile, or run with --comp
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
 NOT_READY = "the brokerage session is not ready: run the demo again in a minute"
 ENDS_BY_ITSELF = "the session ends by itself some minutes after the last request"
-KNOWN_WORDS = {  # of an answer, in small letters
+CLOCK = "set this computer's clock; if it is right, the certificate is out of date"
+CERTIFICATE = "your own proxy's certificate belongs into a PEM file named by REQUESTS_CA_BUNDLE"
+PROXY = "check the proxy that HTTPS_PROXY names"
+NETWORK = "is base_url right, is there a network, does it need a proxy (HTTPS_PROXY)?"
+KNOWN_WORDS = {  # of an answer or an error, in small letters
     "no bridge": NOT_READY,
     "query /accounts": NOT_READY,
     "not authenticated": COMPETE,
@@ -465,11 +471,18 @@ KNOWN_WORDS = {  # of an answer, in small letters
     "no data of type": SUBSCRIBE,
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
     "invalid signature": "run python -m tests.sandbox --serve: it names what a signature got wrong",
+    "a redirect to": "a proxy or a log-in page answers in IBKR's place; or is base_url wrong?",
+    "certificate has expired": CLOCK,
+    "certificate is not yet valid": CLOCK,
+    "certificate verify failed": CERTIFICATE,
+    "ca certificate bundle": CERTIFICATE,
+    "proxy": PROXY,
+    "tunnel connection failed": PROXY,
 }
 KNOWN_STATUS = {
+    0: NETWORK,  # no answer
     401: "the live session token is not accepted any more: run the demo again",
     403: "this address is blocked: try without a VPN, or from another network",
-    407: "the proxy in HTTPS_PROXY asks for a user and password",
     410: "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
     429: "too many requests: wait 15 minutes, each try before prolongs the ban",
     503: "IBKR is slow or in maintenance (midnight, Saturday evening, New York time): try later",
@@ -481,53 +494,42 @@ def explain(error: Exception, client: Client) -> list[str]:
     message = f"{client.request_line}: {error}"
     if isinstance(error, Problem):
         return [message, *error.hints]
-    if not isinstance(error, oauth.AnswerError):
-        host = urlsplit(client.base_url).netloc
-        cause = shortened(str(root_cause(error)))
-        return [f"{client.request_line}: {host}: {cause}", network_hint(error, client)]
     if isinstance(error, oauth.ExchangeError):
         return [message, *check.suspects("exchange", "", 0, client.report)]
-    words = server_words(client.response)
-    if words:
-        message += f": {words}"
-    if client.request_line.endswith(TOKEN_PATH):
-        return [message, *token_hints(error, words, client)]
+    if isinstance(error, oauth.AnswerError):
+        words = server_words(client.response)
+    else:
+        message = f"{client.request_line}: {urlsplit(client.base_url).netloc}"
+        words = shortened(str(root_cause(error)))
+    message = f"{message}: {words}".rstrip(": ")
+    if client.status and client.request_line.endswith(TOKEN_PATH):
+        return [message, *token_hints(words, client)]
     return [message, answer_hint(words, client)]
 
 
-def token_hints(error: oauth.AnswerError, words: str, client: Client) -> list[str]:
+def token_hints(words: str, client: Client) -> list[str]:
     """Return what may be wrong if the token request was refused, or its answer is of no use."""
-    if client.status != 401 and (client.status in KNOWN_STATUS or client.status >= 500):
-        return [answer_hint(words, client)]
-    if client.status == 401 or error_of(client.response):
+    answer = json_of(client.response)
+    if client.status == 401 or (client.status < 400 and "error" in (answer or {})):
         return check.suspects("refused", words, clock_offset(client.response), client.report)
-    if json_of(client.response) is not None:
-        return [error.hint]
+    if client.status == 200 and answer is not None:
+        return [LATER]
+    if client.status in KNOWN_STATUS or client.status >= 500 or answer is not None:
+        return [answer_hint(words, client)]
     other = "otherwise a proxy, a log-in page or IBKR's maintenance answers"
     return [f"is base_url right? IBKR's own is {check.BASE_URL}", other]
 
 
 def answer_hint(words: str, client: Client) -> str:
     """Return what helps with an answer that users of IBKR know: by its words, then its status."""
-    path = client.request_line.split(" ")[1]
     for known, hint in KNOWN_WORDS.items():
         if known in words.lower():
             return hint
-    if client.status == 401 and re.match("/portfolio/.+/", path):
+    if client.status == 401 and re.match("GET /portfolio/.+/", client.request_line):
         return "is it an account of this username? If it answered before, try later"
     if client.status >= 500:
         return KNOWN_STATUS.get(client.status, LATER)
     return KNOWN_STATUS.get(client.status, SEE_ANSWER)
-
-
-def network_hint(error: Exception, client: Client) -> str:
-    if re.search("certificate (has expired|is not yet valid)", str(error)):
-        return "set this computer's clock; if it is right, the certificate is out of date"
-    if isinstance(error, requests.exceptions.SSLError) or type(error) is OSError:
-        return "your own proxy's certificate belongs into a PEM file named by REQUESTS_CA_BUNDLE"
-    if client.session.auth is not None:
-        return "check the network, or try later"
-    return "is base_url right, is there a network, and is the proxy in HTTPS_PROXY the right one?"
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -557,20 +559,16 @@ def json_of(response: Any) -> Any:
         return None
 
 
-def error_of(response: Any) -> str:
-    """Return the error that an answer names, "" if it names none."""
-    answer = json_of(response)
-    if not isinstance(answer, dict) or not answer.get("error"):
-        return ""
-    return f"{redacted(answer['error'])} {answer.get('error_description', '')}".strip()
-
-
 def server_words(response: Any) -> str:
     """Return what an answer says is wrong: its error, or the beginning of its text."""
-    if "Location" in response.headers:
-        return f"a redirect to {shortened(response.headers['Location'])}"
-    without_tags = re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", readable(response))
-    return shortened(error_of(response) or without_tags)
+    answer = json_of(response)
+    if isinstance(answer, dict) and answer.get("error"):
+        said = f"{redacted(answer['error'])} {answer.get('error_description', '')}"
+    elif "Location" in response.headers:
+        said = f"a redirect to {response.headers['Location']}"
+    else:
+        said = re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", readable(response))
+    return shortened(said)
 
 
 def readable(response: Any) -> str:
@@ -721,11 +719,6 @@ class Signals:
             self.seen = True
             if not self.hold:
                 raise KeyboardInterrupt
-
-    def release(self) -> None:
-        self.hold = False
-        if self.seen:
-            raise KeyboardInterrupt
 
 
 def command_line(arguments: list[str] | None) -> argparse.Namespace:
