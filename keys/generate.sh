@@ -9,16 +9,14 @@ if [ "${1-}" = -h ] || [ "${1-}" = --help ]; then
     cat <<END
 usage: $0 [FOLDER]
 
-Makes in FOLDER (default: the folder of this script), with openssl:
-
+Makes in FOLDER (default: the folder of this script), with openssl, if none of them exists:
   private_signature.pem   stays here: signs the request for the live session token
   private_encryption.pem  stays here: decrypts the access token secret
   public_signature.pem    to upload in the self-service portal
   public_encryption.pem   to upload
   dhparam.pem             to upload: the Diffie-Hellman parameters
 
-If one of them exists, it makes none. The only line on stdout is the Diffie-Hellman
-prime in hex, for the field dh_prime of config.json.
+The only line on stdout is the Diffie-Hellman prime in hex: dh_prime of config.json.
 END
     exit
 fi

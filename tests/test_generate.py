@@ -1,7 +1,5 @@
-"""keys/generate.sh, run as a user runs it, with the real openssl but for the size of the prime.
-
-A prime of 2048 bits takes up to a minute, so an `openssl` in front of the real one asks for 512.
-"""
+"""keys/generate.sh with the real openssl; one in front of it sees 2048 bits and asks for 512,
+because a prime of 2048 bits takes up to a minute."""
 
 from __future__ import annotations
 
@@ -9,26 +7,25 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
+from subprocess import CompletedProcess, Popen, run
 
 import pytest
 from Crypto.IO import PEM
+from Crypto.PublicKey import RSA
 from Crypto.Util.asn1 import DerSequence
-from cryptography.hazmat.primitives import serialization
 
 SCRIPT = Path(__file__).parent.parent / "keys" / "generate.sh"
 PRIVATE = ["private_encryption.pem", "private_signature.pem"]
 PUBLIC = ["dhparam.pem", "public_encryption.pem", "public_signature.pem"]
 FILES = sorted(PRIVATE + PUBLIC)
-
-ALL_SHELLS = ["dash", "bash", "busybox sh", "zsh", "mksh"]
-SHELLS = [shell for shell in ALL_SHELLS if shutil.which(shell.split()[0])]
+SHELLS = ["dash", "bash", "busybox sh", "zsh", "mksh"]
+SHELLS = [shell for shell in SHELLS if shutil.which(shell.split()[0])]
 OPENSSL = shutil.which("openssl") or ""
-SMALL = f'[ "$2 $4 $#" = "-out 2048 4" ] && exec {OPENSSL} dhparam -out "$3" 512'
+SMALL = f'genrsa | dhparam) [ "$2 $4 $#" = "-out 2048 4" ] && {OPENSSL} "$1" -out "$3" 512 ;;'
 
-pytestmark = pytest.mark.skipif(not OPENSSL or os.name == "nt", reason="needs openssl and sh")
+pytestmark = pytest.mark.skipif(not OPENSSL, reason="openssl is not installed")
 
 
 @pytest.fixture
@@ -39,20 +36,18 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def environment(folder: Path, command: str = "", lines: str = "") -> dict[str, str]:
-    """A PATH whose openssl runs these shell lines for this command."""
-    cases = f"{command or 'none'}) {lines} ;;\ndhparam) {SMALL} ;;"
+def environment(folder: Path, command: str = "none", lines: str = "") -> dict[str, str]:
+    """A PATH whose openssl runs these shell lines for this command of openssl's."""
     program = folder.parent / "openssl"
-    program.write_text(f'#!/bin/sh\ncase $1 in\n{cases}\n*) exec {OPENSSL} "$@" ;;\nesac\n')
+    cases = f'{command}) {lines} ;;\n{SMALL}\n*) {OPENSSL} "$@" ;;'
+    program.write_text(f"#!/bin/sh\ncase $1 in\n{cases}\nesac\n")
     program.chmod(0o755)
     return {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
 
 
-def generate(
-    folder: Path | str, env: dict[str, str], shell: str = "sh"
-) -> subprocess.CompletedProcess[str]:
+def generate(folder: Path, env: dict[str, str], shell: str = "sh") -> CompletedProcess[str]:
     command = [*shell.split(), str(SCRIPT), str(folder)]
-    return subprocess.run(command, env=env, capture_output=True, text=True)
+    return run(command, env=env, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -60,46 +55,38 @@ def test_it_makes_five_files_that_fit_and_prints_the_prime(shell: str, folder: P
     result = generate(folder, environment(folder), shell)
     assert (result.returncode, sorted(os.listdir(folder))) == (0, FILES), result.stderr
     for use in ("signature", "encryption"):
-        pem = (folder / f"private_{use}.pem").read_bytes()
-        public = serialization.load_pem_public_key((folder / f"public_{use}.pem").read_bytes())
-        assert serialization.load_pem_private_key(pem, None).public_key() == public
-        assert public.key_size == 2048
+        private = RSA.import_key((folder / f"private_{use}.pem").read_bytes())
+        public = RSA.import_key((folder / f"public_{use}.pem").read_bytes())
+        assert private != private.public_key() == public
     der, _, _ = PEM.decode((folder / "dhparam.pem").read_text())
     assert result.stdout == f"{DerSequence().decode(der)[0]:x}\n"
-    _, upload, keep = re.split("upload these three|never share these two", result.stderr)
+    upload, keep = re.split("upload these three|never share these two", result.stderr)[1:]
     assert [name for name in FILES if f"{folder}/{name}\n" in upload] == PUBLIC
     assert [name for name in FILES if f"{folder}/{name}\n" in keep] == PRIVATE
 
 
 def test_private_keys_are_private_from_the_first_byte(folder: Path) -> None:
-    careless = f'{OPENSSL} genrsa 2048 >"$3"; ls -l "$3" >&2'  # as the umask lets it
+    careless = f'{OPENSSL} genrsa 512 >"$3"; ls -l "$3" >&2'  # leaves the mode to the umask
     result = generate(folder, environment(folder, "genrsa", careless))
     assert len(re.findall("^-rw-------", result.stderr, re.MULTILINE)) == 2
-    assert [(folder / name).stat().st_mode & 0o777 for name in PRIVATE] == [0o600, 0o600]
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("when", ["before", "meanwhile"])
-def test_it_overwrites_no_file(name: str, when: str, folder: Path) -> None:
-    write = f'echo mine >"{folder}/{name}"'
-    env = environment(folder, "asn1parse", f'{write}; exec {OPENSSL} "$@"')
-    if when == "before":
-        subprocess.run(["sh", "-c", write], check=True)
-    result = generate(folder, env)
-    assert (result.returncode, result.stdout, os.listdir(folder)) == (1, "", [name])
-    assert f"error: already in {folder}: {name}\nhint: nothing was changed" in result.stderr
-    assert (folder / name).read_text() == "mine\n"
+def test_it_overwrites_no_file(name: str, folder: Path) -> None:
+    env = environment(folder, "asn1parse", f'echo mine >"{folder}/{name}"; {OPENSSL} "$@"')
+    for _ in ("another run has made it meanwhile", "it is there from the beginning"):
+        result = generate(folder, env)
+        assert (result.returncode, result.stdout, os.listdir(folder)) == (1, "", [name])
+        assert f"error: already in {folder}: {name}\nhint: nothing was changed" in result.stderr
+        assert (folder / name).read_text() == "mine\n"
 
 
 FAILING = "echo no entropy >&2; exit 3"
-SHORT = 'echo -----BEGIN >"$3"'
 FAULTS = [
     ("genrsa", FAILING, "no entropy\nerror: openssl genrsa failed\nhint: "),
-    ("rsa", FAILING, "no entropy\nerror: openssl rsa failed\nhint: "),
     ("dhparam", FAILING, "no entropy\nerror: openssl dhparam failed\nhint: "),
     ("asn1parse", FAILING, "no entropy\nerror: openssl asn1parse shows no prime\nhint: "),
-    ("genrsa", SHORT, "error: openssl did not write all of private_signature.pem\nhint: "),
-    ("dhparam", SHORT, "error: openssl did not write all of dhparam.pem\nhint: "),
+    ("dhparam", 'echo -----BEGIN >"$3"', "error: openssl did not write all of dhparam.pem\nhint: "),
 ]
 
 
@@ -115,7 +102,7 @@ def test_a_fault_of_openssl_is_told(command: str, lines: str, message: str, fold
 def test_interrupted_it_leaves_nothing(number: int, shell: str, folder: Path) -> None:
     env = environment(folder, "dhparam", 'echo begun >"$3"; exec sleep 60')
     command = [*shell.split(), str(SCRIPT), str(folder)]
-    with subprocess.Popen(command, env=env, start_new_session=True) as process:
+    with Popen(command, env=env, start_new_session=True) as process:
         while process.poll() is None and not list(folder.glob(".*/dhparam.pem")):
             time.sleep(0.01)
         os.killpg(process.pid, number)
@@ -123,7 +110,7 @@ def test_interrupted_it_leaves_nothing(number: int, shell: str, folder: Path) ->
 
 
 def test_what_is_missing_is_named(folder: Path) -> None:
-    result = generate(folder / "nowhere", dict(os.environ))
+    result = generate(folder / "nowhere", {**os.environ})
     assert result.stderr.startswith(f"error: no such folder: {folder}/nowhere\nhint: ")
     (folder / "rm").symlink_to(str(shutil.which("rm")))
     result = generate(folder, {"PATH": str(folder)}, str(shutil.which("sh")))
@@ -131,6 +118,5 @@ def test_what_is_missing_is_named(folder: Path) -> None:
 
 
 def test_help_goes_to_stdout() -> None:
-    result = generate("-h", dict(os.environ))
-    assert (result.returncode, result.stderr) == (0, "")
-    assert all(name in result.stdout for name in FILES)
+    result = generate(Path("-h"), {**os.environ})
+    assert (result.returncode, result.stdout[:7], result.stderr) == (0, "usage: ", "")
