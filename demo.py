@@ -90,14 +90,14 @@ class Demo:
             self.step(f"Positions of {account}", self.positions, account)
         conid = self.step(f"Stock {self.symbol}", self.stock)
         if conid:
-            self.step(f"Quote of {self.symbol}", self.quote, conid)
-            self.step(f"Daily bars of {self.symbol}", self.history, conid)
+            self.step(f"Quote of {self.symbol}, conid {conid}", self.quote, conid)
+            self.step(f"Daily bars of {self.symbol}, conid {conid}", self.history, conid)
 
     def step(self, title: str, action: Callable[..., str | None], *values: str) -> str | None:
         """Run one step under its heading, and return its result, None if it failed. Raises Stop
         where nothing more may be sent, or nobody reads what would be printed."""
         self.console.say("", title)
-        if self.console.broken:
+        if self.console.broken or self.client.signals.seen:  # a destructor swallows an interrupt
             raise Stop
         try:
             return action(*values)
@@ -120,11 +120,12 @@ class Demo:
 
     def judge_session(self, answer: dict[str, Any]) -> None:
         """Say what init or status answers. Raises Problem if the session cannot be had."""
-        self.brokerage = session_state(answer)
+        before, self.brokerage = self.brokerage, session_state(answer)
         note = answer.get("fail") or answer.get("message") or ""
-        self.console.say(f"    {self.brokerage}: {note}".rstrip(": "))
+        if self.brokerage != before:
+            self.console.say(f"    {self.brokerage}: {note}".rstrip(": "))
         if self.brokerage == "refused":
-            raise Problem(f"no brokerage session: {note}", SEE_ANSWER)
+            raise Problem(f"no brokerage session: {note}", answer_hint(note, self.client))
         if self.brokerage == "held by another session":
             if self.compete:
                 raise Problem("held by another session, in spite of --compete", CLOSE_OTHERS)
@@ -445,7 +446,7 @@ def logout_failure(response: requests.Response) -> Exception | None:
     if not isinstance(answer, dict):
         return None
     if answer.get("error") or answer.get("confirmed") or answer.get("status") is False:
-        return Problem("IBKR says that it did not log out", ENDS_BY_ITSELF)
+        return Problem("IBKR says that it did not log out")
     return None
 
 
@@ -457,7 +458,6 @@ CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and r
 COMPETE = "another session has it: close TWS and IBKR Mobile, or run with --compete"
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
 NOT_READY = "the brokerage session is not ready: run the demo again in a minute"
-ENDS_BY_ITSELF = "the session ends by itself some minutes after the last request"
 CLOCK = "set this computer's clock; if it is right, the certificate is out of date"
 CERTIFICATE = "your own proxy's certificate belongs into a PEM file named by REQUESTS_CA_BUNDLE"
 PROXY = "check the proxy that HTTPS_PROXY names"
@@ -469,6 +469,8 @@ KNOWN_WORDS = {  # of an answer or an error, in small letters
     "different ip address": COMPETE,
     "permissions": SUBSCRIBE,
     "no data of type": SUBSCRIBE,
+    "timeout": LATER,
+    "not yet been authorized": "ask IBKR's API support to enable this consumer key for trading",
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
     "invalid signature": "run python -m tests.sandbox --serve: it names what a signature got wrong",
     "a redirect to": "a proxy or a log-in page answers in IBKR's place; or is base_url wrong?",
@@ -654,6 +656,9 @@ class Console:
     def table(self, names: list[str], items: list[dict[str, Any]], page: int = 0) -> None:
         """Print what the names hold in the first ten items: text to the left, numbers to the right.
         `page`: how many items at most come in one answer, where there may be more."""
+        if not items:
+            self.say("    none")
+            return
         rows, columns, template = items[:10], [], "   "
         for name in names:
             column, align = [name], "<"
@@ -856,10 +861,11 @@ def run_steps(demo: Demo, client: Client, signals: Signals) -> int:
     if logged_in:
         console.say("", "Logout")
         client.show()
-    if failure is not None and client.status in (200, 401):
-        console.warning(*explain(failure, client))
-    elif failure is not None:
-        console.error(*explain(failure, client))
+    if failure is not None:
+        complain = console.error
+        if client.status in (200, 401):  # 401: it had ended before
+            complain = console.warning
+        complain(explain(failure, client)[0], "the session ends by itself some minutes later")
     if console.errors or console.broken:
         console.say("", f"errors: {console.errors}")
         return 1
