@@ -888,6 +888,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    status = main()
-    if status:
-        os._exit(status)  # all is written; what was cut off may have left a lock for ever
+    os._exit(main())  # all is written; a destructor could wait for a lock that an interrupt left
