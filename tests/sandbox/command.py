@@ -44,21 +44,21 @@ def main(arguments: list[str] | None = None) -> int:
     except RehearsalError as error:
         print(error, file=sys.stderr)
         return 2
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         print(f"error: the sandbox does not start: {error}", file=sys.stderr)
         print("hint: --port 0 takes any free port", file=sys.stderr)
         return 1
 
 
 def parse_arguments(arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    lines = ["faults:"]
+    faults = "faults:"
     for name, fault in FAULTS.items():
-        lines += [f"  {name}: {fault.what}", f"      {fault.where}"]
+        faults += f"\n  {name}: {fault.what} ({fault.where})"
     parser = argparse.ArgumentParser(
         prog="python -m tests.sandbox",
         description="A stand-in for api.ibkr.com on this machine, with invented data. Runs demo.py "
         "against it; every other option goes to demo.py.",
-        epilog="\n".join(lines),
+        epilog=faults,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -71,8 +71,6 @@ def parse_arguments(arguments: list[str] | None) -> tuple[argparse.Namespace, li
         near = difflib.get_close_matches(options.fault, FAULTS, 1)
         hint = f"did you mean {near[0]!r}?" if near else "--help lists them"
         parser.error(f"unknown fault {printable(options.fault)!r}: {hint}")
-    if not 0 <= options.port <= 65535:
-        parser.error("--port must be 0 to 65535")
     if options.serve and rest:
         parser.error(f"--serve runs no demo, so it takes no {printable(rest[0])!r}")
     return options, rest

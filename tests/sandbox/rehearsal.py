@@ -9,6 +9,8 @@ keys/check.py finds when it compares these files is not compared again.
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,8 @@ from Crypto.PublicKey import RSA
 
 import demo
 from keys import check
-from tests.sandbox.gate import Record
 from tests.sandbox.identity import Identity, read_dh_parameters
-from tests.sandbox.stand_in import Sandbox, write_private
+from tests.sandbox.stand_in import Sandbox
 
 UPLOADED = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"]
 
@@ -34,18 +35,18 @@ def check_config(path: str) -> tuple[dict[str, Any], check.Report]:
     except demo.Problem as problem:
         raise RehearsalError(error_lines(str(problem), problem.hints)) from None
     report = check.check_config(values, os.path.expanduser(path))
-    if report.ingredients is None:
-        lines = []
-        for finding in report.findings:
-            if finding.kind == "error":
-                message = f"{path}: {finding.name}: {finding.message}"
-                lines.append(error_lines(message, finding.hints))
-        raise RehearsalError("\n".join(lines))
+    errors = []
+    for finding in report.findings:
+        if finding.kind == "error":
+            message = f"{path}: {finding.name}: {finding.message}"
+            errors.append(error_lines(message, finding.hints))
+    if errors:
+        raise RehearsalError("\n".join(errors))
     return values, report
 
 
-def error_lines(message: str, hints: tuple[str, ...]) -> str:
-    return "\n".join([f"error: {message}", *(f"hint: {hint}" for hint in hints)])
+def error_lines(message: str, hints: Sequence[str]) -> str:
+    return "\nhint: ".join([f"error: {message}", *hints])
 
 
 class Rehearsal:
@@ -55,45 +56,48 @@ class Rehearsal:
         self.values, report = check_config(path)
         assert report.ingredients is not None
         self.found = report.ingredients
-        self.kinds = {finding.name: finding.kind for finding in report.findings}
-        self.missing = [name for name in UPLOADED if name not in self.kinds]
         self.identity = self.make_identity()
+        self.missing = list(UPLOADED)
+        self.stale = []
+        for finding in report.findings:
+            if finding.name in UPLOADED:
+                self.missing.remove(finding.name)
+                if finding.kind == "warning":
+                    self.stale.append(finding.name)
 
-    def uploaded(self, name: str) -> str:
-        """What such a file has in it; empty if there is none."""
+    def beside_its_key(self, name: str) -> Path:
         key = self.found.signature_key_file
         if name == "public_encryption.pem":
             key = self.found.encryption_key_file
-        path = Path(key).with_name(name)
-        return path.read_text("ascii", "replace") if path.is_file() else ""
+        return Path(key).with_name(name)
 
-    def public_key(self, name: str, own: RSA.RsaKey) -> RSA.RsaKey:
-        text = self.uploaded(name)
+    def uploaded(self, name: str, read: Callable[[str], Any], own: Any) -> Any:
+        """What a file beside the keys has in it; without one that can be read, the config's."""
+        path = self.beside_its_key(name)
         try:
-            return RSA.import_key(text) if text else own.public_key()
-        except (ValueError, IndexError, TypeError):
-            raise RehearsalError(f"error: {name}: no public key in it") from None
+            return read(path.read_text("ascii")) if path.is_file() else own
+        except (ValueError, IndexError, TypeError):  # as keys/check.py says
+            return own
 
     def make_identity(self) -> Identity:
         found = self.found
-        prime, generator = found.dh_prime, found.dh_generator
-        parameters = self.uploaded("dhparam.pem")
-        if parameters:
-            try:
-                prime, generator = read_dh_parameters(parameters)
-            except (ValueError, IndexError) as error:
-                raise RehearsalError(f"error: dhparam.pem: {error}") from None
+        own_signature_key = found.signature_key.public_key()
+        own_encryption_key = found.encryption_key.public_key()
+        own_parameters = (found.dh_prime, found.dh_generator)
+        prime, generator = self.uploaded("dhparam.pem", read_dh_parameters, own_parameters)
         stray = "signed with a key whose public half is not public_signature.pem"
         return Identity(
             realm=found.realm,
             consumer_key=found.consumer_key,
             access_token=found.access_token,
             secret=found.access_token_secret,
-            signature_key=self.public_key("public_signature.pem", found.signature_key),
-            encryption_key=self.public_key("public_encryption.pem", found.encryption_key),
+            signature_key=self.uploaded("public_signature.pem", RSA.import_key, own_signature_key),
+            encryption_key=self.uploaded(
+                "public_encryption.pem", RSA.import_key, own_encryption_key
+            ),
             prime=prime,
             generator=generator,
-            stray_keys=((stray, found.signature_key.public_key()),),
+            stray_keys=((stray, own_signature_key),),
         )
 
     def write_config(self, sandbox: Sandbox) -> None:
@@ -104,20 +108,18 @@ class Rehearsal:
         config["encryption_key_fp"] = os.path.abspath(self.found.encryption_key_file)
         config["base_url"] = sandbox.base_url
         sandbox.write_config(config)
-        parameters = self.uploaded("dhparam.pem")
-        if parameters:
-            write_private(sandbox.folder / "dhparam.pem", parameters.encode())
+        parameters = self.beside_its_key("dhparam.pem")
+        if parameters.is_file():
+            shutil.copy(parameters, sandbox.folder)
 
     def verdict(self, sandbox: Sandbox) -> list[str]:
         """What the rehearsal has proved, and what it cannot."""
-        stale = [name for name in UPLOADED if self.kinds.get(name) == "warning"]
-        if stale:
-            names = ", ".join(stale)
+        if self.stale:
             return [
-                f"rehearsal: does not fit the config: {names}",
+                f"rehearsal: does not fit the config: {', '.join(self.stale)}",
                 "rehearsal: upload the file that fits, or make the config fit the one uploaded",
             ]
-        if not any(is_signed_call(record) for record in sandbox.requests):
+        if not used_token(sandbox):
             return ["rehearsal: nothing proved: no call was signed with a live session token"]
         proved = "all fits: config, keys and the files beside them belong together"
         if self.missing:
@@ -130,6 +132,9 @@ class Rehearsal:
         ]
 
 
-def is_signed_call(record: Record) -> bool:
-    """Whether it was accepted, and only the right live session token can have signed it."""
-    return "signature" in record.passed and not record.path.startswith("/oauth/")
+def used_token(sandbox: Sandbox) -> bool:
+    """Whether a call was accepted that only the right live session token can have signed."""
+    for record in sandbox.requests:
+        if "signature" in record.passed and not record.path.startswith("/oauth/"):
+            return True
+    return False
