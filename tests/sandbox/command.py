@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.sandbox.answers import printable
 from tests.sandbox.faults import FAULTS
@@ -19,8 +20,6 @@ from tests.sandbox.rehearsal import Rehearsal, RehearsalError
 from tests.sandbox.stand_in import Sandbox
 
 DEMO = Path(__file__).resolve().parent.parent.parent / "demo.py"
-SIMULATED = "simulated: no connection to IBKR, invented data, throw-away keys"
-REHEARSED = "rehearsal: no connection to IBKR, invented data, your own keys"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,17 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     options, demo_options = parse_arguments(arguments)
     on_end(signal.default_int_handler)
     try:
-        rehearsal = Rehearsal(options.config) if options.config else None
-        identity = rehearsal.identity if rehearsal else None
-        log = say if options.serve else None
-        with Sandbox(options.fault, options.port, log=log, identity=identity) as sandbox:
-            if rehearsal:
-                rehearsal.write_config(sandbox)
-            say(REHEARSED if rehearsal else SIMULATED)
-            status = serve(sandbox) if options.serve else run_demo(sandbox, demo_options)
-        for line in rehearsal.verdict(sandbox) if rehearsal else []:
-            say(line)
-        return status
+        return start(options, demo_options)
     except KeyboardInterrupt:
         return 130
     except RehearsalError as error:
@@ -46,8 +35,30 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except (OSError, OverflowError) as error:
         print(f"error: the sandbox does not start: {error}", file=sys.stderr)
-        print("hint: --port 0 takes any free port", file=sys.stderr)
+        if options.port:
+            print("hint: without --port it takes a free one", file=sys.stderr)
         return 1
+
+
+def start(options: argparse.Namespace, demo_options: list[str]) -> int:
+    rehearsal = None
+    settings: dict[str, Any] = {"fault": options.fault, "port": options.port}
+    if options.config:
+        rehearsal = Rehearsal(options.config)
+        settings["identity"] = rehearsal.identity
+    if options.serve:
+        settings["log"] = say
+    with Sandbox(**settings) as sandbox:
+        if rehearsal:
+            rehearsal.write_config(sandbox)
+            say("rehearsal: no connection to IBKR, invented data, your own keys")
+        else:
+            say("simulated: no connection to IBKR, invented data, throw-away keys")
+        status = serve(sandbox) if options.serve else run_demo(sandbox, demo_options)
+    if rehearsal:
+        for line in rehearsal.verdict(sandbox):
+            say(line)
+    return status
 
 
 def parse_arguments(arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -68,8 +79,9 @@ def parse_arguments(arguments: list[str] | None) -> tuple[argparse.Namespace, li
     parser.add_argument("--port", type=int, default=0, help="default: any free one")
     options, rest = parser.parse_known_args(arguments)
     if options.fault and options.fault not in FAULTS:
-        near = difflib.get_close_matches(options.fault, FAULTS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else "--help lists them"
+        hint = "--help lists them"
+        for near in difflib.get_close_matches(options.fault, FAULTS, 1):
+            hint = f"did you mean {near!r}?"
         parser.error(f"unknown fault {printable(options.fault)!r}: {hint}")
     if options.serve and rest:
         parser.error(f"--serve runs no demo, so it takes no {printable(rest[0])!r}")
@@ -103,12 +115,16 @@ def serve(sandbox: Sandbox) -> int:
 def run_demo(sandbox: Sandbox, demo_options: list[str]) -> int:
     """Returns the demo's exit status. Whatever ends the demo, its logout is waited for."""
     arguments = [str(sandbox.config_path), *demo_options]
-    pasteable = subprocess.list2cmdline if os.name == "nt" else shlex.join
-    say(f"$ python demo.py {pasteable(arguments)}")
+    pasteable = shlex.join(arguments)
+    if os.name == "nt":
+        pasteable = subprocess.list2cmdline(arguments)
+    say(f"$ python demo.py {pasteable}")
     with subprocess.Popen([sys.executable, str(DEMO), *arguments]) as child:
         signal.signal(signal.SIGINT, lambda *_: None)  # which reaches the demo by itself
         on_end(lambda *_: child.terminate())
         status = child.wait()
     for line in sandbox.complaints:
         print(f"sandbox: {line}", file=sys.stderr)
-    return status if status >= 0 else 128 - status
+    if status < 0:  # it died of a signal
+        return 128 - status
+    return status
