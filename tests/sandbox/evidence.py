@@ -37,10 +37,10 @@ class Evidence(NamedTuple):
 
 def explain(case: Case) -> str:
     """The short reason on the first line, the evidence on those below it."""
-    mistakes, signature = read_signature(case.signature)
+    mistakes, signature = read_signature(case.sent["oauth_signature"])
     if not signature:
         return "signature is no base64"
-    look = look_into_rsa if case.public_keys else look_into_hmac
+    look = look_into_rsa if case.texts[0].prepend else look_into_hmac
     evidence = look(case, signature)
     mistakes += evidence.mistakes
     lines = list(evidence.lines)
@@ -99,7 +99,7 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
 
 
 def look_into_rsa(case: Case, signature: bytes) -> Evidence:
-    size = case.public_keys[0][1].size_in_bytes()
+    size = case.identity.signature_key.size_in_bytes()
     if len(signature) != size:
         reason = f"signature of {len(signature)} bytes, where RSA with this key makes {size}"
         return Evidence([reason], [])
@@ -129,7 +129,9 @@ def look_into_rsa(case: Case, signature: bytes) -> Evidence:
 def open_signature(case: Case, signature: bytes) -> tuple[str, bytes]:
     """The mistake that the key is, if it is one, and what stands behind the padding."""
     number = int.from_bytes(signature, "big")
-    for mistake, key in case.public_keys:
+    swapped = "signed with the encryption key instead of the signature key"
+    keys_to_try = [("", case.identity.signature_key), *case.identity.stray_keys]
+    for mistake, key in [*keys_to_try, (swapped, case.identity.encryption_key)]:
         if number < key.n:
             padded = pow(number, key.e, key.n).to_bytes(key.size_in_bytes(), "big")
             found = _PADDED.fullmatch(padded)
@@ -207,7 +209,7 @@ def what_the_token_shows(case: Case) -> Evidence:
 
 
 def derivation(session: Session, case: Case) -> list[str]:
-    proof = hmac.digest(session.token, case.consumer_key.encode(), "sha1").hex()
+    proof = hmac.digest(session.token, case.sent["oauth_consumer_key"].encode(), "sha1").hex()
     lines = ["this live session token has never signed rightly: look at its derivation first"]
     lines.append("does HMAC-SHA1(token, consumer key) equal the live_session_token_signature?")
     if case.throwaway:

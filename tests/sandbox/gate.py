@@ -7,6 +7,7 @@ import hmac
 import json
 import re
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.message import Message
@@ -37,7 +38,6 @@ AFTER_LOGOUT = ("/iserver/auth/ssodh/init", "/tickle")  # where an ended token i
 CHALLENGE = "diffie_hellman_challenge"
 NEEDED = ["realm", "oauth_consumer_key", "oauth_nonce", "oauth_signature"]
 NEEDED += ["oauth_signature_method", "oauth_timestamp", "oauth_token"]
-EARLIER = 20  # texts that are tried again, when a later signature does not fit
 
 _PAIR = re.compile(r'([A-Za-z_]+)=(?:"([^"]*)"|([^",\s]+))')
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*")
@@ -66,7 +66,7 @@ class Record:
     number: int = 0
     status: int = 0
     refused: str = ""
-    query_form: str = ""  # a key of QUERY_FORMS, or "" without a query
+    query_form: str = ""  # a key of query_forms(), or "" without a query
     passed: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)  # accepted, but not as documented
 
@@ -87,9 +87,8 @@ class SignatureError(RefusedError):
 class Passed(NamedTuple):
     """A request that passed every check. `session`: None when it asks for a token."""
 
-    sent: dict[str, str]
+    sent: dict[str, str]  # the parameters of the header
     session: Session | None
-    base: str
 
 
 def parse_authorization(header: str) -> tuple[Pairs, list[str]]:
@@ -144,23 +143,20 @@ def method_problem(method: str, for_token: bool) -> str:
     return f"must be {expected} for this request"
 
 
-def form_fields(request: Request) -> str:
-    if request.headers.get_content_type() == "application/x-www-form-urlencoded":
-        return request.body.decode("latin-1")
-    return ""
-
-
 def json_fields(request: Request) -> dict[str, Any]:
-    """Of any body that is a JSON object, whatever its type is said to be."""
-    with contextlib.suppress(ValueError, RecursionError):
-        data = json.loads(request.body)
-        return data if isinstance(data, dict) else {}
+    if request.body and request.headers.get_content_type() == "application/json":
+        with contextlib.suppress(ValueError, RecursionError):
+            data = json.loads(request.body)
+            return data if isinstance(data, dict) else {}
     return {}
 
 
 def signed_query(request: Request) -> str:
     """A form body is signed as a query is."""
-    return "&".join(filter(None, (request.query, form_fields(request))))
+    if request.headers.get_content_type() != "application/x-www-form-urlencoded":
+        return request.query
+    form = request.body.decode("latin-1")
+    return f"{request.query}&{form}" if request.query else form
 
 
 def split_query(query: str, decode: Callable[[str], str]) -> Pairs:
@@ -182,12 +178,13 @@ def without_slash(path: str) -> str:
     return path.rstrip("/") or path
 
 
-QUERY_FORMS = {  # and what is remarked; IBKR's documents disagree
-    "signed": "",
+IN_URL = "the query left in the signed URL: recorded, in no document"
+QUERY_REMARKS = {  # IBKR's documents disagree
     "signed as on the wire": "the query signed as on the wire, or its values encoded twice as in "
     "RFC 5849; IBKR-guide says once",
     "left out": "the query not signed; IBKR-docs say so, IBKR-2018 and IBKR-guide sign it",
-    "left in the URL": "the query left in the signed URL: recorded, in no document",
+    "left in the URL": IN_URL,
+    "left in the URL, decoded": IN_URL,
 }
 
 
@@ -217,7 +214,7 @@ class Gate:
         self.encrypted_secret = ""  # base64, as in the config
         self.lock = threading.Lock()
         self.nonces: set[str] = set()
-        self.texts: list[Text] = []  # that were signed rightly, the newest first
+        self.texts: deque[Text] = deque(maxlen=20)  # signed rightly: tried again later
 
     def check(self, request: Request, record: Record) -> Passed:
         self.check_manners(request)
@@ -234,14 +231,14 @@ class Gate:
         session, text = self.verify(texts, sent["oauth_signature"], for_token, record)
         if text is None:
             answer = error_answer(401, f"id: {record.number}, error: unauthorized")
-            raise SignatureError(answer, self.case(request, sent, list(texts.values()), for_token))
+            raise SignatureError(answer, self.case(request, sent, list(texts.values())))
         record.passed.append("signature")
         with self.lock:
             self.nonces.add(sent["oauth_nonce"])
-            self.texts.insert(0, text)
+            self.texts.append(text)
         if request.path != without_slash(request.path):
             record.remarks.append("a slash at the end of the path")
-        return Passed(sent, session, text.base_string)
+        return Passed(sent, session)
 
     def check_manners(self, request: Request) -> None:
         if not request.headers.get("User-Agent"):
@@ -356,32 +353,21 @@ class Gate:
         return True
 
     def note_form(self, form: str, record: Record) -> None:
-        record.query_form = form.partition(",")[0]
-        remark = QUERY_FORMS.get(record.query_form, "")
-        record.remarks += [remark] if remark else []
+        record.query_form = form
+        if form in QUERY_REMARKS:
+            record.remarks.append(QUERY_REMARKS[form])
 
-    def case(
-        self, request: Request, sent: dict[str, str], texts: list[Text], for_token: bool
-    ) -> Case:
-        public_keys = []
-        if for_token:
-            public_keys.append(("", self.identity.signature_key))
-            public_keys += self.identity.stray_keys
-            swapped = "signed with the encryption key instead of the signature key"
-            public_keys.append((swapped, self.identity.encryption_key))
+    def case(self, request: Request, sent: dict[str, str], texts: list[Text]) -> Case:
         with self.lock:
             return Case(
-                signature=sent["oauth_signature"],
+                sent=sent,
                 texts=texts,
-                public_keys=public_keys,
-                live=list(self.sessions.live),
-                ended=list(self.sessions.ended),
-                earlier=self.texts[:EARLIER],
-                realm=sent["realm"],
-                consumer_key=sent["oauth_consumer_key"],
-                secret=self.identity.secret,
-                encrypted_secret=self.encrypted_secret,
                 query=signed_query(request),
                 body=json_fields(request),
+                identity=self.identity,
+                encrypted_secret=self.encrypted_secret,
+                live=list(self.sessions.live),
+                ended=list(self.sessions.ended),
+                earlier=list(self.texts),
                 throwaway=self.throwaway,
             )

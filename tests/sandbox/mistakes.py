@@ -19,9 +19,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus, unquote
 
-from Crypto.PublicKey import RSA
-
 from tests.sandbox.answers import BASE_PATH
+from tests.sandbox.identity import Identity
 from tests.sandbox.sessions import Session
 
 SECONDS = 0.5  # of computing, to explain one signature
@@ -100,19 +99,20 @@ class Text(NamedTuple):
 class Case(NamedTuple):
     """A signature that does not fit, and what the server knows."""
 
-    signature: str  # as it was sent
+    sent: dict[str, str]  # the parameters of the header
     texts: list[Text]  # in each form that is accepted
-    public_keys: list[tuple[str, RSA.RsaKey]]  # the right one, then others with their mistake
+    query: str
+    body: Mapping[str, Any]  # of JSON
+    identity: Identity
+    encrypted_secret: str  # base64, as in the config
     live: list[Session]
     ended: list[Session]
     earlier: list[Text]  # that were signed rightly
-    realm: str
-    consumer_key: str
-    secret: bytes
-    encrypted_secret: str  # base64, as in the config
-    query: str
-    body: Mapping[str, Any]  # of JSON
     throwaway: bool  # then secrets may be shown
+
+    @property
+    def secret(self) -> bytes:
+        return self.identity.secret
 
 
 # The parts of the text
@@ -174,7 +174,7 @@ def prepends(text: Text, case: Case) -> list[Variant]:
 
 
 def added(case: Case) -> list[Variant]:
-    found: list[Variant] = [("realm signed", (("realm", case.realm),))]
+    found: list[Variant] = [("realm signed", (("realm", case.sent["realm"]),))]
     pairs = [("oauth_version", "1.0"), ("oauth_callback", "oob"), ("oauth_signature", "")]
     if case.live:
         pairs.append(("diffie_hellman_challenge", case.live[0].made.challenge))
@@ -304,7 +304,10 @@ def keys(session: Session, case: Case) -> list[Variant]:
         ("SHA-256 instead of SHA-1 in the derivation", hmac.digest(k, case.secret, "sha256")),
         ("K used as the token", k),
         ("secret used as the token", case.secret),
-        ("proof used as the token", hmac.digest(token, case.consumer_key.encode(), "sha1")),
+        (
+            "proof used as the token",
+            hmac.digest(token, case.identity.consumer_key.encode(), "sha1"),
+        ),
     ]
     for in_k, some_k in spellings_of_k(k):
         for in_secret, some_secret in spellings_of_secret(case):
