@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.sandbox.answers import printable
 from tests.sandbox.faults import FAULTS
-from tests.sandbox.rehearsal import Rehearsal, RehearsalError
+from tests.sandbox.rehearsal import Rehearsal, read_config
 from tests.sandbox.stand_in import Sandbox
 
 DEMO = Path(__file__).resolve().parent.parent.parent / "demo.py"
@@ -30,9 +30,6 @@ def main(arguments: list[str] | None = None) -> int:
         return start(options, demo_options)
     except KeyboardInterrupt:
         return 130
-    except RehearsalError as error:
-        print(error, file=sys.stderr)
-        return 2
     except (OSError, OverflowError) as error:
         print(f"error: the sandbox does not start: {error}", file=sys.stderr)
         if options.port:
@@ -44,7 +41,10 @@ def start(options: argparse.Namespace, demo_options: list[str]) -> int:
     rehearsal = None
     settings: dict[str, Any] = {"fault": options.fault, "port": options.port}
     if options.config:
-        rehearsal = Rehearsal(options.config)
+        read = read_config(options.config)
+        if read is None:  # which the demo explains
+            return subprocess.call([sys.executable, str(DEMO), "--check", options.config])
+        rehearsal = Rehearsal(*read)
         settings["identity"] = rehearsal.identity
     if options.serve:
         settings["log"] = say

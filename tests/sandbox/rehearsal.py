@@ -1,16 +1,16 @@
 """The rehearsal: IBKR played with a person's own config, before IBKR has activated the key.
 
-The server's side uses what was uploaded: the public halves and the parameters from the files
-beside the private keys, read by this file's own code. One that is not there is derived from the
-config. Only the secret comes from the config's own key, since nobody else can decrypt it. What
-keys/check.py finds when it compares these files is not compared again.
+The server's side uses what was uploaded: the signature key's public half and the parameters, from
+the files beside the private key, read by this file's own code. One that is not there is derived
+from the config. Only the secret comes from the config's own key, since nobody else can decrypt
+it. keys/check.py compares all these files with the config; that is not done again here.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,37 +24,24 @@ from tests.sandbox.stand_in import Sandbox
 UPLOADED = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"]
 
 
-class RehearsalError(Exception):
-    """There is nothing to rehearse with. Its text: lines to print."""
-
-
-def check_config(path: str) -> tuple[dict[str, Any], check.Report]:
-    """The config's values, and what keys/check.py says of them. Raises RehearsalError."""
+def read_config(path: str) -> tuple[dict[str, Any], check.Report] | None:
+    """The config, and what keys/check.py says of it; None where `demo.py --check` has an error."""
     try:
         values = demo.load_config(path)
-    except demo.Problem as problem:
-        raise RehearsalError(error_lines(str(problem), problem.hints)) from None
+    except demo.Problem:
+        return None
     report = check.check_config(values, os.path.expanduser(path))
-    errors = []
-    for finding in report.findings:
-        if finding.kind == "error":
-            message = f"{path}: {finding.name}: {finding.message}"
-            errors.append(error_lines(message, finding.hints))
-    if errors:
-        raise RehearsalError("\n".join(errors))
+    if report.ingredients is None:
+        return None
     return values, report
 
 
-def error_lines(message: str, hints: Sequence[str]) -> str:
-    return "\nhint: ".join([f"error: {message}", *hints])
-
-
 class Rehearsal:
-    """One config, and the files beside its keys. Raises RehearsalError."""
+    """One config without an error, and the files beside its keys."""
 
-    def __init__(self, path: str) -> None:
-        self.values, report = check_config(path)
+    def __init__(self, values: dict[str, Any], report: check.Report) -> None:
         assert report.ingredients is not None
+        self.values = values
         self.found = report.ingredients
         self.identity = self.make_identity()
         self.missing = list(UPLOADED)
@@ -65,15 +52,12 @@ class Rehearsal:
                 if finding.kind == "warning":
                     self.stale.append(finding.name)
 
-    def beside_its_key(self, name: str) -> Path:
-        key = self.found.signature_key_file
-        if name == "public_encryption.pem":
-            key = self.found.encryption_key_file
-        return Path(key).with_name(name)
+    def beside_the_key(self, name: str) -> Path:
+        return Path(self.found.signature_key_file).with_name(name)
 
     def uploaded(self, name: str, read: Callable[[str], Any], own: Any) -> Any:
-        """What a file beside the keys has in it; without one that can be read, the config's."""
-        path = self.beside_its_key(name)
+        """What a file beside the key has in it; without one that can be read, the config's."""
+        path = self.beside_the_key(name)
         try:
             return read(path.read_text("ascii")) if path.is_file() else own
         except (ValueError, IndexError, TypeError):  # as keys/check.py says
@@ -81,23 +65,20 @@ class Rehearsal:
 
     def make_identity(self) -> Identity:
         found = self.found
-        own_signature_key = found.signature_key.public_key()
-        own_encryption_key = found.encryption_key.public_key()
-        own_parameters = (found.dh_prime, found.dh_generator)
-        prime, generator = self.uploaded("dhparam.pem", read_dh_parameters, own_parameters)
+        own_key = found.signature_key.public_key()
+        parameters = (found.dh_prime, found.dh_generator)
+        prime, generator = self.uploaded("dhparam.pem", read_dh_parameters, parameters)
         stray = "signed with a key whose public half is not public_signature.pem"
         return Identity(
             realm=found.realm,
             consumer_key=found.consumer_key,
             access_token=found.access_token,
             secret=found.access_token_secret,
-            signature_key=self.uploaded("public_signature.pem", RSA.import_key, own_signature_key),
-            encryption_key=self.uploaded(
-                "public_encryption.pem", RSA.import_key, own_encryption_key
-            ),
+            signature_key=self.uploaded("public_signature.pem", RSA.import_key, own_key),
+            encryption_key=found.encryption_key.public_key(),
             prime=prime,
             generator=generator,
-            stray_keys=((stray, own_signature_key),),
+            stray_keys=((stray, own_key),),
         )
 
     def write_config(self, sandbox: Sandbox) -> None:
@@ -108,7 +89,7 @@ class Rehearsal:
         config["encryption_key_fp"] = os.path.abspath(self.found.encryption_key_file)
         config["base_url"] = sandbox.base_url
         sandbox.write_config(config)
-        parameters = self.beside_its_key("dhparam.pem")
+        parameters = self.beside_the_key("dhparam.pem")
         if parameters.is_file():
             shutil.copy(parameters, sandbox.folder)
 
