@@ -52,10 +52,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "Content-Length": str(len(answer.body)),
             **answer.headers,
         }
-        lost = self.command == "POST" and "Content-Length" not in self.headers
-        if lost or answer.cut is not None:  # where the next request begins is anyone's guess
+        if self.command == "POST" and "Content-Length" not in self.headers:
+            headers["Connection"] = "close"  # where the next request begins is anyone's guess
+        if "Connection" in headers or answer.cut is not None:
             self.close_connection = True
-            headers["Connection"] = "close"
         lines = [f"HTTP/1.1 {answer.status} {http.client.responses.get(answer.status, '')}"]
         for name, value in headers.items():
             lines.append(f"{name}: {value}")
