@@ -30,7 +30,7 @@ class Evidence(NamedTuple):
     mistakes: list[str]
     lines: list[str]  # below the reason
     nothing: str = ""  # the reason when no known mistake fits, either
-    follows: str = ""  # and the line that says what that means
+    then: Sequence[str] = ()  # and the lines for that
     starts: Sequence[Start] = ()
     fits: Callable[[Text], bool] = bool
 
@@ -40,8 +40,8 @@ def explain(case: Case) -> str:
     mistakes, signature = read_signature(case.sent["oauth_signature"])
     if not signature:
         return "signature is no base64"
-    look = look_into_rsa if case.texts[0].prepend else look_into_hmac
-    evidence = look(case, signature)
+    look_into = look_into_rsa if case.texts[0].prepend else look_into_hmac
+    evidence = look_into(case, signature)
     mistakes += evidence.mistakes
     lines = list(evidence.lines)
     guess = None
@@ -52,10 +52,10 @@ def explain(case: Case) -> str:
     if guess:
         mistakes += guess[0]
         if case.throwaway:
-            lines.append(f"this was signed: {guess[1].base_string}")
+            lines.append(f"this was signed: {ascii(guess[1].base_string)[1:-1]}")
     elif evidence.nothing:
         mistakes.append(evidence.nothing)
-        lines.append(evidence.follows)
+        lines += evidence.then
     return "\n    ".join(["; and ".join(mistakes), *lines])
 
 
@@ -117,10 +117,12 @@ def look_into_rsa(case: Case, signature: bytes) -> Evidence:
     below = hashlib.new(digest, case.texts[0].message).hexdigest()
     return Evidence(
         [found for found in (mistake, wrong) if found],
-        [f"made with {key}, as its padding shows; so the text is another"],
+        [f"{key} made this: its padding shows under the public half"],
         f"no known mistake in the text; the key is excluded: {key} made this",
-        f"{digest} of the text signed: {hashed.hex()}, of the one below: {below}; if yours equals "
-        "the one below, what is sent (nonce, timestamp, challenge) is not what was signed",
+        [
+            f"{digest} of the text signed: {hashed.hex()}; of the one below: {below}",
+            "if your text equals the one below, you send another than you sign (nonce, timestamp)",
+        ],
         [Start([], text, parts_of_text(text, case)) for text in case.texts],
         fits,
     )
@@ -192,30 +194,27 @@ def what_the_token_shows(case: Case) -> Evidence:
     if newest.signed:
         return Evidence(
             [],
-            [f"this live session token has signed {newest.signed} requests rightly before"],
+            [f"the newest live session token has signed rightly before, {newest.signed} times"],
             "no known mistake in the text; the token is excluded, as it has signed rightly before",
-            "if your text equals the one below, it is the key: do you use the newest token?",
+            ["if your text equals the one below, it is the key: do you use the newest token?"],
         )
-    nothing = "no known mistake in text or derivation; this token has never signed rightly"
+    nothing = "no known mistake in text or derivation; the token has never signed rightly"
     if len(newest.made.response) % 2:
         nothing = "last digit of diffie_hellman_response dropped? It has an odd number of them, "
-        nothing += "this token has never signed rightly, and no other known mistake fits"
-    return Evidence(
-        [],
-        derivation(newest, case),
-        nothing,
-        "if the proof fits, it is the text; if your text equals the one below, it is the key",
-    )
+        nothing += "the token has never signed rightly, and no other known mistake fits"
+    return Evidence([], [], nothing, derivation(newest, case))
 
 
 def derivation(session: Session, case: Case) -> list[str]:
     proof = hmac.digest(session.token, case.sent["oauth_consumer_key"].encode(), "sha1").hex()
-    lines = ["this live session token has never signed rightly: look at its derivation first"]
-    lines.append("does HMAC-SHA1(token, consumer key) equal the live_session_token_signature?")
+    lines = ["is your HMAC-SHA1(token, consumer key) the live_session_token_signature?"]
+    lines.append("if so, it is the text; if your text equals the one below, it is the key")
     if case.throwaway:
         lines.append(f"  K           {session.made.k.hex()}")
         lines.append(f"  secret      {case.secret.hex()}")
-        lines.append(f"  token       {session.token.hex()}, the HMAC-SHA1 of both, K as its key")
+        lines.append(
+            f"  token       {session.token.hex()}, HMAC-SHA1 with K as key, over the secret"
+        )
         lines.append(f"  proof       {proof}")
     return lines
 

@@ -116,11 +116,9 @@ def parse_authorization(header: str) -> tuple[Pairs, list[str]]:
 
 
 def check_encoding(name: str, value: str) -> None:
-    if _ENCODED.fullmatch(value):
-        return
-    if name == "oauth_signature":
-        raise ValueError("signature not percent-encoded: + / = go as %2B %2F %3D")
-    raise ValueError(f"{name} not percent-encoded")
+    if not _ENCODED.fullmatch(value):
+        signature = ": + / = go as %2B %2F %3D" if name == "oauth_signature" else ""
+        raise ValueError(f"{name} not percent-encoded{signature}")
 
 
 def not_the_same(sent: str, expected: str) -> str:
@@ -129,18 +127,12 @@ def not_the_same(sent: str, expected: str) -> str:
         return ""
     if sent.strip().lower() == expected.lower():
         return "not the one in the config: other capitals, or blanks at its ends"
-    if len(sent) != len(expected):
-        return f"not the one in the config, which has {len(expected)} characters, not {len(sent)}"
-    return "not the one in the config"
+    return f"not the one in the config: {len(sent)} characters, of {len(expected)} in the config"
 
 
 def method_problem(method: str, for_token: bool) -> str:
     expected = "RSA-SHA256" if for_token else "HMAC-SHA256"
-    if method == expected:
-        return ""
-    if method == expected.replace("256", "1"):
-        return f"SHA-1 instead of SHA-256: must be {expected} for this request"
-    return f"must be {expected} for this request"
+    return "" if method == expected else f"must be {expected} for this request"
 
 
 def json_fields(request: Request) -> dict[str, Any]:
@@ -335,7 +327,9 @@ class Gate:
                     session.signed += 1
                     self.note_form(form, record)
                     if session not in self.sessions.live:
-                        record.remarks.append("the live session token used again after its logout")
+                        record.remarks.append(
+                            "the live session token is used again after its logout"
+                        )
                     return session, text
         return None, None
 

@@ -92,7 +92,7 @@ class Text(NamedTuple):
 
     @property
     def message(self) -> bytes:
-        message: bytes = self.hashed(self.base_string.encode())
+        message: bytes = self.hashed(self.base_string.encode("utf-8", "surrogateescape"))
         return message
 
 
@@ -120,10 +120,8 @@ class Case(NamedTuple):
 
 def methods(text: Text) -> list[Variant]:
     found = [("HTTP method in small letters", text.method.lower())]
-    found.append(("HTTP method not in capitals", text.method.capitalize()))
-    for other in ("GET", "POST", "PUT", "DELETE"):
-        found.append((f"{other} as HTTP method", other))
-    return found
+    found.append(("HTTP method with one capital", text.method.capitalize()))
+    return found + [(f"{other} as HTTP method", other) for other in ("GET", "POST", "PUT")]
 
 
 def origins(text: Text) -> list[Variant]:
@@ -139,6 +137,7 @@ def origins(text: Text) -> list[Variant]:
 def paths(text: Text, case: Case) -> list[Variant]:
     bare = text.path[len(BASE_PATH) :]
     found = [
+        ("URL without its path", ""),
         (f"URL without the base path {BASE_PATH}", bare),
         ("base path twice in the URL", BASE_PATH + text.path),
         ("/v1/portal as base path in the URL", f"/v1/portal{bare}"),
@@ -167,6 +166,7 @@ def prepends(text: Text, case: Case) -> list[Variant]:
         (f"prepend{where}", secret),
         (f"prepend in capitals{where}", secret.upper()),
         (f"prepend in base64 instead of hex{where}", base64.b64encode(case.secret).decode()),
+        (f"prepend as bytes instead of hex{where}", case.secret.decode("ascii", "surrogateescape")),
         (f"prepend followed by &{where}", f"{secret}&"),
         (wrong, base64.b64decode(case.encrypted_secret).hex()),
         (wrong, case.encrypted_secret),
@@ -190,8 +190,15 @@ def added(case: Case) -> list[Variant]:
     return found
 
 
-def other_forms(value: str) -> list[tuple[str, str]]:
-    forms = [
+def other_forms(name: str, value: str) -> list[tuple[str, str]]:
+    if name == "oauth_timestamp":
+        moments = [("of another second", str(int(value) + off)) for off in (-1, 1)]
+        return [*moments, ("in milliseconds", f"{value}000")]
+    if name == "oauth_signature_method":
+        return [(f"as {other}", other) for other in ("HMAC-SHA256", "RSA-SHA256", "HMAC-SHA1")]
+    if name.startswith("oauth_"):
+        return []
+    return [
         ("in small letters", value.lower()),
         ("in capitals", value.upper()),
         ("with a capital, as Python's True", value.capitalize()),
@@ -199,11 +206,8 @@ def other_forms(value: str) -> list[tuple[str, str]]:
         ("encoded before the list was", encoded(value)),
         ("decoded", unquote(value)),
         ("without blanks at its ends", value.strip()),
-        ("in milliseconds", f"{value}000"),
+        *((f"as {other or 'empty'}", other) for other in ("None", "null", "undefined", "")),
     ]
-    for other in ("None", "null", "undefined", "", "HMAC-SHA256", "RSA-SHA256", "HMAC-SHA1"):
-        forms.append((f"as {other or 'empty'}", other))
-    return forms
 
 
 def changed(text: Text) -> list[Variant]:
@@ -211,15 +215,10 @@ def changed(text: Text) -> list[Variant]:
     found: list[Variant] = []
     of_all: dict[str, dict[Pair, str]] = {}
     for pair in text.pairs[:SOME]:
-        for form, value in other_forms(pair[1]):
+        for form, value in other_forms(*pair):
             found.append((f"{pair[0]} signed {form}", {pair: value}))
             of_all.setdefault(form, {})[pair] = value
-        if pair[0] == "oauth_timestamp":
-            for seconds in (int(pair[1]) - 1, int(pair[1]) + 1):
-                found.append(("oauth_timestamp of another second signed", {pair: str(seconds)}))
-    for form, values in of_all.items():
-        found.append((f"all values signed {form}", values))
-    return found
+    return found + [(f"all values signed {form}", values) for form, values in of_all.items()]
 
 
 slashes_left = functools.partial(quote, safe="~/")
@@ -260,11 +259,19 @@ def parts_of_text(text: Text, case: Case) -> Parts:
 # The key of an HMAC
 
 
+def half_bytes(digits: str) -> bytes:
+    return bytes.fromhex(digits[: len(digits) // 2 * 2])
+
+
+def through_utf8(data: bytes) -> bytes:
+    """What becomes of bytes that a program keeps as text."""
+    return data.decode("utf-8", "replace").encode()
+
+
 def spellings_of_k(k: bytes) -> list[tuple[str, bytes]]:
     bare = k.lstrip(b"\0")
     digits = bare.hex().lstrip("0")
     return [
-        ("", k),
         ("sign byte of K missing", bare),
         ("a zero byte before K, whose top bit is not set", b"\0" + bare),
         ("last digit of K dropped, whose hex has an odd number", half_bytes(digits)),
@@ -272,21 +279,20 @@ def spellings_of_k(k: bytes) -> list[tuple[str, bytes]]:
         ("K as hex text", k.hex().encode()),
         ("K as hex text in capitals", digits.upper().encode()),
         ("K as base64 text", base64.b64encode(k)),
+        ("bytes of K made text", through_utf8(k)),
+        ("bytes of K made text", k.decode("latin-1").encode()),
         ("zeros before K, to the prime's length", bare.rjust(256, b"\0")),
     ]
 
 
-def half_bytes(digits: str) -> bytes:
-    return bytes.fromhex(digits[: len(digits) // 2 * 2])
-
-
 def spellings_of_secret(case: Case) -> list[tuple[str, bytes]]:
+    where = "in the derivation"
     return [
-        ("", case.secret),
-        ("secret as hex text in the derivation", case.secret.hex().encode()),
-        ("secret as base64 text in the derivation", base64.b64encode(case.secret)),
-        ("secret not decrypted in the derivation", case.encrypted_secret.encode()),
-        ("secret not decrypted in the derivation", base64.b64decode(case.encrypted_secret)),
+        (f"secret as hex text {where}", case.secret.hex().encode()),
+        (f"secret as base64 text {where}", base64.b64encode(case.secret)),
+        (f"bytes of the secret made text {where}", through_utf8(case.secret)),
+        (f"secret not decrypted {where}", case.encrypted_secret.encode()),
+        (f"secret not decrypted {where}", base64.b64decode(case.encrypted_secret)),
     ]
 
 
@@ -300,6 +306,7 @@ def keys(session: Session, case: Case) -> list[Variant]:
         ("& after the key", token + b"&"),
         ("& after the key; and token as base64 text", in_base64 + b"&"),
         ("& after the key; and token as hex text", in_hex + b"&"),
+        ("bytes of the token made text", through_utf8(token)),
         ("key and message of the derivation's HMAC swapped", hmac.digest(case.secret, k, "sha1")),
         ("SHA-256 instead of SHA-1 in the derivation", hmac.digest(k, case.secret, "sha256")),
         ("K used as the token", k),
@@ -309,8 +316,8 @@ def keys(session: Session, case: Case) -> list[Variant]:
             hmac.digest(token, case.identity.consumer_key.encode(), "sha1"),
         ),
     ]
-    for in_k, some_k in spellings_of_k(k):
-        for in_secret, some_secret in spellings_of_secret(case):
+    for in_k, some_k in [("", k), *spellings_of_k(k)]:
+        for in_secret, some_secret in [("", case.secret), *spellings_of_secret(case)]:
             mistake = "; and ".join(filter(None, (in_k, in_secret)))
             found.append((mistake, hmac.digest(some_k, some_secret, "sha1")))
     return found
