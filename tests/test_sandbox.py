@@ -434,7 +434,7 @@ def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path, number: signa
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
-        (["--fault", "dhone"], 2, "did you mean 'dh-one'?"),
+        (["--fault", "dhone"], 2, "invalid choice: 'dhone'"),
         (["--serve", "--symbol", "IBM"], 2, "--serve runs no demo"),
         (["--help"], 0, "\n".join(f"  {name}: {FAULTS[name].what}" for name in ["no-accounts"])),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import shlex
 import signal
@@ -14,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.sandbox.answers import printable
 from tests.sandbox.faults import FAULTS
 from tests.sandbox.rehearsal import Rehearsal, read_config
 from tests.sandbox.stand_in import Sandbox
@@ -73,18 +71,14 @@ def parse_arguments(arguments: list[str] | None) -> tuple[argparse.Namespace, li
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--fault", metavar="NAME", default="", help="show one failure, see below")
-    parser.add_argument("--config", metavar="FILE", help="rehearse with your own config and keys")
-    parser.add_argument("--serve", action="store_true", help="stay up for other clients")
-    parser.add_argument("--port", type=int, default=0, help="default: any free one")
+    add = parser.add_argument
+    add("--fault", metavar="NAME", default="", choices=FAULTS, help="show one failure, see below")
+    add("--config", metavar="FILE", help="rehearse with your own config and keys")
+    add("--serve", action="store_true", help="stay up for other clients")
+    add("--port", type=int, default=0, help="default: any free one")
     options, rest = parser.parse_known_args(arguments)
-    if options.fault and options.fault not in FAULTS:
-        hint = "--help lists them"
-        for near in difflib.get_close_matches(options.fault, FAULTS, 1):
-            hint = f"did you mean {near!r}?"
-        parser.error(f"unknown fault {printable(options.fault)!r}: {hint}")
     if options.serve and rest:
-        parser.error(f"--serve runs no demo, so it takes no {printable(rest[0])!r}")
+        parser.error(f"--serve runs no demo, so it takes no {rest[0]!r}")
     return options, rest
 
 
