@@ -349,7 +349,8 @@ def with_mistakes(start: Start, count: int) -> Iterator[Guess]:
 def alone(text: Text, case: Case) -> Iterator[Guess]:
     """What can be wrong in so many ways that it is tried with nothing else."""
     for earlier in case.earlier:
-        yield ["the text of an earlier request signed"], text._replace(whole=earlier.base_string)
+        whole = earlier._replace(prepend=text.prepend).base_string
+        yield ["the text of an earlier request signed"], text._replace(whole=whole)
     for name in USUAL:
         for value in ("None", "null", "undefined", "", "true", "false", "True", "False", "0"):
             yield [f"{name} signed but not sent"], text._replace(added=((name, value),))
