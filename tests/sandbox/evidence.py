@@ -27,9 +27,9 @@ _PADDED = re.compile(rb"\x00\x01\xff{8,}\x00(.*)", re.DOTALL)
 class Evidence(NamedTuple):
     """What is certain of a signature, and what is left to try."""
 
-    mistakes: list[str]
-    lines: list[str]  # below the reason
-    nothing: str = ""  # the reason when no known mistake fits, either
+    mistakes: Sequence[str] = ()
+    lines: Sequence[str] = ()  # below the reason
+    nothing: str = ""  # the reason when no known mistake fits
     then: Sequence[str] = ()  # and the lines for that
     starts: Sequence[Start] = ()
     fits: Callable[[Text], bool] = bool
@@ -50,9 +50,9 @@ def explain(case: Case) -> str:
     except TimeoutError:
         lines.append("half a second was not enough to try all known mistakes")
     if guess:
-        mistakes += guess[0]
+        mistakes += guess.mistakes
         if case.throwaway:
-            lines.append(f"this was signed: {ascii(guess[1].base_string)[1:-1]}")
+            lines.append(f"this was signed: {ascii(guess.text.base_string)[1:-1]}")
     elif evidence.nothing:
         mistakes.append(evidence.nothing)
         lines += evidence.then
@@ -99,56 +99,59 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
 
 
 def look_into_rsa(case: Case, signature: bytes) -> Evidence:
-    size = case.identity.signature_key.size_in_bytes()
-    if len(signature) != size:
-        reason = f"signature of {len(signature)} bytes, where RSA with this key makes {size}"
-        return Evidence([reason], [])
-    mistake, content = open_signature(case, signature)
+    mistakes, content = open_signature(case, signature)
     if not content:
-        reason = "made with another key, neither the signature key nor the encryption key"
-        hint = "no PKCS#1 v1.5 padding shows under either public half; is it the private half of "
-        return Evidence([reason], [hint + "the file uploaded, and not PSS? The text is not judged"])
-    digest, hashed, wrong = read_digest(content)
-
-    def fits(text: Text) -> bool:
-        return hashlib.new(digest, text.message).digest() == hashed
-
-    key = "this other key" if mistake else "the right key"
+        return foreign_key(case, signature)
+    digest, hashed = read_digest(content)
+    key = "this other key" if mistakes else "the right key"
+    if content == hashed:
+        mistakes.append("DigestInfo missing before the hash")
+    if digest != "sha256":
+        mistakes.append(f"{digest.upper()} instead of SHA-256")
     below = hashlib.new(digest, case.texts[0].message).hexdigest()
     return Evidence(
-        [found for found in (mistake, wrong) if found],
-        [f"{key} made this: its padding shows under the public half"],
-        f"no known mistake in the text; the key is excluded: {key} made this",
-        [
+        mistakes=mistakes,
+        lines=[f"{key} made this: its padding shows under the public half"],
+        nothing=f"no known mistake in the text; the key is excluded: {key} made this",
+        then=[
             f"{digest} of the text signed: {hashed.hex()}; of the one below: {below}",
             "if your text equals the one below, you send another than you sign (nonce, timestamp)",
         ],
-        [Start([], text, parts_of_text(text, case)) for text in case.texts],
-        fits,
+        starts=[Start([], text, parts_of_text(text, case)) for text in case.texts],
+        fits=lambda text: hashlib.new(digest, text.message).digest() == hashed,
     )
 
 
-def open_signature(case: Case, signature: bytes) -> tuple[str, bytes]:
-    """The mistake that the key is, if it is one, and what stands behind the padding."""
+def open_signature(case: Case, signature: bytes) -> tuple[list[str], bytes]:
+    """The key as a mistake, if it is one, and what stands behind the padding."""
     number = int.from_bytes(signature, "big")
     swapped = "signed with the encryption key instead of the signature key"
-    keys_to_try = [("", case.identity.signature_key), *case.identity.stray_keys]
-    for mistake, key in [*keys_to_try, (swapped, case.identity.encryption_key)]:
+    right = ("", case.identity.signature_key)
+    for mistake, key in [right, *case.identity.stray_keys, (swapped, case.identity.encryption_key)]:
         if number < key.n:
             padded = pow(number, key.e, key.n).to_bytes(key.size_in_bytes(), "big")
             found = _PADDED.fullmatch(padded)
             if found:
-                return mistake, found.group(1)
-    return "", b""
+                return [mistake] if mistake else [], found.group(1)
+    return [], b""
 
 
-def read_digest(content: bytes) -> tuple[str, bytes, str]:
-    """The digest's name, what it gave, and the mistake that it is, if it is one."""
+def read_digest(content: bytes) -> tuple[str, bytes]:
     for digest, info in DIGEST_INFO.items():
         if content.startswith(info):
-            wrong = "" if digest == "sha256" else f"{digest.upper()} instead of SHA-256"
-            return digest, content[len(info) :], wrong
-    return "sha256", content, "no DigestInfo before the hash"
+            return digest, content[len(info) :]
+    return "sha256", content
+
+
+def foreign_key(case: Case, signature: bytes) -> Evidence:
+    size = case.identity.signature_key.size_in_bytes()
+    if len(signature) != size:
+        reason = f"signature of {len(signature)} bytes, where RSA with this key makes {size}"
+        return Evidence(mistakes=[reason])
+    reason = "made with another key, neither the signature key nor the encryption key"
+    doubt = "is it the private half of the file uploaded, and not PSS? The text is not judged"
+    padding = "no PKCS#1 v1.5 padding shows under either public half"
+    return Evidence(mistakes=[reason], lines=[f"{padding}; {doubt}"])
 
 
 # HMAC
@@ -156,30 +159,25 @@ def read_digest(content: bytes) -> tuple[str, bytes, str]:
 
 def look_into_hmac(case: Case, signature: bytes) -> Evidence:
     if not case.live and not case.ended:
-        return Evidence(["nobody has a live session token yet"], [])
+        return Evidence(mistakes=["nobody has a live session token yet"])
     digest = HMAC_SIZES.get(len(signature), "")
     if not digest:
         reason = f"signature of {len(signature)} bytes, where HMAC-SHA256 makes 32"
-        return Evidence([reason], [])
-
-    def fits(text: Text) -> bool:
-        return hmac.digest(text.key, text.message, digest) == signature
-
-    evidence = what_the_token_shows(case)
-    wrong = [] if digest == "sha256" else [f"{digest.upper()} instead of SHA-256"]
-    return evidence._replace(mistakes=wrong, starts=starts_of_calls(case), fits=fits)
+        return Evidence(mistakes=[reason])
+    return what_the_token_shows(case)._replace(
+        mistakes=[] if digest == "sha256" else [f"{digest.upper()} instead of SHA-256"],
+        starts=starts_of_calls(case),
+        fits=lambda text: hmac.digest(text.key, text.message, digest) == signature,
+    )
 
 
 def starts_of_calls(case: Case) -> list[Start]:
     starts = []
     for text in case.texts:
         for session in case.live[:RECENT]:
-            parts = parts_of_text(text, case)
-            if session.signed:
-                parts["key"] = keys(session, case)
-            else:
-                parts = {"key": keys(session, case), **parts}
-            starts.append(Start([], text._replace(key=session.token), parts))
+            keyed = text._replace(key=session.token)
+            parts = {"key": keys(session, case), **parts_of_text(text, case)}
+            starts.append(Start([], keyed, parts))
         for session in case.ended:
             ended = ["live session token that has ended"]
             starts.append(Start(ended, text._replace(key=session.token), {}))
@@ -189,20 +187,20 @@ def starts_of_calls(case: Case) -> list[Start]:
 def what_the_token_shows(case: Case) -> Evidence:
     """Whether to look at the key or at the text."""
     if not case.live:
-        return Evidence([], [], "no live session token is good any more")
+        return Evidence(nothing="no live session token is good any more")
     newest = case.live[0]
     if newest.signed:
+        times = f"{newest.signed} times"
         return Evidence(
-            [],
-            [f"the newest live session token has signed rightly before, {newest.signed} times"],
-            "no known mistake in the text; the token is excluded, as it has signed rightly before",
-            ["if your text equals the one below, it is the key: do you use the newest token?"],
+            lines=[f"the newest live session token has signed rightly before, {times}"],
+            nothing="no known mistake in the text; the token is excluded: it has signed before",
+            then=["if your text equals the one below, it is the key: do you use the newest token?"],
         )
     nothing = "no known mistake in text or derivation; the token has never signed rightly"
     if len(newest.made.response) % 2:
         nothing = "last digit of diffie_hellman_response dropped? It has an odd number of them, "
         nothing += "the token has never signed rightly, and no other known mistake fits"
-    return Evidence([], [], nothing, derivation(newest, case))
+    return Evidence(nothing=nothing, then=derivation(newest, case))
 
 
 def derivation(session: Session, case: Case) -> list[str]:
@@ -211,7 +209,7 @@ def derivation(session: Session, case: Case) -> list[str]:
     lines.append("if so, it is the text; if your text equals the one below, it is the key")
     if case.throwaway:
         lines.append(f"  K           {session.made.k.hex()}")
-        lines.append(f"  secret      {case.secret.hex()}")
+        lines.append(f"  secret      {case.identity.secret.hex()}")
         lines.append(
             f"  token       {session.token.hex()}, HMAC-SHA1 with K as key, over the secret"
         )

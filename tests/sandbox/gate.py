@@ -8,7 +8,7 @@ import json
 import re
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import Any, NamedTuple
@@ -25,7 +25,6 @@ from tests.sandbox.answers import (
     RefusedError,
     error_answer,
     html_answer,
-    printable,
 )
 from tests.sandbox.evidence import decode_base64, expected_lines, explain
 from tests.sandbox.identity import Identity
@@ -91,34 +90,40 @@ class Passed(NamedTuple):
     session: Session | None
 
 
-def parse_authorization(header: str) -> tuple[Pairs, list[str]]:
+def parse_authorization(headers: list[str], needed: list[str]) -> tuple[Pairs, list[str]]:
     """Section 3.5.1 of RFC 5849; returns remarks, too. Raises ValueError, which shows no value."""
-    scheme, _, rest = header.partition(" ")
+    if len(headers) != 1:
+        raise ValueError(f"{len(headers) or 'no'} Authorization headers")
+    scheme, _, rest = headers[0].partition(" ")
     if scheme.lower() != "oauth":
         raise ValueError("Authorization is not of the scheme OAuth")
-    pairs: Pairs = []
-    remarks: list[str] = []
+    pairs: dict[str, str] = {}
+    remarks = []
     for item in rest.split(","):
         match = _PAIR.fullmatch(item.strip())
         if not match:
             raise ValueError('Authorization is not made of name="value" pairs with commas between')
-        name = match.group(1)
-        if match.group(3) and name != "realm":
+        name, quoted, bare = match.groups()
+        if bare and name != "realm":
             raise ValueError(f"{name} stands without quotes")
-        value = match.group(2) or match.group(3) or ""
-        if match.group(3):
+        if bare:
             remarks.append("the realm stands without quotes")
-        check_encoding(name, value)
-        if name in dict(pairs):
+        if name in pairs:
             raise ValueError(f"{name} stands twice in Authorization")
-        pairs.append((name, unquote(value)))
-    return pairs, remarks
+        pairs[name] = decoded(name, quoted or bare or "")
+        if name not in needed:
+            remarks.append(f"{name} in the header, which IBKR's documents do not have here")
+    missing = [name for name in needed if not pairs.get(name)]
+    if missing:
+        raise ValueError(f"missing {', '.join(missing)}")
+    return list(pairs.items()), remarks
 
 
-def check_encoding(name: str, value: str) -> None:
-    if not _ENCODED.fullmatch(value):
-        signature = ": + / = go as %2B %2F %3D" if name == "oauth_signature" else ""
-        raise ValueError(f"{name} not percent-encoded{signature}")
+def decoded(name: str, value: str) -> str:
+    if _ENCODED.fullmatch(value):
+        return unquote(value)
+    signature = ": + / = go as %2B %2F %3D" if name == "oauth_signature" else ""
+    raise ValueError(f"{name} not percent-encoded{signature}")
 
 
 def not_the_same(sent: str, expected: str) -> str:
@@ -194,6 +199,11 @@ def query_forms(text: Text, query: str) -> dict[str, Text]:
     }
 
 
+def refusal(reason: str, record: Record, error: str = "unauthorized") -> RefusedError:
+    """IBKR's 401 does not say what was wrong; only the log does."""
+    return RefusedError(reason, error_answer(401, f"id: {record.number}, error: {error}"))
+
+
 class Gate:
     """Knows the user and what was signed before: lets a request in, or raises RefusedError."""
 
@@ -216,18 +226,19 @@ class Gate:
         self.check_names(sent, for_token, record)
         host = self.signed_host(request)
         if not host:
-            name = printable(request.headers.get("Host", ""))
-            self.refuse(f"host: {name!r} in Host is neither this server nor api.ibkr.com", record)
+            raise refusal("host: the Host header is neither this server nor api.ibkr.com", record)
         record.passed.append("host")
         texts = self.accepted_texts(request, pairs, host, for_token)
         session, text = self.verify(texts, sent["oauth_signature"], for_token, record)
         if text is None:
-            answer = error_answer(401, f"id: {record.number}, error: unauthorized")
+            answer = refusal("", record).answer
             raise SignatureError(answer, self.case(request, sent, list(texts.values())))
         record.passed.append("signature")
         with self.lock:
             self.nonces.add(sent["oauth_nonce"])
             self.texts.append(text)
+            if session:
+                session.signed += 1
         if request.path != without_slash(request.path):
             record.remarks.append("a slash at the end of the path")
         return Passed(sent, session)
@@ -242,27 +253,14 @@ class Gate:
         if request.path == "/ws":
             raise RefusedError("the sandbox has no websocket", NOT_FOUND)
 
-    def refuse(self, reason: str, record: Record, error: str = "unauthorized") -> None:
-        """IBKR's 401 does not say what was wrong; only the log does."""
-        raise RefusedError(reason, error_answer(401, f"id: {record.number}, error: {error}"))
-
     def read_header(self, request: Request, for_token: bool, record: Record) -> Pairs:
         headers = request.headers.get_all("Authorization") or []
-        if len(headers) != 1:
-            self.refuse(f"header: {len(headers) or 'no'} Authorization headers", record)
-        pairs: Pairs = []
+        needed = [*NEEDED, CHALLENGE] if for_token else NEEDED
         try:
-            pairs, remarks = parse_authorization(headers[0])
-            record.remarks += remarks
+            pairs, remarks = parse_authorization(headers, needed)
         except ValueError as error:
-            self.refuse(f"header: {error}", record)
-        needed = NEEDED + ([CHALLENGE] if for_token else [])
-        missing = [name for name in needed if not dict(pairs).get(name)]
-        if missing:
-            self.refuse(f"header: missing {', '.join(missing)}", record)
-        for name, _ in pairs:
-            if name not in needed:
-                record.remarks.append(f"{name} in the header, which no document of IBKR's has here")
+            raise refusal(f"header: {error}", record) from None
+        record.remarks += remarks
         record.passed.append("header")
         return pairs
 
@@ -280,7 +278,7 @@ class Gate:
         ):
             if problem:
                 error = "invalid consumer" if name == "consumer" else "unauthorized"
-                self.refuse(f"{name}: {problem}", record, error)
+                raise refusal(f"{name}: {problem}", record, error)
             record.passed.append(name)
 
     def timestamp_problem(self, timestamp: str) -> str:
@@ -314,42 +312,36 @@ class Gate:
     def verify(
         self, texts: dict[str, Text], signature: str, for_token: bool, record: Record
     ) -> tuple[Session | None, Text | None]:
-        """The session, unless it asks for a token, and the text; None for it if nothing fits."""
+        """Whose token signed which text: no session for a token request, no text if none fits."""
         raw = decode_base64(signature)
-        sessions = self.good_sessions(record.path)
+        signers = [None] if for_token else self.good_sessions(record.path)
         for form, text in texts.items():
-            if for_token and self.rsa_fits(raw, text.message):
-                self.note_form(form, record)
-                return None, text
-            for session in [] if for_token else sessions:
-                expected = hmac.digest(session.token, text.message, "sha256")
-                if hmac.compare_digest(expected, raw):
-                    session.signed += 1
-                    self.note_form(form, record)
-                    if session not in self.sessions.live:
-                        record.remarks.append(
-                            "the live session token is used again after its logout"
-                        )
-                    return session, text
+            for session in signers:
+                if not self.fits(session, text.message, raw):
+                    continue
+                record.query_form = form
+                if form in QUERY_REMARKS:
+                    record.remarks.append(QUERY_REMARKS[form])
+                if session and session not in self.sessions.live:
+                    record.remarks.append("the live session token is used again after its logout")
+                return session, text
         return None, None
 
-    def good_sessions(self, path: str) -> list[Session]:
+    def good_sessions(self, path: str) -> Sequence[Session | None]:
         with self.lock:
             self.sessions.expire(self.now())
             ended = self.sessions.ended if without_slash(path) in AFTER_LOGOUT else []
             return self.sessions.live + ended
 
-    def rsa_fits(self, signature: bytes, message: bytes) -> bool:
+    def fits(self, session: Session | None, message: bytes, signature: bytes) -> bool:
+        if session:
+            expected = hmac.digest(session.token, message, "sha256")
+            return hmac.compare_digest(expected, signature)
         try:
             pkcs1_15.new(self.identity.signature_key).verify(SHA256.new(message), signature)
         except ValueError:
             return False
         return True
-
-    def note_form(self, form: str, record: Record) -> None:
-        record.query_form = form
-        if form in QUERY_REMARKS:
-            record.remarks.append(QUERY_REMARKS[form])
 
     def case(self, request: Request, sent: dict[str, str], texts: list[Text]) -> Case:
         with self.lock:

@@ -110,10 +110,6 @@ class Case(NamedTuple):
     earlier: list[Text]  # that were signed rightly
     throwaway: bool  # then secrets may be shown
 
-    @property
-    def secret(self) -> bytes:
-        return self.identity.secret
-
 
 # The parts of the text
 
@@ -159,14 +155,20 @@ def paths(text: Text, case: Case) -> list[Variant]:
 
 def prepends(text: Text, case: Case) -> list[Variant]:
     where = "" if text.prepend else ", in a call that has none"
-    secret = case.secret.hex()
+    secret = case.identity.secret.hex()
     wrong = f"prepend made of the encrypted secret instead of the decrypted one{where}"
     return [
         ("prepend missing", ""),
         (f"prepend{where}", secret),
         (f"prepend in capitals{where}", secret.upper()),
-        (f"prepend in base64 instead of hex{where}", base64.b64encode(case.secret).decode()),
-        (f"prepend as bytes instead of hex{where}", case.secret.decode("ascii", "surrogateescape")),
+        (
+            f"prepend in base64 instead of hex{where}",
+            base64.b64encode(case.identity.secret).decode(),
+        ),
+        (
+            f"prepend as bytes instead of hex{where}",
+            case.identity.secret.decode("ascii", "surrogateescape"),
+        ),
         (f"prepend followed by &{where}", f"{secret}&"),
         (wrong, base64.b64decode(case.encrypted_secret).hex()),
         (wrong, case.encrypted_secret),
@@ -288,9 +290,9 @@ def spellings_of_k(k: bytes) -> list[tuple[str, bytes]]:
 def spellings_of_secret(case: Case) -> list[tuple[str, bytes]]:
     where = "in the derivation"
     return [
-        (f"secret as hex text {where}", case.secret.hex().encode()),
-        (f"secret as base64 text {where}", base64.b64encode(case.secret)),
-        (f"bytes of the secret made text {where}", through_utf8(case.secret)),
+        (f"secret as hex text {where}", case.identity.secret.hex().encode()),
+        (f"secret as base64 text {where}", base64.b64encode(case.identity.secret)),
+        (f"bytes of the secret made text {where}", through_utf8(case.identity.secret)),
         (f"secret not decrypted {where}", case.encrypted_secret.encode()),
         (f"secret not decrypted {where}", base64.b64decode(case.encrypted_secret)),
     ]
@@ -307,17 +309,23 @@ def keys(session: Session, case: Case) -> list[Variant]:
         ("& after the key; and token as base64 text", in_base64 + b"&"),
         ("& after the key; and token as hex text", in_hex + b"&"),
         ("bytes of the token made text", through_utf8(token)),
-        ("key and message of the derivation's HMAC swapped", hmac.digest(case.secret, k, "sha1")),
-        ("SHA-256 instead of SHA-1 in the derivation", hmac.digest(k, case.secret, "sha256")),
+        (
+            "key and message of the derivation's HMAC swapped",
+            hmac.digest(case.identity.secret, k, "sha1"),
+        ),
+        (
+            "SHA-256 instead of SHA-1 in the derivation",
+            hmac.digest(k, case.identity.secret, "sha256"),
+        ),
         ("K used as the token", k),
-        ("secret used as the token", case.secret),
+        ("secret used as the token", case.identity.secret),
         (
             "proof used as the token",
             hmac.digest(token, case.identity.consumer_key.encode(), "sha1"),
         ),
     ]
     for in_k, some_k in [("", k), *spellings_of_k(k)]:
-        for in_secret, some_secret in [("", case.secret), *spellings_of_secret(case)]:
+        for in_secret, some_secret in [("", case.identity.secret), *spellings_of_secret(case)]:
             mistake = "; and ".join(filter(None, (in_k, in_secret)))
             found.append((mistake, hmac.digest(some_k, some_secret, "sha1")))
     return found
@@ -334,7 +342,9 @@ class Start(NamedTuple):
     parts: Parts
 
 
-Guess = tuple[list[str], Text]
+class Guess(NamedTuple):
+    mistakes: list[str]
+    text: Text
 
 
 def with_mistakes(start: Start, count: int) -> Iterator[Guess]:
@@ -343,24 +353,27 @@ def with_mistakes(start: Start, count: int) -> Iterator[Guess]:
         for variants in itertools.product(*(start.parts[name] for name in names)):
             mistakes = [mistake for mistake, _ in variants]
             values = [value for _, value in variants]
-            yield mistakes, start.text._replace(**dict(zip(names, values)))
+            yield Guess(mistakes, start.text._replace(**dict(zip(names, values))))
 
 
 def alone(text: Text, case: Case) -> Iterator[Guess]:
     """What can be wrong in so many ways that it is tried with nothing else."""
     for earlier in case.earlier:
-        yield ["the text of an earlier request signed"], text._replace(whole=earlier.base_string)
+        whole = earlier._replace(prepend=text.prepend).base_string
+        yield Guess(["the text of an earlier request signed"], text._replace(whole=whole))
     for name in USUAL:
         for value in ("None", "null", "undefined", "", "true", "false", "True", "False", "0"):
-            yield [f"{name} signed but not sent"], text._replace(added=((name, value),))
+            mistake = f"{name} signed but not sent"
+            yield Guess([mistake], text._replace(added=((name, value),)))
     if len(text.pairs) <= 7:
         for some_order in itertools.permutations(text.pairs):
-            yield ["parameters unsorted"], text._replace(pairs=list(some_order), order=list)
+            unsorted = text._replace(pairs=list(some_order), order=list)
+            yield Guess(["parameters unsorted"], unsorted)
 
 
 def guesses(starts: Sequence[Start], case: Case) -> Iterator[Guess]:
     for start in starts:
-        yield start.mistakes, start.text
+        yield Guess(start.mistakes, start.text)
     for start in starts:
         yield from with_mistakes(start, 1)
     for start in starts:
@@ -374,9 +387,9 @@ def find_mistakes(
 ) -> Guess | None:
     """The fewest mistakes that explain a signature. Raises TimeoutError after half a second."""
     ends = time.thread_time() + SECONDS
-    for mistakes, text in guesses(starts, case):
-        if fits(text):
-            return mistakes, text
+    for guess in guesses(starts, case):
+        if fits(guess.text):
+            return guess
         if time.thread_time() > ends:
             raise TimeoutError
     return None
