@@ -85,7 +85,9 @@ def answer_of(route: str, call: Call) -> Any:
         which = "second"
     call.answer = copy.deepcopy(entry.get(which))
     function = FUNCTIONS.get(route)
-    return function(call) if function else call.answer
+    if function:
+        return function(call)
+    return call.answer
 
 
 def need_brokerage(call: Call) -> None:
@@ -240,10 +242,14 @@ def snapshot(call: Call) -> Any:
     for text in call.listed("conids"):
         conid = number(text)
         row = {"conid": conid, "conidEx": text, "_updated": int(time.time() * 1000)}
-        names = [["server_id"], ["server_id", "31"], call.listed("fields") + unasked]
-        for name in names[min(call.session.subscribe(text), 2)]:
-            if name in quotes.get(conid, {}):
-                row[name] = quotes[conid][name]
+        before = call.session.subscribe(text)
+        names = call.listed("fields") + unasked
+        if before < 2:
+            names = ["server_id", "31"][: before + 1]
+        known = quotes.get(conid, {})
+        for name in names:
+            if name in known:
+                row[name] = known[name]
         answer.append(row)
     return answer
 

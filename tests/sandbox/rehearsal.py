@@ -89,6 +89,7 @@ class Rehearsal:
         config["encryption_key_fp"] = os.path.abspath(self.found.encryption_key_file)
         config["base_url"] = sandbox.base_url
         sandbox.write_config(config)
+        sandbox.gate.encrypted_secret = config["access_token_secret"]
         parameters = self.beside_the_key("dhparam.pem")
         if parameters.is_file():
             shutil.copy(parameters, sandbox.folder)
