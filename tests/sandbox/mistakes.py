@@ -154,25 +154,23 @@ def paths(text: Text, case: Case) -> list[Variant]:
 
 
 def prepends(text: Text, case: Case) -> list[Variant]:
-    where = "" if text.prepend else ", in a call that has none"
-    secret = case.identity.secret.hex()
-    wrong = f"prepend made of the encrypted secret instead of the decrypted one{where}"
-    return [
-        ("prepend missing", ""),
-        (f"prepend{where}", secret),
-        (f"prepend in capitals{where}", secret.upper()),
-        (
-            f"prepend in base64 instead of hex{where}",
-            base64.b64encode(case.identity.secret).decode(),
-        ),
-        (
-            f"prepend as bytes instead of hex{where}",
-            case.identity.secret.decode("ascii", "surrogateescape"),
-        ),
-        (f"prepend followed by &{where}", f"{secret}&"),
-        (wrong, base64.b64decode(case.encrypted_secret).hex()),
-        (wrong, case.encrypted_secret),
-    ]
+    secret = case.identity.secret
+    in_hex = secret.hex()
+    in_bytes = secret.decode("ascii", "surrogateescape")
+    undecrypted = "made of the encrypted secret instead of the decrypted one"
+    found: list[Variant] = [("prepend missing", "")]
+    for form, prepend in (
+        ("as it should be", in_hex),
+        ("in capitals", in_hex.upper()),
+        ("in base64 instead of hex", base64.b64encode(secret).decode()),
+        ("as bytes instead of hex", in_bytes),
+        ("followed by &", f"{in_hex}&"),
+        (undecrypted, base64.b64decode(case.encrypted_secret).hex()),
+        (undecrypted, case.encrypted_secret),
+    ):
+        where = "" if text.prepend else ", in a call that has none"
+        found.append((f"prepend {form}{where}", prepend))
+    return found
 
 
 def added(case: Case) -> list[Variant]:
@@ -288,47 +286,45 @@ def spellings_of_k(k: bytes) -> list[tuple[str, bytes]]:
 
 
 def spellings_of_secret(case: Case) -> list[tuple[str, bytes]]:
+    secret = case.identity.secret
     where = "in the derivation"
     return [
-        (f"secret as hex text {where}", case.identity.secret.hex().encode()),
-        (f"secret as base64 text {where}", base64.b64encode(case.identity.secret)),
-        (f"bytes of the secret made text {where}", through_utf8(case.identity.secret)),
+        (f"secret as hex text {where}", secret.hex().encode()),
+        (f"secret as base64 text {where}", base64.b64encode(secret)),
+        (f"bytes of the secret made text {where}", through_utf8(secret)),
         (f"secret not decrypted {where}", case.encrypted_secret.encode()),
         (f"secret not decrypted {where}", base64.b64decode(case.encrypted_secret)),
     ]
 
 
+def wrong_tokens(k: bytes, case: Case) -> list[Variant]:
+    found = []
+    for in_k, some_k in [("", k), *spellings_of_k(k)]:
+        for in_secret, secret in [("", case.identity.secret), *spellings_of_secret(case)]:
+            mistake = "; and ".join(filter(None, (in_k, in_secret)))
+            found.append((mistake, hmac.digest(some_k, secret, "sha1")))
+    return found
+
+
 def keys(session: Session, case: Case) -> list[Variant]:
     """What clients sign calls with in place of the token."""
-    token, k = session.token, session.made.k
+    token, k, secret = session.token, session.made.k, case.identity.secret
     in_base64, in_hex = base64.b64encode(token), token.hex().encode()
-    found = [
+    proof = hmac.digest(token, case.identity.consumer_key.encode(), "sha1")
+    return [
         ("token as base64 text instead of decoded", in_base64),
         ("token as hex text instead of bytes", in_hex),
         ("& after the key", token + b"&"),
         ("& after the key; and token as base64 text", in_base64 + b"&"),
         ("& after the key; and token as hex text", in_hex + b"&"),
         ("bytes of the token made text", through_utf8(token)),
-        (
-            "key and message of the derivation's HMAC swapped",
-            hmac.digest(case.identity.secret, k, "sha1"),
-        ),
-        (
-            "SHA-256 instead of SHA-1 in the derivation",
-            hmac.digest(k, case.identity.secret, "sha256"),
-        ),
+        ("key and message of the derivation's HMAC swapped", hmac.digest(secret, k, "sha1")),
+        ("SHA-256 instead of SHA-1 in the derivation", hmac.digest(k, secret, "sha256")),
         ("K used as the token", k),
-        ("secret used as the token", case.identity.secret),
-        (
-            "proof used as the token",
-            hmac.digest(token, case.identity.consumer_key.encode(), "sha1"),
-        ),
+        ("secret used as the token", secret),
+        ("proof used as the token", proof),
+        *wrong_tokens(k, case),
     ]
-    for in_k, some_k in [("", k), *spellings_of_k(k)]:
-        for in_secret, some_secret in [("", case.identity.secret), *spellings_of_secret(case)]:
-            mistake = "; and ".join(filter(None, (in_k, in_secret)))
-            found.append((mistake, hmac.digest(some_k, some_secret, "sha1")))
-    return found
 
 
 # The search
