@@ -427,7 +427,7 @@ def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path, number: signa
             process.send_signal(number)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert err.startswith("interrupted\n")
+    assert err.startswith("interrupted: logged out\n")
     assert list(tmp_path.iterdir()) == []
 
 
