@@ -82,6 +82,7 @@ RIGHT: Row = {
     "key": bytes,
     "form": lambda raw: enc(b64(raw)),
     "header": str,
+    "clock": lambda now: now,
     "response": lambda text: int(text, 16),
     "k": lambda k: k.to_bytes(k.bit_length() // 8 + 1, "big"),
     "secret": lambda client: client.secret,
@@ -117,7 +118,7 @@ class Client:
         how = {**RIGHT, **spoilt}
         self.for_token = path == TOKEN
         params = {
-            "oauth_timestamp": str(int(time.time())),
+            "oauth_timestamp": str(int(how["clock"](time.time()))),
             "oauth_nonce": secrets.token_hex(8),
             "oauth_token": self.config["access_token"],
             "oauth_consumer_key": self.config["consumer_key"],
@@ -228,8 +229,8 @@ EITHER: dict[str, Row] = {
     "without the = at its end": {"form": lambda raw: enc(b64(raw).rstrip("="))},
     "oauth_signature not percent-encoded": {"form": b64},
     "percent-encoded twice": {"form": lambda raw: twice(b64(raw))},
-    "in milliseconds": {"params": {"oauth_timestamp": f"{time.time() * 1000:.0f}"}},
-    "s behind the server's clock": {"params": {"oauth_timestamp": f"{time.time() - 400:.0f}"}},
+    "in milliseconds": {"clock": lambda now: now * 1000},
+    "s behind the server's clock": {"clock": lambda now: now - 400},
     "realm: not the one in the config": {"realm": "test_realm"},
     "consumer: not the one in the config": {"params": {"oauth_consumer_key": "OTHERCONS"}},
     "config: other capitals": {"params": {"oauth_consumer_key": "simulated"}},

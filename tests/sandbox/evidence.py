@@ -108,17 +108,19 @@ def look_into_rsa(case: Case, signature: bytes) -> Evidence:
         mistakes.append("DigestInfo missing before the hash")
     if digest != "sha256":
         mistakes.append(f"{digest.upper()} instead of SHA-256")
-    below = hashlib.new(digest, case.texts[0].message).hexdigest()
+    text = case.texts[0]
+    below = hashlib.new(digest, text.message).hexdigest()
     return Evidence(
         mistakes=mistakes,
         lines=[f"{key} made this: its padding shows under the public half"],
         nothing=f"no known mistake in the text; the key is excluded: {key} made this",
         then=[
+            f"is your prepend, the decrypted secret in hex, {len(text.prepend)} digits long?",
             f"{digest} of the text signed: {hashed.hex()}; of the one below: {below}",
             "if your text equals the one below, you send another than you sign (nonce, timestamp)",
         ],
-        starts=[Start([], text, parts_of_text(text, case)) for text in case.texts],
-        fits=lambda text: hashlib.new(digest, text.message).digest() == hashed,
+        starts=[Start([], right, parts_of_text(right, case)) for right in case.texts],
+        fits=lambda guess: hashlib.new(digest, guess.message).digest() == hashed,
     )
 
 
@@ -175,9 +177,8 @@ def starts_of_calls(case: Case) -> list[Start]:
     starts = []
     for text in case.texts:
         for session in case.live[:RECENT]:
-            keyed = text._replace(key=session.token)
             parts = {"key": keys(session, case), **parts_of_text(text, case)}
-            starts.append(Start([], keyed, parts))
+            starts.append(Start([], text._replace(key=session.token), parts))
         for session in case.ended:
             ended = ["live session token that has ended"]
             starts.append(Start(ended, text._replace(key=session.token), {}))

@@ -189,14 +189,16 @@ def query_forms(text: Text, query: str) -> dict[str, Text]:
     """What may be signed, the plainest first."""
     if not query:
         return {"": text}
-    in_url = text._replace(path=f"{text.path}?{query}")
-    return {
+    forms = {
         "signed": text._replace(pairs=text.pairs + split_query(query, unquote_plus)),
-        "signed as on the wire": text._replace(pairs=text.pairs + split_query(query, str)),
         "left out": text,
-        "left in the URL": in_url,
-        "left in the URL, decoded": in_url._replace(path=unquote(in_url.path)),
+        "left in the URL": text._replace(path=f"{text.path}?{query}"),
     }
+    if unquote_plus(query) != query:
+        as_sent = text.pairs + split_query(query, str)
+        forms["signed as on the wire"] = text._replace(pairs=as_sent)
+        forms["left in the URL, decoded"] = text._replace(path=f"{text.path}?{unquote(query)}")
+    return forms
 
 
 def refusal(reason: str, record: Record, error: str = "unauthorized") -> RefusedError:

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import itertools
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -343,13 +344,17 @@ class Guess(NamedTuple):
     text: Text
 
 
-def with_mistakes(start: Start, count: int) -> Iterator[Guess]:
-    """So many parts spoilt, in every way."""
-    for names in itertools.combinations(start.parts, count):
-        for variants in itertools.product(*(start.parts[name] for name in names)):
+def with_mistakes(starts: Sequence[Start], count: int) -> Iterator[Guess]:
+    """So many parts spoilt, in every way; those that are soon through come first."""
+    tries = []
+    for start in starts:
+        for names in itertools.combinations(start.parts, count):
+            tries.append((start.text, names, [start.parts[name] for name in names]))
+    for text, names, parts in sorted(tries, key=lambda found: math.prod(map(len, found[2]))):
+        for variants in itertools.product(*parts):
             mistakes = [mistake for mistake, _ in variants]
             values = [value for _, value in variants]
-            yield Guess(mistakes, start.text._replace(**dict(zip(names, values))))
+            yield Guess(mistakes, text._replace(**dict(zip(names, values))))
 
 
 def alone(text: Text, case: Case) -> Iterator[Guess]:
@@ -361,21 +366,20 @@ def alone(text: Text, case: Case) -> Iterator[Guess]:
         for value in ("None", "null", "undefined", "", "true", "false", "True", "False", "0"):
             mistake = f"{name} signed but not sent"
             yield Guess([mistake], text._replace(added=((name, value),)))
-    if len(text.pairs) <= 7:
-        for some_order in itertools.permutations(text.pairs):
-            unsorted = text._replace(pairs=list(some_order), order=list)
-            yield Guess(["parameters unsorted"], unsorted)
+    of_header = [pair for pair in text.pairs if pair[0].startswith(("oauth_", "diffie_"))]
+    others = [pair for pair in text.pairs if pair not in of_header]
+    for some_order in itertools.permutations(of_header[:6]):
+        for pairs in ([*some_order, *others], [*others, *some_order]):
+            yield Guess(["parameters unsorted"], text._replace(pairs=pairs, order=list))
 
 
 def guesses(starts: Sequence[Start], case: Case) -> Iterator[Guess]:
     for start in starts:
         yield Guess(start.mistakes, start.text)
-    for start in starts:
-        yield from with_mistakes(start, 1)
+    yield from with_mistakes(starts, 1)
     for start in starts:
         yield from alone(start.text, case)
-    for start in starts:
-        yield from with_mistakes(start, 2)
+    yield from with_mistakes(starts, 2)
 
 
 def find_mistakes(
