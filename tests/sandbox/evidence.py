@@ -205,16 +205,17 @@ def what_the_token_shows(case: Case) -> Evidence:
 
 
 def derivation(session: Session, case: Case) -> list[str]:
-    proof = hmac.digest(session.token, case.sent["oauth_consumer_key"].encode(), "sha1").hex()
-    lines = ["is your HMAC-SHA1(token, consumer key) the live_session_token_signature?"]
-    lines.append("if so, it is the text; if your text equals the one below, it is the key")
+    """What to compare; the values themselves where they are throw-away."""
+    lines = [
+        "is your HMAC-SHA1(token, consumer key) the live_session_token_signature?",
+        "if so, it is the text: is the nonce sent the one that was signed?",
+        "if not, or if your text equals the one below, it is the key",
+    ]
     if case.throwaway:
+        token = f"{session.token.hex()}, in base64 {base64.b64encode(session.token).decode()}"
         lines.append(f"  K           {session.made.k.hex()}")
         lines.append(f"  secret      {case.identity.secret.hex()}")
-        lines.append(
-            f"  token       {session.token.hex()}, HMAC-SHA1 with K as key, over the secret"
-        )
-        lines.append(f"  proof       {proof}")
+        lines.append(f"  token       {token}: HMAC-SHA1 of the secret, with K as its key")
     return lines
 
 
