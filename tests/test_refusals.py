@@ -17,7 +17,6 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
@@ -63,8 +62,9 @@ def half_bytes(text: str) -> bytes:
     return bytes.fromhex(text[: len(text) // 2 * 2])
 
 
-def read_key(path: Path) -> Any:
-    return load_pem_private_key(path.read_bytes(), None)
+@functools.lru_cache  # cryptography checks a key for a tenth of a second
+def read_key(pem: bytes) -> Any:
+    return load_pem_private_key(pem, None)
 
 
 # How each step is done rightly; a row of a table replaces some of them
@@ -96,8 +96,10 @@ class Client:
     def __init__(self, sandbox: Sandbox, log: list[str]) -> None:
         self.sandbox, self.log = sandbox, log
         self.config = json.loads(sandbox.config_path.read_text("ascii"))
-        self.signature_key: Any = read_key(sandbox.folder / self.config["signature_key_fp"])
-        self.encryption_key: Any = read_key(sandbox.folder / self.config["encryption_key_fp"])
+        self.signature_key, self.encryption_key = (
+            read_key((sandbox.folder / self.config[name]).read_bytes())
+            for name in ("signature_key_fp", "encryption_key_fp")
+        )
         self.encrypted = base64.b64decode(self.config["access_token_secret"])
         self.secret = self.encryption_key.decrypt(self.encrypted, padding.PKCS1v15())
 

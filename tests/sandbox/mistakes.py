@@ -192,7 +192,7 @@ def added(case: Case) -> list[Variant]:
 
 
 def other_forms(name: str, value: str) -> list[tuple[str, str]]:
-    if name == "oauth_timestamp":
+    if name == "oauth_timestamp" and value.isdigit():
         moments = [("of another second", str(int(value) + off)) for off in (-1, 1)]
         return [*moments, ("in milliseconds", f"{value}000")]
     if name == "oauth_signature_method":
