@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from Crypto.PublicKey import RSA
+
 from tests.sandbox.mistakes import Case, Start, Text, find_mistakes, keys, parts_of_text
 from tests.sandbox.sessions import Session
 
@@ -106,8 +108,7 @@ def look_into_rsa(case: Case, signature: bytes) -> Evidence:
     key = "this other key" if mistakes else "the right key"
     if content == hashed:
         mistakes.append("DigestInfo missing before the hash")
-    if digest != "sha256":
-        mistakes.append(f"{digest.upper()} instead of SHA-256")
+    mistakes += wrong_digest(digest)
     text = case.texts[0]
     below = hashlib.new(digest, text.message).hexdigest()
     return Evidence(
@@ -128,13 +129,15 @@ def open_signature(case: Case, signature: bytes) -> tuple[list[str], bytes]:
     """The key as a mistake, if it is one, and what stands behind the padding."""
     number = int.from_bytes(signature, "big")
     swapped = "signed with the encryption key instead of the signature key"
-    right = ("", case.identity.signature_key)
-    for mistake, key in [right, *case.identity.stray_keys, (swapped, case.identity.encryption_key)]:
+    keys_to_try: list[tuple[list[str], RSA.RsaKey]] = [([], case.identity.signature_key)]
+    for mistake, key in [*case.identity.stray_keys, (swapped, case.identity.encryption_key)]:
+        keys_to_try.append(([mistake], key))
+    for mistakes, key in keys_to_try:
         if number < key.n:
             padded = pow(number, key.e, key.n).to_bytes(key.size_in_bytes(), "big")
             found = _PADDED.fullmatch(padded)
             if found:
-                return [mistake] if mistake else [], found.group(1)
+                return mistakes, found.group(1)
     return [], b""
 
 
@@ -156,6 +159,10 @@ def foreign_key(case: Case, signature: bytes) -> Evidence:
     return Evidence(mistakes=[reason], lines=[f"{padding}; {doubt}"])
 
 
+def wrong_digest(digest: str) -> list[str]:
+    return [] if digest == "sha256" else [f"{digest.upper()} instead of SHA-256"]
+
+
 # HMAC
 
 
@@ -167,7 +174,7 @@ def look_into_hmac(case: Case, signature: bytes) -> Evidence:
         reason = f"signature of {len(signature)} bytes, where HMAC-SHA256 makes 32"
         return Evidence(mistakes=[reason])
     return what_the_token_shows(case)._replace(
-        mistakes=[] if digest == "sha256" else [f"{digest.upper()} instead of SHA-256"],
+        mistakes=wrong_digest(digest),
         starts=starts_of_calls(case),
         fits=lambda text: hmac.digest(text.key, text.message, digest) == signature,
     )
@@ -226,10 +233,7 @@ def expected_lines(case: Case) -> str:
     """What should have been signed, for the log: in parts, then in one line."""
     text = case.texts[0]
     if not case.throwaway:
-        pairs = []
-        for name, value in text.pairs:
-            pairs.append((name, "ACCESS-TOKEN" if name == "oauth_token" else value))
-        text = text._replace(pairs=pairs, prepend="PREPEND" if text.prepend else "")
+        text = masked(text)
     lines = ["what should have been signed:"]
     if text.prepend:
         lines.append(f"  prepend     {text.prepend}")
@@ -239,3 +243,10 @@ def expected_lines(case: Case) -> str:
         lines.append(f"  parameter   {name}={value}")
     lines.append(f"in one line: {text.base_string}")
     return "".join("\n    " + ascii(line)[1:-1] for line in lines)
+
+
+def masked(text: Text) -> Text:
+    pairs = []
+    for name, value in text.pairs:
+        pairs.append((name, "ACCESS-TOKEN" if name == "oauth_token" else value))
+    return text._replace(pairs=pairs, prepend="PREPEND" if text.prepend else "")
