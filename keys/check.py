@@ -15,6 +15,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 from Crypto.Math.Numbers import Integer
@@ -28,6 +29,7 @@ REALM, TEST_REALM, TEST_CONSUMER = "limited_poa", "test_realm", "TESTCONS"
 REALM_FORM = f"{REALM}|{TEST_REALM}"
 CONSUMER_FORM = f"[A-Z0-9]{{9}}|{TEST_CONSUMER}"
 CLOCK_SECONDS = 30  # that this computer's clock may be off before it is a suspect
+KEYS_AND_TOKEN = ["encryption_key_fp", "signature_key_fp", "access_token"]
 UPLOADED = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"]
 
 
@@ -53,7 +55,7 @@ class KeyFile(NamedTuple):
     """A private key, and the path of its file."""
 
     key: RSA.RsaKey
-    path: str
+    path: Path
 
 
 class Ingredients(NamedTuple):
@@ -72,70 +74,35 @@ class Report(NamedTuple):
 
 
 class Fields:
-    """The fields of a config in their order, the values that are good, and what was found."""
+    """The fields of a config that are filled in, the values that are good, and what was found."""
 
     def __init__(self, values: dict[str, Any], folder: str) -> None:
-        self.values = values
+        self.values = {name: value for name, value in values.items() if is_filled(value)}
         self.folder = folder  # where relative paths begin
         self.testing = str(values.get("consumer_key")).strip() == TEST_CONSUMER
         self.names: list[str] = []
-        self.unfilled: list[str] = []
         self.good: dict[str, Any] = {}
         self.found: dict[str, Finding] = {}
 
-    def read(
-        self, name: str, check: Callable[..., Any], *context: object, default: object = None
-    ) -> None:
+    def read(self, name: str, check: Callable[..., Any], *context: object) -> None:
         """Keep what `check` makes of the value, or the problem that it has with it."""
         self.names.append(name)
-        value = self.values.get(name)
-        if is_unfilled(value):
-            value = default
-        if value is None:
-            self.unfilled.append(name)
-            return
-        try:
-            self.good[name], self.found[name] = check(value, *context)
-        except Problem as problem:
-            self.found[name] = Finding("error", name, str(problem), problem.hints)
+        if name in self.values:
+            try:
+                self.good[name], self.found[name] = check(self.values[name], *context)
+            except Problem as problem:
+                self.found[name] = Finding("error", name, str(problem), problem.hints)
 
 
 def check_config(values: dict[str, Any], path: str) -> Report:
     """Check the fields of the config that was loaded from `path`, and the files that they name."""
     fields = Fields(values, os.path.dirname(path))
     read_fields(fields)
-    unknown = list(unknown_fields(fields))
-    findings = [*fields.found.values(), *unknown, *unfilled_fields(fields)]
-    ingredients = None
-    if not any(finding.kind == "error" for finding in findings):
-        ingredients = ingredients_of(fields.good)
-    secrets = {"access_token", "encryption_key_fp", "signature_key_fp"}
-    blank = not unknown and secrets.isdisjoint(fields.good)
-    return Report(findings, ingredients, blank)
-
-
-def read_fields(fields: Fields) -> None:
-    """Read all fields, and what lies beside the keys, so that one run lists every problem."""
+    findings = [*fields.found.values(), *other_fields(fields, values)]
     good = fields.good
-    fields.read("realm", check_realm, fields)
-    for use in ("encryption", "signature"):
-        fields.read(f"{use}_key_fp", check_key, use, fields)
-        if f"{use}_key_fp" in good:
-            private = good[f"{use}_key_fp"]
-            compare(f"public_{use}.pem", private, digest(private.key), fields)
-    fields.read("consumer_key", check_consumer_key)
-    fields.read("dh_prime", check_prime)
-    _, pasted = prime_and_generator(str(fields.values.get("dh_prime")))
-    fields.read("dh_generator", check_generator, pasted, good.get("dh_prime"), default=pasted or 2)
-    if {"signature_key_fp", "dh_prime", "dh_generator"} <= good.keys():
-        expected = parameters(good["dh_prime"], good["dh_generator"])
-        compare("dhparam.pem", good["signature_key_fp"], expected, fields)
-    fields.read("access_token", check_access_token)
-    fields.read("access_token_secret", check_secret, fields)
-    fields.read("base_url", check_base_url, default=BASE_URL)
-
-
-def ingredients_of(good: dict[str, Any]) -> Ingredients:
+    blank = good.keys().isdisjoint(KEYS_AND_TOKEN) and values.keys() <= set(fields.names)
+    if any(finding.kind == "error" for finding in findings):
+        return Report(findings, None, blank)
     credentials = oauth.Credentials(
         realm=good["realm"],
         consumer_key=good["consumer_key"],
@@ -145,23 +112,45 @@ def ingredients_of(good: dict[str, Any]) -> Ingredients:
         dh_prime=good["dh_prime"],
         dh_generator=good["dh_generator"],
     )
-    return Ingredients(credentials, good["base_url"])
+    return Report(findings, Ingredients(credentials, good["base_url"]), blank)
 
 
-def unfilled_fields(fields: Fields) -> Iterator[Finding]:
-    hint = 'the README says where each comes from, under "The live environment"'
-    if fields.testing:
-        hint = 'IBKR\'s web demo shows them: see the README, "The test environment"'
-    if fields.unfilled:
-        yield Finding("error", "not filled in", ", ".join(fields.unfilled), (hint,))
+def read_fields(fields: Fields) -> None:
+    """Read all fields, and what lies beside the keys, so that one run lists every problem."""
+    good = fields.good
+    _, pasted = prime_and_generator(str(fields.values.get("dh_prime")))
+    fields.values.setdefault("dh_generator", pasted or 2)
+    fields.values.setdefault("base_url", BASE_URL)
+    fields.read("realm", check_realm, fields)
+    for use in ("encryption", "signature"):
+        fields.read(f"{use}_key_fp", check_key, use, fields)
+        if f"{use}_key_fp" in good:
+            private = good[f"{use}_key_fp"]
+            compare(f"public_{use}.pem", private, digest(private.key), fields)
+    fields.read("consumer_key", check_consumer_key)
+    fields.read("dh_prime", check_prime)
+    fields.read("dh_generator", check_generator, pasted, good.get("dh_prime"))
+    if {"signature_key_fp", "dh_prime", "dh_generator"} <= good.keys():
+        expected = parameters(good["dh_prime"], good["dh_generator"])
+        compare("dhparam.pem", good["signature_key_fp"], expected, fields)
+    fields.read("access_token", check_access_token)
+    fields.read("access_token_secret", check_secret, fields)
+    fields.read("base_url", check_base_url)
 
 
-def unknown_fields(fields: Fields) -> Iterator[Finding]:
-    for name in fields.values:
+def other_fields(fields: Fields, values: dict[str, Any]) -> Iterator[Finding]:
+    """Yield what there is to say of fields that could not be read: unknown, or not filled in."""
+    for name in values:
         if name not in fields.names:
             close = closest(name, fields.names)
             hint = f"did you mean {close}?" if close else "it is ignored"
             yield Finding("warn", shown(name, ".{1,40}"), "unknown field", (hint,))
+    unfilled = [name for name in fields.names if name not in fields.values]
+    hint = 'the README says where each comes from, under "The live environment"'
+    if fields.testing:
+        hint = 'IBKR\'s web demo shows them: see the README, "The test environment"'
+    if unfilled:
+        yield Finding("error", "not filled in", ", ".join(unfilled), (hint,))
 
 
 def closest(name: str, names: list[str]) -> str:
@@ -175,11 +164,11 @@ def closest(name: str, names: list[str]) -> str:
 # Texts
 
 
-def is_unfilled(value: object) -> bool:
-    """Tell whether a field is missing, empty, or still the template's placeholder."""
-    if not isinstance(value, str):
-        return value is None
-    return not value.strip() or bool(re.fullmatch("(your|path-to|generated)-[a-z-]+", value))
+def is_filled(value: object) -> bool:
+    """Tell whether a field has a value other than the template's placeholder."""
+    if isinstance(value, str):
+        return not re.fullmatch(r"\s*|(your|path-to|generated)-[a-z-]+", value)
+    return value is not None
 
 
 def plain_text(value: object) -> str:
@@ -207,7 +196,7 @@ def shown(text: str, form: str) -> str:
 def check_realm(value: object, fields: Fields) -> tuple[str, Finding]:
     realm = one_word(value, f'give "{REALM}", or "{TEST_REALM}" for the consumer {TEST_CONSUMER}')
     fitting = TEST_REALM if fields.testing else REALM
-    if realm != fitting and not is_unfilled(fields.values.get("consumer_key")):
+    if realm != fitting and "consumer_key" in fields.values:
         message = f'does not fit the consumer, whose realm is "{fitting}"'
         return realm, Finding("warn", "realm", message)
     return realm, Finding("ok", "realm", shown(realm, REALM_FORM))
@@ -230,11 +219,9 @@ def check_access_token(value: object) -> tuple[str, Finding]:
 
 
 def check_base_url(value: object) -> tuple[str, Finding]:
-    """Accept https, or http on this computer only."""
     text = plain_text(value)
-    local = r"localhost|127\.\d+\.\d+\.\d+|\[::1\]"
-    form = rf"(?a)(https://[\w.-]+|http://({local}))(:\d{{1,5}})?(/[\w.~-]+)*/?"
-    if not re.fullmatch(form, text):
+    host = r"https://[\w.-]+|http://(localhost|127(\.\d+){3}|\[::1\])"
+    if not re.fullmatch(rf"(?a)({host})(:\d+)?(/[\w.~-]+)*/?", text):
         hint = f"leave it out for IBKR's own, {BASE_URL}"
         raise Problem("not in the right form: https, or http on this computer", hint)
     return text.rstrip("/"), Finding("ok", "base_url", text)
@@ -248,7 +235,6 @@ SAVE_AS_TEXT = "save it as plain text, in ASCII or UTF-8"
 OTHER_FILES = {  # how files begin that are taken for a key in PEM form
     b"{\\rtf": ("is an RTF document", SAVE_AS_TEXT),
     b"\xff\xfe": ("is UTF-16 text", SAVE_AS_TEXT),
-    b"\xfe\xff": ("is UTF-16 text", SAVE_AS_TEXT),
     b"<": ("is an HTML page", "download the file itself"),
     b"PuTTY": ("is in PuTTY's format", "in PuTTYgen: Conversions, Export OpenSSH key"),
     b"0\x82": ("is in DER form", "make a PEM file: openssl rsa -inform DER -in OLD -out NEW.pem"),
@@ -262,13 +248,13 @@ def check_key(value: object, use: str, fields: Fields) -> tuple[KeyFile, Finding
     if not re.fullmatch(r"(?!.*-----BEGIN)[^\0-\x1f]{1,250}", text):  # a secret is longer
         hint = f"give the path of private_{use}.pem; a \\ in it is written twice"
         raise Problem("not a path", hint)
-    path = os.path.join(fields.folder, os.path.expanduser(text))
+    path = Path(fields.folder, os.path.expanduser(text))
     try:
         key = private_key(path, use)
     except FileNotFoundError:
         hint = f"private_{use}.pem comes with IBKR's web demo, in its folder keys: copy it there"
         if not fields.testing:
-            hint = did_you_mean(path) or "a path begins at the config's own folder"
+            hint = did_you_mean(str(path)) or "a path begins at the config's own folder"
         raise Problem(f"{text} does not exist", hint) from None
     except OSError as error:
         raise Problem(f"{text}: {error.strerror}", "give a file that you may read") from None
@@ -282,7 +268,7 @@ def key_finding(name: str, private: KeyFile, other: KeyFile | None) -> Finding:
     """Warn of a key that has both uses, and of a file that others may read."""
     if other and other.key == private.key:
         return Finding("warn", name, "is the encryption key, too", ("IBKR expects two keys",))
-    if os.name == "posix" and os.stat(private.path).st_mode & 0o077:
+    if os.name == "posix" and private.path.stat().st_mode & 0o077:
         hint = f"chmod 600 {private.path}"
         return Finding("warn", name, "others may read the file", (hint,), suspect=False)
     bits = private.key.size_in_bits()
@@ -298,11 +284,10 @@ def did_you_mean(path: str) -> str:
     return close and f"did you mean {os.path.join(folder, close)}?"
 
 
-def private_key(path: str, use: str) -> RSA.RsaKey:
+def private_key(path: Path, use: str) -> RSA.RsaKey:
     """Return the RSA key of 2048 to 4096 bits in a PEM file, whatever text is around it. Raises
     OSError, or Problem, whose hints speak of this path and use."""
-    with open(path, "rb") as file:
-        label, body, der = pem_block(file.read())
+    label, body, der = pem_block(path.read_bytes())
     if "ENCRYPTED" in label or "Proc-Type:" in body:
         raise Problem("has a passphrase", f"remove it: openssl rsa -in {path} -out NEW.pem")
     if "OPENSSH" in label and b"\0\0\0\4none" not in der[:40]:
@@ -338,8 +323,7 @@ def pem_block(data: bytes) -> tuple[str, str, bytes]:
         raise Problem("is cut off: its END line is missing", COPY_AGAIN)
     if not blocks:
         raise Problem("is not in PEM form", "it must have the lines -----BEGIN and -----END")
-    blocks.sort(key=lambda block: "PRIVATE" not in block[0])
-    label, body = blocks[0]
+    label, body = max(blocks, key=lambda block: "PRIVATE" in block[0])
     try:
         return label, body.strip(), base64.b64decode(body)
     except ValueError:
@@ -360,10 +344,10 @@ def digest(part: RSA.RsaKey | int) -> str:
 
 def check_secret(value: object, fields: Fields) -> tuple[bytes, Finding]:
     """Decrypt the secret with the encryption key, if that is good."""
-    name = "access_token_secret"
     text = re.sub(r"\s", "", plain_text(value))
     if "encryption_key_fp" not in fields.good:
-        return b"", Finding("-", name, "not tried: it needs encryption_key_fp")
+        message = "not tried: it needs encryption_key_fp"
+        return b"", Finding("-", "access_token_secret", message)
     key = fields.good["encryption_key_fp"].key
     try:
         secret = oauth.decrypt_access_token_secret(text, key)
@@ -374,7 +358,7 @@ def check_secret(value: object, fields: Fields) -> tuple[bytes, Finding]:
         if "decrypt" in str(error):
             hints = wrong_key_hints(text, fields)
         raise Problem(str(error).replace("the access token secret ", ""), *hints) from None
-    return secret, Finding("ok", name, f"decrypts to {len(secret)} bytes")
+    return secret, Finding("ok", "access_token_secret", f"decrypts to {len(secret)} bytes")
 
 
 def decrypts(text: str, key: RSA.RsaKey) -> bool:
@@ -386,13 +370,13 @@ def decrypts(text: str, key: RSA.RsaKey) -> bool:
 
 def wrong_key_hints(text: str, fields: Fields) -> list[str]:
     """Return what helps with a secret that the encryption key does not decrypt."""
-    signature = fields.good.get("signature_key_fp")
+    encryption, signature = fields.good["encryption_key_fp"], fields.good.get("signature_key_fp")
     if signature and decrypts(text, signature.key):
         return ["the two key paths are swapped: it decrypts with the one in signature_key_fp"]
-    for private in filter(None, (fields.good["encryption_key_fp"], signature)):
-        path = key_that_decrypts(text, os.path.dirname(private.path))
-        if path:
-            return [f"it decrypts with {path}: name that file"]
+    for private in filter(None, (encryption, signature)):
+        for path in sorted(private.path.parent.iterdir()):
+            if path.suffix in (".pem", ".key") and file_decrypts(text, path):
+                return [f"it decrypts with {path}: name that file"]
     public = fields.found.get("public_encryption.pem")
     if public and public.kind == "warn":
         return ["look for the private key that public_encryption.pem beside this one belongs to"]
@@ -402,16 +386,11 @@ def wrong_key_hints(text: str, fields: Fields) -> list[str]:
     ]
 
 
-def key_that_decrypts(text: str, folder: str) -> str:
-    """Return the path of the first private key in a folder that decrypts the secret, or ""."""
-    for name in sorted(os.listdir(folder or ".")):
-        path = os.path.join(folder, name)
-        try:
-            if name.endswith((".pem", ".key")) and decrypts(text, private_key(path, "")):
-                return path
-        except (OSError, Problem):
-            continue
-    return ""
+def file_decrypts(text: str, path: Path) -> bool:
+    try:
+        return decrypts(text, private_key(path, ""))
+    except (OSError, Problem):
+        return False
 
 
 # The Diffie-Hellman parameters
@@ -432,7 +411,7 @@ def prime_and_generator(text: str) -> tuple[str, str]:
 def hex_number(text: str, hint: str) -> int:
     """Accept what openssl prints: with colons, blanks, line breaks, 0x, zeros in front."""
     digits = re.sub(r"[\s:]", "", text)
-    if re.fullmatch("-[0-9a-fA-F]+", digits):
+    if digits.startswith("-"):
         raise Problem("a negative number: the file that it comes from is broken", NEW_PRIME)
     if not re.fullmatch("(0[xX])?[0-9a-fA-F]{1,4000}", digits):
         raise Problem("not a hex number", hint)
@@ -475,8 +454,7 @@ def compare(name: str, private: KeyFile, expected: str, fields: Fields) -> None:
     """Compare a file beside a key, if it is there, with what the config has. Where they differ only
     the person knows which one was uploaded."""
     try:
-        with open(os.path.join(os.path.dirname(private.path), name), "rb") as file:
-            uploaded = digest_of_file(file.read())
+        uploaded = digest_of_file(private.path.with_name(name).read_bytes())
     except OSError:
         return
     fields.found[name] = Finding("ok", name, "fits")
@@ -494,8 +472,6 @@ def digest_of_file(data: bytes) -> str:
         if "PARAMETERS" not in label:
             return digest(RSA.import_key(data))
         prime, generator = DerSequence().decode(der)[:2]
-        if prime < 0:
-            return "a negative prime, so it is broken"
         return parameters(prime, generator)
     except (Problem, ValueError, IndexError, TypeError):
         return "it cannot be read"
@@ -509,13 +485,13 @@ def parameters(prime: int, generator: int) -> str:
 
 
 def suspects(kind: str, words: str, clock: float, report: Report) -> list[str]:
-    """Return hints, at most three, the ingredient that is most likely wrong first.
+    """Return hints, at most three, the ingredient that is most likely wrong first: what the answer
+    names; the clock, alone if nothing is named; files beside the keys that do not fit; what --check
+    warned of; what such an answer mostly means.
 
     `kind` is "refused" (401 to the request of a live session token) or "exchange" (wrong proof, or
     a Diffie-Hellman response out of range); `words` what the server said; `clock` how many seconds
-    this computer is ahead of it. The order: what the answer names; the clock, alone if nothing is
-    named; files beside the keys that do not fit; what --check warned of; what such an answer mostly
-    means. Nothing speaks of generating again while something cheaper is as likely.
+    this computer is ahead of it.
     """
     assert report.ingredients is not None
     used = report.ingredients.credentials
@@ -524,7 +500,7 @@ def suspects(kind: str, words: str, clock: float, report: Report) -> list[str]:
     if abs(clock) > CLOCK_SECONDS:
         side = "ahead of" if clock > 0 else "behind"
         late = [f"set this computer's clock, which is {abs(clock):,.0f} s {side} the server's"]
-    if kind == "exchange":  # for which IBKR has accepted the signature, and with it the secret
+    if kind == "exchange":
         hints = exchange_suspects(used, warned)
     elif "invalid consumer" in words.lower():
         hints = [warned.pop(name) for name in ("realm", "consumer_key") if name in warned]
@@ -533,9 +509,9 @@ def suspects(kind: str, words: str, clock: float, report: Report) -> list[str]:
         hints += ["paper and live have consumer keys, keys and tokens of their own"]
     elif "no access secret key found" in words.lower():
         cheaper = [*late, *warned.values()]
-        hints = ["compare access_token with the one that the portal shows now", *cheaper]
-        if not cheaper:
-            hints += ["only then generate the token again, which ends the present secret"]
+        dear = "only then generate the token again, which ends the present secret"
+        hints = ["compare access_token with the one that the portal shows now"]
+        hints += cheaper or [dear]
     else:
         hints = late or [*warned.values(), *refusal_suspects(used, warned)]
     return hints[:3]
@@ -559,6 +535,7 @@ def refusal_suspects(used: oauth.Credentials, warned: dict[str, str]) -> list[st
 
 
 def exchange_suspects(used: oauth.Credentials, warned: dict[str, str]) -> list[str]:
+    """Return what changes the token: IBKR has accepted the signature, and with it the secret."""
     hints = [warned[name] for name in ("dhparam.pem", "consumer_key") if name in warned]
     if used.dh_generator != 2:
         hints.append("dh_generator: openssl's is 2; is it that of the dhparam.pem uploaded?")
