@@ -411,7 +411,7 @@ def prime_and_generator(text: str) -> tuple[str, str]:
 def hex_number(text: str, hint: str) -> int:
     """Accept what openssl prints: with colons, blanks, line breaks, 0x, zeros in front."""
     digits = re.sub(r"[\s:]", "", text)
-    if digits.startswith("-"):
+    if re.fullmatch("-[0-9a-fA-F]+", digits):
         raise Problem("a negative number: the file that it comes from is broken", NEW_PRIME)
     if not re.fullmatch("(0[xX])?[0-9a-fA-F]{1,4000}", digits):
         raise Problem("not a hex number", hint)
