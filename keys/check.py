@@ -4,17 +4,19 @@
 ranks what may be wrong once the server has refused. Nothing here prints, and no message holds a
 secret: a value is shown only where it is in its right form, or is a path.
 
-To add a field: one function, which returns the value and what was found of it, or raises Problem;
-and one line in `read_fields`.
+To add a field: one function, which returns its value, "ok" or "warn", a message and hints, or
+raises Problem; and one line in `read_fields`.
 """
 
 from __future__ import annotations
 
 import base64
+import difflib
 import hashlib
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
@@ -29,6 +31,7 @@ REALM, TEST_REALM, TEST_CONSUMER = "limited_poa", "test_realm", "TESTCONS"
 REALM_FORM = f"{REALM}|{TEST_REALM}"
 CONSUMER_FORM = f"[A-Z0-9]{{9}}|{TEST_CONSUMER}"
 CLOCK_SECONDS = 30  # that this computer's clock may be off before it is a suspect
+OTHERS_READ = "others may read the file"  # the one warning that explains no refusal
 KEYS_AND_TOKEN = ["encryption_key_fp", "signature_key_fp", "access_token"]
 UPLOADED = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"]
 
@@ -48,7 +51,6 @@ class Finding(NamedTuple):
     name: str
     message: str
     hints: tuple[str, ...] = ()
-    suspect: bool = True  # a warning that may be why the server refuses
 
 
 class KeyFile(NamedTuple):
@@ -89,7 +91,8 @@ class Fields:
         self.names.append(name)
         if name in self.values:
             try:
-                self.good[name], self.found[name] = check(self.values[name], *context)
+                self.good[name], kind, message, *hints = check(self.values[name], *context)
+                self.found[name] = Finding(kind, name, message, tuple(hints))
             except Problem as problem:
                 self.found[name] = Finding("error", name, str(problem), problem.hints)
 
@@ -155,8 +158,6 @@ def other_fields(fields: Fields, values: dict[str, Any]) -> Iterator[Finding]:
 
 def closest(name: str, names: list[str]) -> str:
     """Return the name that is most like this one, "" if none is."""
-    import difflib  # only here: most runs have nothing misspelled
-
     plain = name.lower().replace(" ", "")
     return next(iter(difflib.get_close_matches(plain[:100], names)), "")
 
@@ -193,41 +194,40 @@ def shown(text: str, form: str) -> str:
     return text if re.fullmatch(form, text) else f"{len(text)} characters"
 
 
-def check_realm(value: object, fields: Fields) -> tuple[str, Finding]:
+def check_realm(value: object, fields: Fields) -> tuple[Any, ...]:
     realm = one_word(value, f'give "{REALM}", or "{TEST_REALM}" for the consumer {TEST_CONSUMER}')
     fitting = TEST_REALM if fields.testing else REALM
     if realm != fitting and "consumer_key" in fields.values:
-        message = f'does not fit the consumer, whose realm is "{fitting}"'
-        return realm, Finding("warn", "realm", message)
-    return realm, Finding("ok", "realm", shown(realm, REALM_FORM))
+        return realm, "warn", f'does not fit the consumer, whose realm is "{fitting}"'
+    return realm, "ok", shown(realm, REALM_FORM)
 
 
-def check_consumer_key(value: object) -> tuple[str, Finding]:
+def check_consumer_key(value: object) -> tuple[Any, ...]:
     key = one_word(value, "copy its nine characters from the self-service portal")
     if not re.fullmatch(CONSUMER_FORM, key):
         hint = "copy it again from the portal, where it is in capitals; its case matters"
-        return key, Finding("warn", "consumer_key", "not nine capitals or digits", (hint,))
-    return key, Finding("ok", "consumer_key", key)
+        return key, "warn", "not nine capitals or digits", hint
+    return key, "ok", key
 
 
-def check_access_token(value: object) -> tuple[str, Finding]:
+def check_access_token(value: object) -> tuple[Any, ...]:
     token = one_word(value, "copy it again from the page where it was generated")
     if not re.fullmatch("[0-9a-fA-F]+", token):
         hint = "compare it with the portal: 20 digits, from 0 to 9 and from a to f"
-        return token, Finding("warn", "access_token", "has letters that are no hex digits", (hint,))
-    return token, Finding("ok", "access_token", f"{len(token)} characters")
+        return token, "warn", "has letters that are no hex digits", hint
+    return token, "ok", f"{len(token)} characters"
 
 
-def check_base_url(value: object) -> tuple[str, Finding]:
+def check_base_url(value: object) -> tuple[Any, ...]:
     text = plain_text(value)
     host = r"https://[\w.-]+|http://(localhost|127(\.\d+){3}|\[::1\])"
     if not re.fullmatch(rf"(?a)({host})(:\d+)?(/[\w.~-]+)*/?", text):
         hint = f"leave it out for IBKR's own, {BASE_URL}"
         raise Problem("not in the right form: https, or http on this computer", hint)
-    return text.rstrip("/"), Finding("ok", "base_url", text)
+    return text.rstrip("/"), "ok", text
 
 
-# Key files
+# The keys, and the secret that one of them decrypts
 
 COPY_AGAIN = "copy the file again from where it was made"
 NEW_KEY = "IBKR takes RSA keys only; keys/generate.sh makes them"
@@ -242,7 +242,7 @@ OTHER_FILES = {  # how files begin that are taken for a key in PEM form
 RSA_OID, RSA_PSS_OID = bytes.fromhex("2a864886f70d010101"), bytes.fromhex("2a864886f70d01010a")
 
 
-def check_key(value: object, use: str, fields: Fields) -> tuple[KeyFile, Finding]:
+def check_key(value: object, use: str, fields: Fields) -> tuple[Any, ...]:
     """Read the private key for one use, "signature" or "encryption"."""
     text = plain_text(value)
     if not re.fullmatch(r"(?!.*-----BEGIN)[^\0-\x1f]{1,250}", text):  # a secret is longer
@@ -260,19 +260,12 @@ def check_key(value: object, use: str, fields: Fields) -> tuple[KeyFile, Finding
         raise Problem(f"{text}: {error.strerror}", "give a file that you may read") from None
     except Problem as problem:
         raise Problem(f"{text} {problem}", *problem.hints) from None
-    private = KeyFile(key, path)
-    return private, key_finding(f"{use}_key_fp", private, fields.good.get("encryption_key_fp"))
-
-
-def key_finding(name: str, private: KeyFile, other: KeyFile | None) -> Finding:
-    """Warn of a key that has both uses, and of a file that others may read."""
-    if other and other.key == private.key:
-        return Finding("warn", name, "is the encryption key, too", ("IBKR expects two keys",))
-    if os.name == "posix" and private.path.stat().st_mode & 0o077:
-        hint = f"chmod 600 {private.path}"
-        return Finding("warn", name, "others may read the file", (hint,), suspect=False)
-    bits = private.key.size_in_bits()
-    return Finding("ok", name, f"private, {bits} bits; public half: {digest(private.key)}")
+    private, encryption = KeyFile(key, path), fields.good.get("encryption_key_fp")
+    if encryption and encryption.key == key:
+        return private, "warn", "is the encryption key, too", "IBKR expects two keys"
+    if os.name == "posix" and path.stat().st_mode & 0o077:
+        return private, "warn", OTHERS_READ, f"chmod 600 {path}"
+    return private, "ok", f"private, {key.size_in_bits()} bits; public half: {digest(key)}"
 
 
 def did_you_mean(path: str) -> str:
@@ -339,15 +332,11 @@ def digest(part: RSA.RsaKey | int) -> str:
     return f"SHA-256 {hashlib.sha256(data).hexdigest()[:8]}"
 
 
-# The access token secret
-
-
-def check_secret(value: object, fields: Fields) -> tuple[bytes, Finding]:
+def check_secret(value: object, fields: Fields) -> tuple[Any, ...]:
     """Decrypt the secret with the encryption key, if that is good."""
     text = re.sub(r"\s", "", plain_text(value))
     if "encryption_key_fp" not in fields.good:
-        message = "not tried: it needs encryption_key_fp"
-        return b"", Finding("-", "access_token_secret", message)
+        return None, "-", "not tried: it needs encryption_key_fp"
     key = fields.good["encryption_key_fp"].key
     try:
         secret = oauth.decrypt_access_token_secret(text, key)
@@ -358,7 +347,7 @@ def check_secret(value: object, fields: Fields) -> tuple[bytes, Finding]:
         if "decrypt" in str(error):
             hints = wrong_key_hints(text, fields)
         raise Problem(str(error).replace("the access token secret ", ""), *hints) from None
-    return secret, Finding("ok", "access_token_secret", f"decrypts to {len(secret)} bytes")
+    return secret, "ok", f"decrypts to {len(secret)} bytes"
 
 
 def decrypts(text: str, key: RSA.RsaKey) -> bool:
@@ -375,8 +364,9 @@ def wrong_key_hints(text: str, fields: Fields) -> list[str]:
         return ["the two key paths are swapped: it decrypts with the one in signature_key_fp"]
     for private in filter(None, (encryption, signature)):
         for path in sorted(private.path.parent.iterdir()):
-            if path.suffix in (".pem", ".key") and file_decrypts(text, path):
-                return [f"it decrypts with {path}: name that file"]
+            with suppress(OSError, Problem):
+                if path.suffix in (".pem", ".key") and decrypts(text, private_key(path, "")):
+                    return [f"it decrypts with {path}: name that file"]
     public = fields.found.get("public_encryption.pem")
     if public and public.kind == "warn":
         return ["look for the private key that public_encryption.pem beside this one belongs to"]
@@ -386,14 +376,7 @@ def wrong_key_hints(text: str, fields: Fields) -> list[str]:
     ]
 
 
-def file_decrypts(text: str, path: Path) -> bool:
-    try:
-        return decrypts(text, private_key(path, ""))
-    except (OSError, Problem):
-        return False
-
-
-# The Diffie-Hellman parameters
+# The Diffie-Hellman parameters, and the files that were uploaded
 
 COPY_PRIME = "copy all that this prints: openssl asn1parse -in dhparam.pem"
 NEW_PRIME = "make new ones: openssl dhparam -out dhparam.pem 2048; upload them, copy their prime"
@@ -418,7 +401,7 @@ def hex_number(text: str, hint: str) -> int:
     return int(digits, 16)
 
 
-def check_prime(value: object) -> tuple[int, Finding]:
+def check_prime(value: object) -> tuple[Any, ...]:
     digits, _ = prime_and_generator(plain_text(value))
     prime = hex_number(digits, COPY_PRIME)
     bits = prime.bit_length()
@@ -427,10 +410,10 @@ def check_prime(value: object) -> tuple[int, Finding]:
         raise Problem(f"not a prime ({bits} bits): a digit is wrong or missing", COPY_PRIME)
     if not 2040 <= bits <= 4096:
         raise Problem(f"has {bits} bits, about 2048 are right", NEW_PRIME)
-    return prime, Finding("ok", "dh_prime", f"{bits} bits; {digest(prime)}")
+    return prime, "ok", f"{bits} bits; {digest(prime)}"
 
 
-def check_generator(value: object, pasted: str, prime: int | None) -> tuple[int, Finding]:
+def check_generator(value: object, pasted: str, prime: int | None) -> tuple[Any, ...]:
     """Accept a number, or hex as openssl prints it; `pasted`: the one that stands in dh_prime."""
     hint = "leave it out if openssl asn1parse prints 02 as the second number, else copy that"
     number = value
@@ -440,14 +423,11 @@ def check_generator(value: object, pasted: str, prime: int | None) -> tuple[int,
         raise Problem("not a number from 2 to the prime", hint)
     if pasted and hex_number(pasted, hint) != number:
         raise Problem("another one stands in dh_prime", "leave dh_generator out")
-    return number, Finding("ok", "dh_generator", shown_generator(number))
+    return number, "ok", shown_generator(number)
 
 
 def shown_generator(generator: int) -> str:
     return str(generator) if generator < 1000 else f"{generator.bit_length()} bits"
-
-
-# The files that were uploaded, where they lie beside the keys
 
 
 def compare(name: str, private: KeyFile, expected: str, fields: Fields) -> None:
@@ -521,7 +501,7 @@ def warnings_of(findings: list[Finding]) -> dict[str, str]:
     """Return the warnings that may be the cause, by name, uploaded files first."""
     found = {}
     for finding in findings:
-        if finding.kind == "warn" and finding.suspect:
+        if finding.kind == "warn" and finding.message != OTHERS_READ:
             found[finding.name] = f"{finding.name}: {finding.message}"
     return {name: found[name] for name in [*UPLOADED, *found] if name in found}
 
