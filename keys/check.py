@@ -87,7 +87,7 @@ class Fields:
         self.found: dict[str, Finding] = {}
 
     def read(self, name: str, check: Callable[..., Any], *context: object) -> None:
-        """Keep what `check` makes of the value, or the problem that it has with it."""
+        """Keep what `check` returns: the value, a kind, a message and hints; or what it raises."""
         self.names.append(name)
         if name in self.values:
             try:
@@ -278,12 +278,11 @@ def did_you_mean(path: str) -> str:
 
 
 def private_key(path: Path, use: str) -> RSA.RsaKey:
-    """Return the RSA key of 2048 to 4096 bits in a PEM file, whatever text is around it. Raises
-    OSError, or Problem, whose hints speak of this path and use."""
+    """Return the key in a PEM file. Raises OSError, or Problem with hints for this path and use."""
     label, body, der = pem_block(path.read_bytes())
     if "ENCRYPTED" in label or "Proc-Type:" in body:
         raise Problem("has a passphrase", f"remove it: openssl rsa -in {path} -out NEW.pem")
-    if "OPENSSH" in label and b"\0\0\0\4none" not in der[:40]:
+    if "OPENSSH" in label and der and b"\0\0\0\4none" not in der[:40]:
         raise Problem("has a passphrase", "remove it, in a copy: ssh-keygen -p -m PEM -f COPY")
     if "PRIVATE" not in label:
         what = "a public key" if "PUBLIC" in label else f"no private key: {label.lower()}"
@@ -303,8 +302,8 @@ def private_key(path: Path, use: str) -> RSA.RsaKey:
 
 
 def pem_block(data: bytes) -> tuple[str, str, bytes]:
-    """Return label, body and decoded body (b"" if a letter is lost) of the first private block of a
-    PEM file, or else of its first block. Raises Problem."""
+    """Return label, body and decoded body, b"" if a letter is lost, of a PEM file's first private
+    block, or else of its first."""
     for beginning, problem in OTHER_FILES.items():
         if data.startswith(beginning):
             raise Problem(*problem)
@@ -383,8 +382,8 @@ NEW_PRIME = "make new ones: openssl dhparam -out dhparam.pem 2048; upload them, 
 
 
 def prime_and_generator(text: str) -> tuple[str, str]:
-    """Return both from what `openssl asn1parse` prints, even with its lines broken by a terminal.
-    Any other text is taken for the prime, with "" for the generator."""
+    """Return both from what `openssl asn1parse` prints; for any other text, itself and ""."""
+    # a terminal may have broken the lines, even within a number
     form = r"INTEGER\s*:(-?[0-9A-Fa-f\s]+?)\s*(?:\s\d+:d=|$)"
     numbers = re.findall(form, text) or [text]
     numbers.append("")
@@ -452,6 +451,8 @@ def digest_of_file(data: bytes) -> str:
         if "PARAMETERS" not in label:
             return digest(RSA.import_key(data))
         prime, generator = DerSequence().decode(der)[:2]
+        if prime < 0:
+            return "a negative prime, so it is broken"
         return parameters(prime, generator)
     except (Problem, ValueError, IndexError, TypeError):
         return "it cannot be read"
