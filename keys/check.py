@@ -32,8 +32,9 @@ REALM_FORM = f"{REALM}|{TEST_REALM}"
 CONSUMER_FORM = f"[A-Z0-9]{{9}}|{TEST_CONSUMER}"
 CLOCK_SECONDS = 30  # that this computer's clock may be off before it is a suspect
 OTHERS_READ = "others may read the file"  # the one warning that explains no refusal
+Checked = tuple[Any, ...]  # a value; "ok", "warn" or "-"; a message; hints
 KEYS_AND_TOKEN = ["encryption_key_fp", "signature_key_fp", "access_token"]
-UPLOADED = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"]
+UPLOADED = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"]  # likeliest first
 
 
 class Problem(Exception):
@@ -81,7 +82,7 @@ class Fields:
     def __init__(self, values: dict[str, Any], folder: str) -> None:
         self.values = {name: value for name, value in values.items() if is_filled(value)}
         self.folder = folder  # where relative paths begin
-        self.testing = str(values.get("consumer_key")).strip() == TEST_CONSUMER
+        self.test_environment = str(values.get("consumer_key")).strip() == TEST_CONSUMER
         self.names: list[str] = []
         self.good: dict[str, Any] = {}
         self.found: dict[str, Finding] = {}
@@ -150,7 +151,7 @@ def other_fields(fields: Fields, values: dict[str, Any]) -> Iterator[Finding]:
             yield Finding("warn", shown(name, ".{1,40}"), "unknown field", (hint,))
     unfilled = [name for name in fields.names if name not in fields.values]
     hint = 'the README says where each comes from, under "The live environment"'
-    if fields.testing:
+    if fields.test_environment:
         hint = 'IBKR\'s web demo shows them: see the README, "The test environment"'
     if unfilled:
         yield Finding("error", "not filled in", ", ".join(unfilled), (hint,))
@@ -194,15 +195,15 @@ def shown(text: str, form: str) -> str:
     return text if re.fullmatch(form, text) else f"{len(text)} characters"
 
 
-def check_realm(value: object, fields: Fields) -> tuple[Any, ...]:
+def check_realm(value: object, fields: Fields) -> Checked:
     realm = one_word(value, f'give "{REALM}", or "{TEST_REALM}" for the consumer {TEST_CONSUMER}')
-    fitting = TEST_REALM if fields.testing else REALM
+    fitting = TEST_REALM if fields.test_environment else REALM
     if realm != fitting and "consumer_key" in fields.values:
         return realm, "warn", f'does not fit the consumer, whose realm is "{fitting}"'
     return realm, "ok", shown(realm, REALM_FORM)
 
 
-def check_consumer_key(value: object) -> tuple[Any, ...]:
+def check_consumer_key(value: object) -> Checked:
     key = one_word(value, "copy its nine characters from the self-service portal")
     if not re.fullmatch(CONSUMER_FORM, key):
         hint = "copy it again from the portal, where it is in capitals; its case matters"
@@ -210,7 +211,7 @@ def check_consumer_key(value: object) -> tuple[Any, ...]:
     return key, "ok", key
 
 
-def check_access_token(value: object) -> tuple[Any, ...]:
+def check_access_token(value: object) -> Checked:
     token = one_word(value, "copy it again from the page where it was generated")
     if not re.fullmatch("[0-9a-fA-F]+", token):
         hint = "compare it with the portal: 20 digits, from 0 to 9 and from a to f"
@@ -218,7 +219,7 @@ def check_access_token(value: object) -> tuple[Any, ...]:
     return token, "ok", f"{len(token)} characters"
 
 
-def check_base_url(value: object) -> tuple[Any, ...]:
+def check_base_url(value: object) -> Checked:
     text = plain_text(value)
     host = r"https://[\w.-]+|http://(localhost|127(\.\d+){3}|\[::1\])"
     if not re.fullmatch(rf"(?a)({host})(:\d+)?(/[\w.~-]+)*/?", text):
@@ -242,7 +243,7 @@ OTHER_FILES = {  # how files begin that are taken for a key in PEM form
 RSA_OID, RSA_PSS_OID = bytes.fromhex("2a864886f70d010101"), bytes.fromhex("2a864886f70d01010a")
 
 
-def check_key(value: object, use: str, fields: Fields) -> tuple[Any, ...]:
+def check_key(value: object, use: str, fields: Fields) -> Checked:
     """Read the private key for one use, "signature" or "encryption"."""
     text = plain_text(value)
     if not re.fullmatch(r"(?!.*-----BEGIN)[^\0-\x1f]{1,250}", text):  # a secret is longer
@@ -253,14 +254,15 @@ def check_key(value: object, use: str, fields: Fields) -> tuple[Any, ...]:
         key = private_key(path, use)
     except FileNotFoundError:
         hint = f"private_{use}.pem comes with IBKR's web demo, in its folder keys: copy it there"
-        if not fields.testing:
+        if not fields.test_environment:
             hint = did_you_mean(str(path)) or "a path begins at the config's own folder"
         raise Problem(f"{text} does not exist", hint) from None
     except OSError as error:
         raise Problem(f"{text}: {error.strerror}", "give a file that you may read") from None
     except Problem as problem:
         raise Problem(f"{text} {problem}", *problem.hints) from None
-    private, encryption = KeyFile(key, path), fields.good.get("encryption_key_fp")
+    private = KeyFile(key, path)
+    encryption = fields.good.get("encryption_key_fp")
     if encryption and encryption.key == key:
         return private, "warn", "is the encryption key, too", "IBKR expects two keys"
     if os.name == "posix" and path.stat().st_mode & 0o077:
@@ -331,7 +333,7 @@ def digest(part: RSA.RsaKey | int) -> str:
     return f"SHA-256 {hashlib.sha256(data).hexdigest()[:8]}"
 
 
-def check_secret(value: object, fields: Fields) -> tuple[Any, ...]:
+def check_secret(value: object, fields: Fields) -> Checked:
     """Decrypt the secret with the encryption key, if that is good."""
     text = re.sub(r"\s", "", plain_text(value))
     if "encryption_key_fp" not in fields.good:
@@ -400,7 +402,7 @@ def hex_number(text: str, hint: str) -> int:
     return int(digits, 16)
 
 
-def check_prime(value: object) -> tuple[Any, ...]:
+def check_prime(value: object) -> Checked:
     digits, _ = prime_and_generator(plain_text(value))
     prime = hex_number(digits, COPY_PRIME)
     bits = prime.bit_length()
@@ -412,7 +414,7 @@ def check_prime(value: object) -> tuple[Any, ...]:
     return prime, "ok", f"{bits} bits; {digest(prime)}"
 
 
-def check_generator(value: object, pasted: str, prime: int | None) -> tuple[Any, ...]:
+def check_generator(value: object, pasted: str, prime: int | None) -> Checked:
     """Accept a number, or hex as openssl prints it; `pasted`: the one that stands in dh_prime."""
     hint = "leave it out if openssl asn1parse prints 02 as the second number, else copy that"
     number = value
@@ -477,24 +479,24 @@ def suspects(kind: str, words: str, clock: float, report: Report) -> list[str]:
     assert report.ingredients is not None
     used = report.ingredients.credentials
     warned = warnings_of(report.findings)
-    late = []
+    drift = []
     if abs(clock) > CLOCK_SECONDS:
         side = "ahead of" if clock > 0 else "behind"
-        late = [f"set this computer's clock, which is {abs(clock):,.0f} s {side} the server's"]
+        drift = [f"set this computer's clock, which is {abs(clock):,.0f} s {side} the server's"]
     if kind == "exchange":
         hints = exchange_suspects(used, warned)
     elif "invalid consumer" in words.lower():
         hints = [warned.pop(name) for name in ("realm", "consumer_key") if name in warned]
-        hints += ["compare consumer_key with the portal, letter by letter", *late]
+        hints += ["compare consumer_key with the portal, letter by letter", *drift]
         hints += [*warned.values(), "a new key is active after up to 24 hours, or a weekend"]
         hints += ["paper and live have consumer keys, keys and tokens of their own"]
     elif "no access secret key found" in words.lower():
-        cheaper = [*late, *warned.values()]
-        dear = "only then generate the token again, which ends the present secret"
+        cheaper = [*drift, *warned.values()]
+        generate = "only then generate the token again, which ends the present secret"
         hints = ["compare access_token with the one that the portal shows now"]
-        hints += cheaper or [dear]
+        hints += cheaper or [generate]
     else:
-        hints = late or [*warned.values(), *refusal_suspects(used, warned)]
+        hints = drift or [*warned.values(), *refusal_suspects(used, warned)]
     return hints[:3]
 
 
