@@ -90,14 +90,14 @@ class Demo:
             self.step(f"Positions of {account}", self.positions, account)
         conid = self.step(f"Stock {self.symbol}", self.stock)
         if conid:
-            self.step(f"Quote of {self.symbol}", self.quote, conid)
-            self.step(f"Daily bars of {self.symbol}", self.history, conid)
+            self.step(f"Quote of {self.symbol}, conid {conid}", self.quote, conid)
+            self.step(f"Daily bars of {self.symbol}, conid {conid}", self.history, conid)
 
     def step(self, title: str, action: Callable[..., str | None], *values: str) -> str | None:
         """Run one step under its heading, and return its result, None if it failed. Raises Stop
         where nothing more may be sent, or nobody reads what would be printed."""
         self.console.say("", title)
-        if self.console.broken:
+        if self.console.broken or self.client.signals.seen:  # a destructor swallows an interrupt
             raise Stop
         try:
             return action(*values)
@@ -120,11 +120,12 @@ class Demo:
 
     def judge_session(self, answer: dict[str, Any]) -> None:
         """Say what init or status answers. Raises Problem if the session cannot be had."""
-        self.brokerage = session_state(answer)
+        before, self.brokerage = self.brokerage, session_state(answer)
         note = answer.get("fail") or answer.get("message") or ""
-        self.console.say(f"    {self.brokerage}: {note}".rstrip(": "))
+        if self.brokerage != before:
+            self.console.say(f"    {self.brokerage}: {note}".rstrip(": "))
         if self.brokerage == "refused":
-            raise Problem(f"no brokerage session: {note}", SEE_ANSWER)
+            raise Problem(f"no brokerage session: {note}", answer_hint(note, self.client))
         if self.brokerage == "held by another session":
             if self.compete:
                 raise Problem("held by another session, in spite of --compete", CLOSE_OTHERS)
@@ -151,15 +152,17 @@ class Demo:
         """Return the id of the account to show: the one asked for, or the first but a group."""
         answer = objects(self.client.get("/portfolio/accounts", list))
         self.console.table(["accountId", "type", "currency"], answer)
-        ids = [str(account.get("accountId") or "") for account in answer]
-        single = [name for name in ids if name.lower() not in ("", "all")]
-        if not single:
-            raise Problem("no account in the answer", "ask IBKR which accounts the username has")
-        if self.account is None:
-            return single[0]
-        if self.account not in ids:
+        ids = []
+        for account in answer:
+            ids.append(cell(account.get("accountId")))
+        if self.account in ids:
+            return self.account
+        if self.account is not None:
             raise Problem(f"no account {self.account}", f"IBKR lists {', '.join(ids)}")
-        return self.account
+        for name in ids:
+            if name.lower() not in ("-", "all"):
+                return name
+        raise Problem("no account in the answer", "ask IBKR which accounts the username has")
 
     def summary(self, account: str) -> None:
         answer = self.client.get(f"/portfolio/{quote(account)}/summary", dict)
@@ -279,7 +282,7 @@ def session_state(answer: dict[str, Any]) -> str:
         return "refused"
     if answer.get("passed") is False or answer.get("competing") is True:
         return "held by another session"
-    if answer.get("message") and not up:
+    if not up and str(answer.get("message") or "ok").lower() != "ok":
         return "refused"
     return "settling"
 
@@ -311,9 +314,9 @@ def last_price(data: dict[str, str]) -> str:
 
 def utc(milliseconds: object) -> str:
     """Return date and time of milliseconds since 1970; a time of midnight is left out."""
-    if not is_number(milliseconds):
+    if not isinstance(milliseconds, int):
         return "-"
-    moment = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)  # type: ignore[operator]
+    moment = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
     return f"{moment:%Y-%m-%d %H:%M}".replace(" 00:00", "")
 
 
@@ -361,8 +364,10 @@ class Client:
             self.session.auth = oauth.HmacSha256Auth(self.credentials, token.token)
             self.console.hide(base64.b64encode(token.token).decode())
             self.console.hide(token.token.hex())
+            if self.signals.seen:
+                raise KeyboardInterrupt
         finally:
-            self.signals.release()
+            self.signals.hold = False
             self.show()
         return token
 
@@ -383,7 +388,11 @@ class Client:
         self.show()
         if response.status_code < 200:
             self.session.close()  # the real answer would be taken for the next request's
-        answer = accepted(response)
+        if response.status_code // 100 != 2:
+            raise oauth.AnswerError(f"HTTP {response.status_code}", "", response)
+        answer = oauth.read_json(response)
+        if isinstance(answer, dict) and answer.get("error"):
+            raise oauth.AnswerError("HTTP 200 with an error", "", response)
         if not isinstance(answer, kind):
             raise oauth.AnswerError("an answer of another form than expected", "", response)
         return answer
@@ -421,11 +430,7 @@ class Client:
             self.begin("POST", "/logout")
             try:
                 response = session.post(url, timeout=LOGOUT_TIMEOUT, allow_redirects=False)
-                if response.content:  # an empty answer is well
-                    answer = accepted(response)
-                    if answer.get("confirmed") or answer.get("status") is False:
-                        return Problem("IBKR says that it did not log out", ENDS_BY_ITSELF)
-                return None
+                return logout_failure(response)
             except (oauth.OAuthError, OSError, ValueError) as error:
                 failure = error
                 if timed_out(error) or not isinstance(error, requests.ConnectionError):
@@ -433,11 +438,16 @@ class Client:
         return failure
 
 
-def accepted(response: requests.Response) -> Any:
-    """Return the JSON of an answer. Raises oauth.AnswerError if it is none, or says an error."""
-    if response.status_code // 100 != 2 or error_of(response):
-        raise oauth.AnswerError(f"HTTP {response.status_code}", "", response)
-    return oauth.read_json(response)
+def logout_failure(response: requests.Response) -> Exception | None:
+    """Return what an answer to the logout says if that did not happen. An empty one is well."""
+    if response.status_code // 100 != 2:
+        return oauth.AnswerError(f"HTTP {response.status_code}", "", response)
+    answer = json_of(response)
+    if not isinstance(answer, dict):
+        return None
+    if answer.get("error") or answer.get("confirmed") or answer.get("status") is False:
+        return Problem("IBKR says that it did not log out")
+    return None
 
 
 # What errors mean, and what helps
@@ -448,21 +458,33 @@ CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and r
 COMPETE = "another session has it: close TWS and IBKR Mobile, or run with --compete"
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
 NOT_READY = "the brokerage session is not ready: run the demo again in a minute"
-ENDS_BY_ITSELF = "the session ends by itself some minutes after the last request"
-KNOWN_WORDS = {  # of an answer, in small letters
+CLOCK = "set this computer's clock; if it is right, the certificate is out of date"
+CERTIFICATE = "your own proxy's certificate belongs into a PEM file named by REQUESTS_CA_BUNDLE"
+PROXY = "check the proxy that HTTPS_PROXY names"
+NETWORK = "is base_url right, is there a network, does it need a proxy (HTTPS_PROXY)?"
+KNOWN_WORDS = {  # of an answer or an error, in small letters
     "no bridge": NOT_READY,
     "query /accounts": NOT_READY,
     "not authenticated": COMPETE,
     "different ip address": COMPETE,
     "permissions": SUBSCRIBE,
     "no data of type": SUBSCRIBE,
+    "timeout": LATER,
+    "not yet been authorized": "ask IBKR's API support to enable this consumer key for trading",
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
     "invalid signature": "run python -m tests.sandbox --serve: it names what a signature got wrong",
+    "a redirect to": "a proxy or a log-in page answers in IBKR's place; or is base_url wrong?",
+    "certificate has expired": CLOCK,
+    "certificate is not yet valid": CLOCK,
+    "certificate verify failed": CERTIFICATE,
+    "ca certificate bundle": CERTIFICATE,
+    "proxy": PROXY,
+    "tunnel connection failed": PROXY,
 }
 KNOWN_STATUS = {
+    0: NETWORK,  # no answer
     401: "the live session token is not accepted any more: run the demo again",
     403: "this address is blocked: try without a VPN, or from another network",
-    407: "the proxy in HTTPS_PROXY asks for a user and password",
     410: "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
     429: "too many requests: wait 15 minutes, each try before prolongs the ban",
     503: "IBKR is slow or in maintenance (midnight, Saturday evening, New York time): try later",
@@ -474,53 +496,42 @@ def explain(error: Exception, client: Client) -> list[str]:
     message = f"{client.request_line}: {error}"
     if isinstance(error, Problem):
         return [message, *error.hints]
-    if not isinstance(error, oauth.AnswerError):
-        host = urlsplit(client.base_url).netloc
-        cause = shortened(str(root_cause(error)))
-        return [f"{client.request_line}: {host}: {cause}", network_hint(error, client)]
     if isinstance(error, oauth.ExchangeError):
         return [message, *check.suspects("exchange", "", 0, client.report)]
-    words = server_words(error.response)
-    if words:
-        message += f": {words}"
-    if client.request_line.endswith(TOKEN_PATH):
-        return [message, *token_hints(error, words, client)]
+    if isinstance(error, oauth.AnswerError):
+        words = server_words(client.response)
+    else:
+        message = f"{client.request_line}: {urlsplit(client.base_url).netloc}"
+        words = shortened(str(root_cause(error)))
+    message = f"{message}: {words}".rstrip(": ")
+    if client.status and client.request_line.endswith(TOKEN_PATH):
+        return [message, *token_hints(words, client)]
     return [message, answer_hint(words, client)]
 
 
-def token_hints(error: oauth.AnswerError, words: str, client: Client) -> list[str]:
+def token_hints(words: str, client: Client) -> list[str]:
     """Return what may be wrong if the token request was refused, or its answer is of no use."""
-    if client.status != 401 and (client.status in KNOWN_STATUS or client.status >= 500):
+    answer = json_of(client.response)
+    if client.status == 401 or (client.status < 400 and "error" in (answer or {})):
+        return check.suspects("refused", words, clock_offset(client.response), client.report)
+    if client.status == 200 and answer is not None:
+        return [LATER]
+    if client.status in KNOWN_STATUS or client.status >= 500 or answer is not None:
         return [answer_hint(words, client)]
-    if client.status == 401 or error_of(error.response):
-        return check.suspects("refused", words, clock_offset(error.response), client.report)
-    if json_of(error.response) is not None:
-        return [error.hint]
     other = "otherwise a proxy, a log-in page or IBKR's maintenance answers"
     return [f"is base_url right? IBKR's own is {check.BASE_URL}", other]
 
 
 def answer_hint(words: str, client: Client) -> str:
     """Return what helps with an answer that users of IBKR know: by its words, then its status."""
-    path = client.request_line.split(" ")[1]
     for known, hint in KNOWN_WORDS.items():
         if known in words.lower():
             return hint
-    if client.status == 401 and re.match("/portfolio/.+/", path):
+    if client.status == 401 and re.match("GET /portfolio/.+/", client.request_line):
         return "is it an account of this username? If it answered before, try later"
     if client.status >= 500:
         return KNOWN_STATUS.get(client.status, LATER)
     return KNOWN_STATUS.get(client.status, SEE_ANSWER)
-
-
-def network_hint(error: Exception, client: Client) -> str:
-    if re.search("certificate (has expired|is not yet valid)", str(error)):
-        return "set this computer's clock; if it is right, the certificate is out of date"
-    if isinstance(error, requests.exceptions.SSLError) or type(error) is OSError:
-        return "your own proxy's certificate belongs into a PEM file named by REQUESTS_CA_BUNDLE"
-    if client.session.auth is not None:
-        return "check the network, or try later"
-    return "is base_url right, is there a network, and is the proxy in HTTPS_PROXY the right one?"
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -550,20 +561,16 @@ def json_of(response: Any) -> Any:
         return None
 
 
-def error_of(response: Any) -> str:
-    """Return the error that an answer names, "" if it names none."""
-    answer = json_of(response)
-    if not isinstance(answer, dict) or not answer.get("error"):
-        return ""
-    return f"{redacted(answer['error'])} {answer.get('error_description', '')}".strip()
-
-
 def server_words(response: Any) -> str:
     """Return what an answer says is wrong: its error, or the beginning of its text."""
-    if "Location" in response.headers:
-        return f"a redirect to {shortened(response.headers['Location'])}"
-    without_tags = re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", readable(response))
-    return shortened(error_of(response) or without_tags)
+    answer = json_of(response)
+    if isinstance(answer, dict) and answer.get("error"):
+        said = f"{redacted(answer['error'])} {answer.get('error_description', '')}"
+    elif "Location" in response.headers:
+        said = f"a redirect to {response.headers['Location']}"
+    else:
+        said = re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", readable(response))
+    return shortened(said)
 
 
 def readable(response: Any) -> str:
@@ -611,8 +618,17 @@ class Console:
         if len(secret) >= 8:
             self.secrets.append(secret)
 
-    def say(self, *lines: str) -> None:
-        self.write(sys.stdout, lines)
+    def say(self, *lines: str, stream: Any = None) -> None:
+        """Print lines to stdout, if no other stream is named."""
+        stream = stream or sys.stdout
+        if not lines or stream in self.broken:
+            return
+        try:
+            print(self.clean("\n".join(lines)), file=stream, flush=True)
+        except OSError as error:
+            self.broken.append(stream)
+            if error.errno not in (errno.EPIPE, errno.EINVAL):  # a closed pipe, as Windows has it
+                self.error(f"cannot write: {error.strerror}", "make room for it")
 
     def error(self, message: str, *hints: str) -> None:
         self.errors += 1
@@ -621,48 +637,42 @@ class Console:
     def warning(self, message: str, *hints: str) -> None:
         self.complain(f"warning: {message}", hints)
 
-    def note(self, record: logging.LogRecord) -> bool:
-        self.log.append(f"    > {record.getMessage()}")
-        return False  # nobody else prints it
-
     def complain(self, message: str, hints: tuple[str, ...]) -> None:
         stream = sys.stderr
         if self.checking:
             stream = sys.stdout
-        self.write(stream, (message, *map("hint: {}".format, hints)))
+        self.say(message, *map("hint: {}".format, hints), stream=stream)
 
-    def write(self, stream: Any, lines: tuple[str, ...]) -> None:
-        if not lines or stream in self.broken:
-            return
-        try:
-            print("\n".join(map(self.clean, lines)), file=stream, flush=True)
-        except OSError as error:
-            self.broken.append(stream)
-            if error.errno not in (errno.EPIPE, errno.EINVAL):  # a closed pipe, as Windows has it
-                self.error(f"cannot write: {error.strerror}", "make room for it")
+    def note(self, record: logging.LogRecord) -> bool:
+        self.log.append(f"    > {record.getMessage()}")
+        return False  # nobody else prints it
 
-    def clean(self, line: str) -> str:
-        """Return a line without secrets, and with escapes for all that is not plain ASCII."""
+    def clean(self, text: str) -> str:
+        """Return lines without secrets, and with escapes for all that is not plain ASCII."""
         for secret in self.secrets:
-            line = line.replace(secret, "***")
-        return re.sub("[^ -~]", lambda match: ascii(match[0])[1:-1], line)
+            text = text.replace(secret, "***")
+        return re.sub("[^ -~\n]", lambda match: ascii(match[0])[1:-1], text)
 
     def table(self, names: list[str], items: list[dict[str, Any]], page: int = 0) -> None:
         """Print what the names hold in the first ten items: text to the left, numbers to the right.
         `page`: how many items at most come in one answer, where there may be more."""
-        rows = items[:10]
-        columns = []
+        if not items:
+            self.say("    none")
+            return
+        rows, columns, template = items[:10], [], "   "
         for name in names:
-            cells = [name]
-            align = "<"
+            column, align = [name], "<"
             for item in rows:
-                cells.append(cell(item.get(name), 2 * (name not in COUNTS)))
-                if is_number(item.get(name)):
+                value = item.get(name)
+                column.append(cell(value, 2 * (name not in COUNTS)))
+                if isinstance(value, (int, float)):
                     align = ">"
-            width = max(map(len, cells))
-            columns.append([f"{text:{align}{width}}" for text in cells])
+            columns.append(column)
+            template += f" {{:{align}{max(map(len, column))}}} "
+        lines = []
         for row in zip(*columns):
-            self.say("    " + "  ".join(row).rstrip())
+            lines.append(template.format(*row).rstrip())
+        self.say(*lines)
         if len(items) == page:
             self.say(f"    first {len(rows)} of {page} or more")
         elif len(items) > len(rows):
@@ -671,15 +681,11 @@ class Console:
 
 def cell(value: Any, least: int = 2) -> str:
     """Return a JSON text or number for people, "-" for all else that a server may send instead."""
-    if is_number(value):
-        return number(value, least)
     if isinstance(value, str):
-        return value.strip()[:40] or "-"
+        return " ".join(value.split())[:40] or "-"
+    if type(value) in (int, float) and math.isfinite(value):
+        return number(value, least)
     return "-"
-
-
-def is_number(value: Any) -> bool:
-    return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
 def number(value: float, least: int = 2) -> str:
@@ -719,11 +725,6 @@ class Signals:
             if not self.hold:
                 raise KeyboardInterrupt
 
-    def release(self) -> None:
-        self.hold = False
-        if self.seen:
-            raise KeyboardInterrupt
-
 
 def command_line(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Try IBKR's Client Portal API with OAuth 1.0a.")
@@ -755,6 +756,8 @@ def load_config(path: str) -> dict[str, Any]:
         raise Problem("not a UTF-8 text", "save it as UTF-8") from None
     except json.JSONDecodeError as error:
         hint = "look there, and at the line before; in a path, write a backslash twice"
+        if not text.strip():
+            raise Problem("is empty", BEGIN_AGAIN) from None
         if not text.lstrip().startswith("{"):
             hint = BEGIN_AGAIN
         raise Problem(f"not a JSON object: {error}", hint) from None
@@ -826,7 +829,7 @@ def run(options: argparse.Namespace, console: Console, signals: Signals) -> int:
     console.hide(found.credentials.access_token_secret.hex())
     console.say(
         f"config    {options.config}",
-        f"realm     {found.credentials.realm}",
+        f"realm     {check.shown(found.credentials.realm, check.REALM_FORM)}",
         f"consumer  {check.shown(found.credentials.consumer_key, check.CONSUMER_FORM)}",
         f"host      {urlsplit(found.base_url).netloc}",
     )
@@ -853,15 +856,16 @@ def run_steps(demo: Demo, client: Client, signals: Signals) -> int:
     if signals.seen:
         if failure is not None:
             outcome = explain(failure, client)[0]
-        console.write(sys.stderr, (f"interrupted: {outcome}",))
+        console.say(f"interrupted: {outcome}", stream=sys.stderr)
         return 130
     if logged_in:
         console.say("", "Logout")
         client.show()
-    if failure is not None and client.status in (200, 401):
-        console.warning(*explain(failure, client))
-    elif failure is not None:
-        console.error(*explain(failure, client))
+    if failure is not None:
+        complain = console.error
+        if client.status in (200, 401):  # 401: it had ended before
+            complain = console.warning
+        complain(explain(failure, client)[0], "the session ends by itself some minutes later")
     if console.errors or console.broken:
         console.say("", f"errors: {console.errors}")
         return 1
@@ -876,7 +880,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return run(options, console, Signals())
     except KeyboardInterrupt:
-        console.write(sys.stderr, ("interrupted",))
+        console.say("interrupted: before the log-in", stream=sys.stderr)
         return 130
     except Exception as error:  # the last resort, for what nobody has met yet
         console.error(f"{type(error).__name__}: {error}", "this is a fault of the demo: report it")
@@ -884,6 +888,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    status = main()
-    if status:
-        os._exit(status)  # all is written; what was cut off may have left a lock for ever
+    os._exit(main())  # all is written; a destructor could wait for a lock that an interrupt left

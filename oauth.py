@@ -40,7 +40,7 @@ one line. The numbers are those of the functions' examples below, where real one
     User-Agent: your-program
     Content-Type: application/json
     Content-Length: 35
-    Authorization: OAuth realm="limited_poa", ...    the same parameters as in the GET
+    Authorization: OAuth realm="limited_poa", ...   the names of the GET's, with values of its own
 
     {"publish": true, "compete": false}
 
@@ -64,7 +64,7 @@ call is POST {base}/logout, also after an error.
 Once a call with a token was accepted, a 401 to a later one does not mean that a key is wrong. Under
 /iserver, "not authenticated" means that there is no brokerage session, or that another program took
 it; under /portfolio/{account}, a 401 means that the account is unknown. If every call gets a 401,
-the token may have expired: request a new one, which does not end the one before.
+the token may have expired: request a new one. A new token does not end the one before.
 
 To check a port, the functions have examples, and tests/vectors has numbers of each step. Sources:
 
@@ -86,7 +86,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Callable
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import requests
 from Crypto.Cipher import PKCS1_v1_5
@@ -242,10 +242,11 @@ def sorted_pairs(params: Params) -> list[tuple[str, str]]:
     Raises TypeError unless each is a name and a value, both text."""
     if isinstance(params, (str, bytes, Mapping)):
         raise TypeError(f"params must be (name, value) pairs, not {type(params).__name__}")
-    pairs = list(params)
+    pairs = sorted(params)
     for name, value in pairs:
-        expect(str, name=name, value=value)
-    return sorted(pairs)
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError("a parameter's name and value must both be str")
+    return pairs
 
 
 def signature_base_string(method: str, url: str, params: Params, prepend: str = "") -> str:
@@ -271,7 +272,7 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
     `prepend` is IBKR's, for the token request alone: the decrypted access token secret in
     lower-case hex, directly before the method, not encoded. For all other requests it is empty.
 
-    Two requests of the module's docstring, without the line breaks; *** is the prepend:
+    For the first two requests in the module's docstring; each is one line, *** is the prepend:
 
         ***POST&https%3A%2F%2Fapi.ibkr.com%2Fv1%2Fapi%2Foauth%2Flive_session_token
         &diffie_hellman_challenge%3D3a%26oauth_consumer_key%3DABCDEFGHI%26oauth_nonce%3Dcafe
@@ -291,7 +292,7 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
     expect(str, method=method, url=url, prepend=prepend)
     if "@" in urlsplit(url).netloc:
         raise ValueError("the URL must not contain a user name")
-    pairs = "&".join(f"{name}={value}" for name, value in sorted_pairs(params))
+    pairs = "&".join(map("=".join, sorted_pairs(params)))
     return f"{prepend}{method.upper()}&{percent_encode(url)}&{percent_encode(pairs)}"
 
 
@@ -310,7 +311,7 @@ def authorization_header(realm: str, params: Params) -> str:
     signature like all others."""
     expect(str, realm=realm)
     pairs = [("realm", realm), *sorted_pairs(params)]
-    return "OAuth " + ", ".join(f'{name}="{percent_encode(value)}"' for name, value in pairs)
+    return "OAuth " + ", ".join([f'{name}="{percent_encode(value)}"' for name, value in pairs])
 
 
 def new_nonce() -> str:
@@ -319,15 +320,15 @@ def new_nonce() -> str:
 
 
 def oauth_params(
-    credentials: Credentials, signature_method: str, nonce: str, timestamp: int
+    credentials: Credentials, signature_method: str, nonce: str = "", timestamp: int = 0
 ) -> list[tuple[str, str]]:
-    """Return the parameters that every request has in its header, but for the signature.
-    `timestamp` is in seconds since 1970."""
+    """Return the parameters that every request has in its header, but for the signature. A fresh
+    nonce and the present time, in seconds since 1970, are taken unless others are given."""
     return [
         ("oauth_consumer_key", credentials.consumer_key),
-        ("oauth_nonce", nonce),
+        ("oauth_nonce", nonce or new_nonce()),
         ("oauth_signature_method", signature_method),
-        ("oauth_timestamp", str(timestamp)),
+        ("oauth_timestamp", str(timestamp or int(time.time()))),
         ("oauth_token", credentials.access_token),
     ]
 
@@ -347,8 +348,7 @@ def join_query(query_params: Params) -> str:
 
     IBKR's own samples send lists such as `fields=31,84` like this. The server decodes the query, so
     `%2C` would mean the same, and be signed the same."""
-    pairs = [(quote(name, safe=",:"), quote(value, safe=",:")) for name, value in query_params]
-    return "&".join(f"{name}={value}" for name, value in pairs)
+    return urlencode(list(query_params), safe=",:", quote_via=quote)
 
 
 def sign_request(
@@ -361,13 +361,14 @@ def sign_request(
     """Add the Authorization header to a prepared request, so that what is signed is what is sent.
 
     `params` are those of the header but the signature, which `sign` makes from the base string.
-    The query gets the form of join_query. A form body would have to be signed: ValueError. What is
-    logged of the base string has neither the prepend nor the access token."""
+    The query gets the form of join_query. Raises ValueError for a form body, which would have to be
+    signed. Logs the base string, without the prepend and the access token."""
     if "form" in str(request.headers.get("Content-Type")):
         raise ValueError("send the parameters as JSON or in the query, not as a form")
     url, query_params = split_query(str(request.url))
-    query = join_query(query_params)
-    request.url = f"{url}?{query}" if query else url
+    request.url = url
+    if query_params:
+        request.url += f"?{join_query(query_params)}"
     to_sign = params + query_params if SIGN_QUERY else params
     base_string = signature_base_string(str(request.method), url, to_sign, prepend)
     access_token = percent_encode(credentials.access_token)
@@ -388,7 +389,7 @@ class RsaSha256Auth(AuthBase):
         self.challenge = challenge
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        params = oauth_params(self.credentials, "RSA-SHA256", new_nonce(), int(time.time()))
+        params = oauth_params(self.credentials, "RSA-SHA256")
         params.append(("diffie_hellman_challenge", self.challenge))
         prepend = self.credentials.access_token_secret.hex()
         return sign_request(request, self.credentials, params, self.signature, prepend)
@@ -562,7 +563,7 @@ class HmacSha256Auth(AuthBase):
         self.live_session_token = live_session_token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        params = oauth_params(self.credentials, "HMAC-SHA256", new_nonce(), int(time.time()))
+        params = oauth_params(self.credentials, "HMAC-SHA256")
         return sign_request(request, self.credentials, params, self.signature)
 
     def signature(self, base_string: str) -> str:

@@ -27,6 +27,7 @@ import oauth
 
 BASE_URL = "https://api.ibkr.com/v1/api"
 REALM, TEST_REALM, TEST_CONSUMER = "limited_poa", "test_realm", "TESTCONS"
+REALM_FORM = f"{REALM}|{TEST_REALM}"
 CONSUMER_FORM = f"[A-Z0-9]{{9}}|{TEST_CONSUMER}"
 PATH_FORM = ".{1,250}"
 CLOCK_SECONDS = 30  # that this computer's clock may be off before it is a suspect
@@ -42,6 +43,8 @@ UPLOADED = {  # the files that lie beside the keys, and the field after which th
 class Problem(Exception):
     """What is wrong, and as `hints` what helps."""
 
+    kind = "error"
+
     def __init__(self, message: str, *hints: str) -> None:
         super().__init__(message)
         self.hints = hints
@@ -49,6 +52,8 @@ class Problem(Exception):
 
 class NotTried(Problem):
     """What could not be looked at because of another problem."""
+
+    kind = "-"
 
 
 class Finding(NamedTuple):
@@ -99,17 +104,17 @@ class Fields:
         self, name: str, check: Callable[..., Any], *context: object, default: object = None
     ) -> None:
         """Keep what `check` makes of the value, or the problem that it has with it."""
-        value = self.values.get(name, default)
+        value = self.values.get(name)
         if is_unfilled(value):
+            value = default
+        if value is None:
             self.unfilled.append(name)
             return
         try:
             self.right[name], remark = check(value, *context)
             self.findings.append(Finding("ok", name, remark))
-        except NotTried as problem:
-            self.findings.append(Finding("-", name, str(problem)))
         except Problem as problem:
-            self.findings.append(Finding("error", name, str(problem), problem.hints))
+            self.findings.append(Finding(problem.kind, name, str(problem), problem.hints))
 
 
 def check_config(values: dict[str, Any], path: str) -> Report:
@@ -122,12 +127,13 @@ def check_config(values: dict[str, Any], path: str) -> Report:
         findings.append(doubt)
     findings += uploaded_files(fields.right)
     findings.sort(key=lambda finding: FIELDS.index(UPLOADED.get(finding.name, finding.name)))
-    findings += unknown_fields(values)
+    unknown = list(unknown_fields(values))
+    findings += unknown
     findings += unfilled_fields(fields)
     ingredients = None
     if not any(finding.kind == "error" for finding in findings):
         ingredients = ingredients_of(fields.right)
-    blank = {"access_token", "access_token_secret"} <= set(fields.unfilled)
+    blank = not unknown and {"access_token", "access_token_secret"} <= set(fields.unfilled)
     return Report(findings, ingredients, blank)
 
 
@@ -170,7 +176,7 @@ def unfilled_fields(fields: Fields) -> Iterator[Finding]:
     if fields.values.get("consumer_key") == TEST_CONSUMER:
         hint = 'IBKR\'s web demo shows them: see the README, "The test environment"'
     if fields.unfilled:
-        yield Finding("error", ", ".join(fields.unfilled), "not filled in", (hint,))
+        yield Finding("error", "not filled in", ", ".join(fields.unfilled), (hint,))
 
 
 def unknown_fields(values: dict[str, Any]) -> Iterator[Finding]:
@@ -223,7 +229,7 @@ def shown(text: str, form: str) -> str:
 
 def check_realm(value: object) -> tuple[str, str]:
     realm = one_word(value, f'give "{REALM}", or "{TEST_REALM}" for the consumer {TEST_CONSUMER}')
-    return realm, shown(realm, f"{REALM}|{TEST_REALM}")
+    return realm, shown(realm, REALM_FORM)
 
 
 def check_consumer_key(value: object) -> tuple[str, str]:
@@ -286,7 +292,10 @@ def check_key(value: object, use: str, folder: str, testing: bool) -> tuple[KeyF
     except OSError as error:
         raise Problem(f"{name}: {error.strerror}", "give a file that you may read") from None
     except Problem as problem:
-        hints = [hint.replace("FILE", name).replace("USE", use) for hint in problem.hints]
+        hints = [
+            hint.replace("FILE", shown(path, PATH_FORM)).replace("USE", use)
+            for hint in problem.hints
+        ]
         raise Problem(f"{name} {problem}", *hints) from None
     remark = f"private, {key.size_in_bits()} bits; public half: SHA-256 {key_digest(key)}"
     return KeyFile(key, path), remark
@@ -304,7 +313,7 @@ def did_you_mean(path: str) -> str:
     """Return a hint at a file beside one that does not exist, "" if none has such a name."""
     folder, name = os.path.split(path)
     if not os.path.isdir(folder or "."):
-        return "its folder does not exist either"
+        return f"there is no folder {shown(folder, PATH_FORM)}"
     close = closest(name, os.listdir(folder or "."))
     return close and f"did you mean {os.path.join(folder, close)}?"
 
@@ -317,6 +326,7 @@ def private_key(data: bytes) -> RSA.RsaKey:
             raise Problem(message, hint)
     label, body = pem_block(data)
     der = decoded(body)
+    damaged = Problem("is damaged: a letter is lost or changed", COPY_AGAIN)
     if "ENCRYPTED" in label or "Proc-Type:" in body:
         raise Problem("has a passphrase", DECRYPT_KEY)
     if "OPENSSH" in label and b"\0\0\0\4none" not in der[:40]:
@@ -324,6 +334,8 @@ def private_key(data: bytes) -> RSA.RsaKey:
     if "PRIVATE" not in label:
         what = "a public key" if "PUBLIC" in label else f"no private key: {label.lower()}"
         raise Problem(f"is {what}", "give the path of the private half, private_USE.pem")
+    if not der:
+        raise damaged
     if RSA_PSS_OID in der[:40]:
         raise Problem("is an RSA-PSS key", NEW_KEY)
     if not label.startswith("RSA") and RSA_OID not in der[:40] and b"ssh-rsa" not in der:
@@ -331,7 +343,7 @@ def private_key(data: bytes) -> RSA.RsaKey:
     try:
         key = RSA.import_key(f"-----BEGIN {label}-----\n{body.strip()}\n-----END {label}-----")
     except (ValueError, IndexError, TypeError):
-        raise Problem("is damaged: a letter is lost or changed", COPY_AGAIN) from None
+        raise damaged from None
     if not 2048 <= key.size_in_bits() <= 4096:
         hint = "make new keys with keys/generate.sh, and upload their public halves"
         raise Problem(f"has {key.size_in_bits()} bits, IBKR takes 2048 to 4096", hint)
@@ -384,8 +396,14 @@ def check_secret(value: object, right: dict[str, Any]) -> tuple[bytes, str]:
         other = key_that_fits(text, encryption, right.get("signature_key_fp"))
         if other or "decrypt" not in message:
             raise Problem(message, other or error.hint) from None
+        beside = "public_encryption.pem"
+        for finding in compare(beside, encryption, f"SHA-256 {key_digest(encryption.key)}"):
+            if finding.kind == "warn":
+                hint = f"look for the private key that {beside} beside this one belongs to"
+                raise Problem(message, hint) from None
         asked = "was this key's public half the one uploaded when the secret was generated?"
-        raise Problem(message, asked, f"if so, {GENERATE}") from None
+        generate = "only if it was, generate the token again, which ends the present secret"
+        raise Problem(message, asked, generate) from None
     return secret, f"decrypts to {len(secret)} bytes"
 
 
@@ -424,14 +442,15 @@ NEW_PRIME = "make new ones: openssl dhparam -out dhparam.pem 2048; upload them, 
 
 
 def numbers_of(text: object) -> list[str]:
-    """Return the numbers in what `openssl asn1parse` prints, the prime and the generator first."""
-    return re.findall(r"INTEGER\s*:\s*(-?[0-9A-Fa-f]+)", str(text))
+    """Return the numbers in what `openssl asn1parse` prints, the prime and the generator first. A
+    terminal may have broken the lines."""
+    return re.findall(r"INTEGER\s*:(-?[0-9A-Fa-f\s]+?)\s*(?:\s\d+:d=|$)", str(text))
 
 
 def hex_number(text: str, hint: str) -> int:
     """Accept what openssl prints: with colons, blanks, line breaks, 0x, zeros in front."""
     digits = re.sub(r"[\s:]", "", text)
-    if digits.startswith("-"):
+    if re.fullmatch("-[0-9a-fA-F]+", digits):
         raise Problem("a negative number: the file that it comes from is broken", NEW_PRIME)
     if not re.fullmatch("(0[xX])?[0-9a-fA-F]{1,4000}", digits):
         raise Problem("not a hex number", hint)
@@ -463,7 +482,7 @@ def check_generator(value: object, right: dict[str, Any], pasted: list[str]) -> 
         number = hex_number(value, hint)
     if type(number) is not int or number < 2 or number > right.get("dh_prime", number + 2) - 2:
         raise Problem("not a number from 2 to the prime", hint)
-    if pasted and int(pasted[0], 16) != number:
+    if pasted and hex_number(pasted[0], hint) != number:
         raise Problem("another one stands in dh_prime", "leave dh_generator out")
     return number, shown_generator(number)
 
@@ -537,6 +556,8 @@ def described(data: bytes) -> str:
         label, body = pem_block(data)
         if "PARAMETERS" in label:
             numbers = DerSequence().decode(decoded(body))
+            if numbers[0] < 0:
+                return "a negative prime, so it is broken"
             return parameters(numbers[0], numbers[1])
         return f"SHA-256 {key_digest(RSA.import_key(data))}"
     except (Problem, ValueError, IndexError, TypeError):

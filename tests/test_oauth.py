@@ -1,29 +1,24 @@
-"""What oauth.py sends over a socket, what it refuses, and what it must never let out."""
+"""What oauth.py sends, what it refuses, and what it must never let out."""
 
 from __future__ import annotations
 
 import base64
 import doctest
-import hashlib
-import hmac
 import json
 import logging
-import random
 import re
-import threading
 import time
-from collections.abc import Iterator
 from datetime import datetime, timezone
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, Callable
 from urllib.parse import unquote
 
 import pytest
-import requests
 from Crypto.PublicKey import RSA
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import padding
+from requests import PreparedRequest, Response, Session
+from requests.adapters import BaseAdapter
 
 import oauth
 
@@ -35,126 +30,112 @@ PRIME, EXPONENT = int(LOGIN["prime"], 16), int(LOGIN["exponent"], 16)
 SECRET, TOKEN = bytes.fromhex(LOGIN["access_token_secret"]), bytes.fromhex(LOGIN["output"])
 ACCESS_TOKEN = "a+b/" * 5  # needs encoding, unlike IBKR's
 CREDENTIALS = oauth.Credentials("limited_poa", "TESTCONS", ACCESS_TOKEN, SECRET, KEY, PRIME)
-AUTH = oauth.HmacSha256Auth(CREDENTIALS, TOKEN)
-URL = "https://api.ibkr.com/v1/api/trsrv/stocks"
+BASE_URL = "https://api.ibkr.com/v1/api"
+URL = f"{BASE_URL}/trsrv/stocks"
 
 
-class Server(HTTPServer):
-    """Notes each request, and answers all with `answer`: status, headers, body."""
+class Offline(Session):
+    """Sends nothing: notes each request with its time-out, and answers all of them alike."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/v1/api"
-        self.requests: list[Handler] = []
-        self.answer: tuple[int, dict[str, str], bytes] = (200, {}, b"{}")
+        super().__init__()
+        self.mount("https://", Wire(self))
+        self.auth = oauth.HmacSha256Auth(CREDENTIALS, TOKEN)
+        self.status, self.body = 200, json.dumps(LOGIN["answer"]).encode()
+        self.sent: list[tuple[PreparedRequest, Any]] = []
 
 
-class Handler(BaseHTTPRequestHandler):
-    server: Server
+class Wire(BaseAdapter):
+    def __init__(self, session: Offline) -> None:
+        self.session = session
 
-    def do_GET(self) -> None:
-        self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.requests.append(self)
-        status, headers, body = self.server.answer
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_POST = do_GET
-
-    def log_message(self, *_: object) -> None:
-        pass
+    def send(self, request: PreparedRequest, **options: Any) -> Response:
+        self.session.sent.append((request, options["timeout"]))
+        response = Response()
+        response.status_code, response._content = self.session.status, self.session.body
+        response.headers["Location"] = response.url = URL
+        response.request = request
+        return response
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
-        yield server
-        server.shutdown()
+def session() -> Offline:
+    return Offline()
 
 
 @pytest.fixture
-def session() -> Iterator[requests.Session]:
-    with requests.Session() as session:
-        yield session
+def _still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oauth.new_nonce", lambda: "beef")
+    monkeypatch.setattr("oauth.time.time", lambda: 1767225605.9)
 
 
-def fields(header: str) -> dict[str, str]:
-    """Return the fields of an Authorization header, decoded."""
-    assert header.startswith('OAuth realm="')
+def log_in(session: Offline, **options: Any) -> oauth.LiveSessionToken:
+    return oauth.request_live_session_token(session, f"{BASE_URL}/", CREDENTIALS, **options)
+
+
+def credentials(**changes: Any) -> oauth.Credentials:
+    return oauth.Credentials(**{**vars(CREDENTIALS), **changes})
+
+
+def fields(request: PreparedRequest) -> dict[str, str]:
+    """Return the fields of the Authorization header, decoded, in their order."""
+    header = request.headers["Authorization"]
+    assert header.startswith("OAuth ")
     return {name: unquote(value) for name, value in re.findall(r'(\w+)="([^"]*)"', header)}
 
 
-def prepared(method: str = "GET", url: str = URL, **options: Any) -> requests.PreparedRequest:
-    return requests.Request(method, url, auth=AUTH, **options).prepare()
-
-
-def log_in(server: Server, session: requests.Session, **options: Any) -> oauth.LiveSessionToken:
-    return oauth.request_live_session_token(session, server.url + "/", CREDENTIALS, **options)
-
-
-# What is sent
-
-
-def test_the_token_request_and_what_comes_of_it(server: Server, session: requests.Session) -> None:
-    server.answer = (200, {}, json.dumps(LOGIN["answer"]).encode())
-    token = log_in(server, session, exponent=lambda: EXPONENT, headers={"User-Agent": "mine"})
-    assert token.token == TOKEN
-    assert token.expires == datetime(2026, 1, 2, tzinfo=timezone.utc)
-    (request,) = server.requests
-    assert (request.command, request.path) == ("POST", "/v1/api/oauth/live_session_token")
-    assert (request.headers["Content-Length"], request.headers["Content-Type"]) == ("0", None)
-    assert request.headers["User-Agent"] == "mine"
-    sent = fields(request.headers["Authorization"])
+def test_the_token_request_and_what_comes_of_it(session: Offline) -> None:
+    token = log_in(session, exponent=lambda: EXPONENT, headers={"User-Agent": "mine"})
+    assert token == oauth.LiveSessionToken(TOKEN, datetime(2026, 1, 2, tzinfo=timezone.utc))
+    ((request, timeout),) = session.sent
+    url = f"{BASE_URL}/oauth/live_session_token"
+    assert (request.method, request.url, request.body) == ("POST", url, None)
+    expected = {"Content-Length": "0", "Content-Type": None, "User-Agent": "mine"}
+    assert {name: request.headers.get(name) for name in expected} == expected
+    assert timeout == (10, 30)
+    sent = fields(request)
+    assert sent.pop("realm") == "limited_poa"
     signature = base64.b64decode(sent.pop("oauth_signature"))
     assert abs(int(sent["oauth_timestamp"]) - time.time()) < 9
-    challenge, nonce, timestamp = (
-        f"{pow(2, EXPONENT, PRIME):x}",
-        sent["oauth_nonce"],
-        sent["oauth_timestamp"],
-    )
-    assert sent == {
-        "realm": "limited_poa",
-        "diffie_hellman_challenge": challenge,
-        "oauth_consumer_key": "TESTCONS",
-        "oauth_nonce": nonce,
-        "oauth_signature_method": "RSA-SHA256",
-        "oauth_timestamp": timestamp,
-        "oauth_token": ACCESS_TOKEN,
-    }
     text = (
-        f"{SECRET.hex()}POST&http%3A%2F%2F127.0.0.1%3A{server.server_port}%2Fv1%2Fapi%2Foauth"
-        f"%2Flive_session_token&diffie_hellman_challenge%3D{challenge}%26oauth_consumer_key%3D"
-        f"TESTCONS%26oauth_nonce%3D{nonce}%26oauth_signature_method%3DRSA-SHA256"
-        f"%26oauth_timestamp%3D{timestamp}%26oauth_token%3D" + "a%2Bb%2F" * 5
+        f"{SECRET.hex()}POST&https%3A%2F%2Fapi.ibkr.com%2Fv1%2Fapi%2Foauth%2Flive_session_token"
+        f"&diffie_hellman_challenge%3D{pow(2, EXPONENT, PRIME):x}%26oauth_consumer_key%3DTESTCONS"
+        f"%26oauth_nonce%3D{sent['oauth_nonce']}%26oauth_signature_method%3DRSA-SHA256"
+        f"%26oauth_timestamp%3D{sent['oauth_timestamp']}%26oauth_token%3D{'a%2Bb%2F' * 5}"
     )
+    assert unquote(text).endswith("&" + "&".join(f"{name}={sent[name]}" for name in sent))
     key = serialization.load_pem_private_key(PEM, None).public_key()
-    assert isinstance(key, rsa.RSAPublicKey)
     key.verify(signature, text.encode(), padding.PKCS1v15(), hashes.SHA256())
 
 
-def test_a_call_is_signed_as_it_is_sent(
-    server: Server, session: requests.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("_still")
+def test_the_call_in_the_docstrings(session: Offline, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "oauth")
+    token = bytes.fromhex("27b38aa7974017fae9c67070a47cc70346086080")
+    caller = credentials(consumer_key="ABCDEFGHI", access_token="6f531f8fd316915af53f")
+    session.auth = oauth.HmacSha256Auth(caller, token)
+    params = {"conids": "265598", "fields": "31,84"}
+    sent = session.get(f"{BASE_URL}/iserver/marketdata/snapshot", params=params).request
+    url, base_string = caplog.messages
+    assert url.replace(BASE_URL, "{base}") in str(oauth.__doc__)
+    documented = re.sub(r"\s", "", f"{oauth.__doc__} {oauth.signature_base_string.__doc__}")
+    assert sent.headers["Authorization"].replace(" ", "") in documented
+    assert base_string.split()[-1].replace("***", "6f531f8fd316915af53f") in documented
+
+
+def test_the_examples_of_the_docstrings_are_right() -> None:
+    assert doctest.testmod(oauth) == (0, 8)
+
+
+@pytest.mark.usefixtures("_still")
+def test_neither_a_json_body_nor_netrc_changes_the_header(
+    session: Offline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else")
+    (tmp_path / "netrc").write_text("machine api.ibkr.com login somebody password else")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    session.auth = AUTH
-    session.post(server.url + "/x", params={"q": "BRK B,A:1+"}, json={"compete": False}, timeout=9)
-    (request,) = server.requests
-    assert request.path == "/v1/api/x?q=BRK%20B,A:1%2B"
+    request = session.post(URL, json={"compete": False}).request
     assert request.body == b'{"compete": false}'
-    sent = fields(request.headers["Authorization"])
-    text = (
-        f"POST&http%3A%2F%2F127.0.0.1%3A{server.server_port}%2Fv1%2Fapi%2Fx&oauth_consumer_key%3D"
-        f"TESTCONS%26oauth_nonce%3D{sent['oauth_nonce']}%26oauth_signature_method%3DHMAC-SHA256"
-        f"%26oauth_timestamp%3D{sent['oauth_timestamp']}%26oauth_token%3D{'a%2Bb%2F' * 5}"
-        "%26q%3DBRK%20B%2CA%3A1%2B"
-    )
-    signature = hmac.new(TOKEN, text.encode(), hashlib.sha256).digest()
-    assert sent["oauth_signature"] == base64.b64encode(signature).decode()
+    assert fields(request) == fields(session.post(URL).request)
 
 
 @pytest.mark.parametrize(
@@ -163,228 +144,105 @@ def test_a_call_is_signed_as_it_is_sent(
         ({}, ""),
         ({"fields": "31,84", "a:b": "x"}, "?fields=31,84&a:b=x"),
         ({"q": "1+1=2&3 a/b?c#d%"}, "?q=1%2B1%3D2%263%20a%2Fb%3Fc%23d%25"),
-        ({"q": "-._~\u00e9", "empty": ""}, "?q=-._~%C3%A9&empty="),
-        ([("b", "2"), ("a", "1"), ("b", "1")], "?b=2&a=1&b=1"),
+        ([("b", "-._~\u00e9"), ("a", ""), ("b", "1")], "?b=-._~%C3%A9&a=&b=1"),
     ],
 )
-def test_the_query_goes_out_in_the_form_of_ibkrs_samples(params: Any, query: str) -> None:
-    assert prepared(params=params).url == URL + query
+def test_the_query_is_sent_in_ibkrs_form(session: Offline, params: Any, query: str) -> None:
+    assert session.get(URL, params=params).request.url == URL + query
 
 
-def test_the_query_is_not_signed_when_the_switch_is_off(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("_still")
+def test_the_switch_for_the_query(session: Offline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oauth, "SIGN_QUERY", False)
-    with caplog.at_level(logging.DEBUG, logger="oauth"):
-        assert prepared(params={"conids": "1"}).url == URL + "?conids=1"
-    assert "&oauth_consumer_key%3D" in caplog.messages[1]
+    request = session.get(URL, params={"a": "1"}).request
+    assert request.url == f"{URL}?a=1"
+    assert fields(request) == fields(session.get(URL).request)
 
 
-# Fresh each time
-
-
-def test_every_request_has_a_fresh_exponent_and_nonce(
-    server: Server, session: requests.Session
-) -> None:
-    server.answer = (401, {}, b"")
+def test_each_request_has_its_own_exponent_and_nonce(session: Offline) -> None:
+    session.status = 401
     for _ in range(9):
         with pytest.raises(oauth.AnswerError):
-            log_in(server, session)
-    sent = [fields(request.headers["Authorization"]) for request in server.requests]
-    sent += [fields(prepared().headers["Authorization"]) for _ in range(9)]
+            log_in(session)
+        session.get(URL)
+    sent = [fields(request) for request, _ in session.sent]
     assert len({request["oauth_nonce"] for request in sent}) == 18
-    assert len({request.get("diffie_hellman_challenge") for request in sent}) == 9 + 1
+    assert len({request["diffie_hellman_challenge"] for request in sent[::2]}) == 9
 
 
-@pytest.mark.parametrize("draw", [oauth.new_exponent, oauth.new_nonce])
-def test_nothing_random_comes_from_pythons_predictable_generator(draw: Callable[[], Any]) -> None:
-    drawn = []
-    for _ in range(2):
-        random.seed(1)
-        drawn.append(draw())
-    assert drawn[0] != drawn[1]
+def test_what_is_random_comes_from_secrets_in_its_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    below = {2**256 - 1: 0}  # the smallest number that can be drawn
+    monkeypatch.setattr("oauth.secrets.randbelow", below.get)
+    monkeypatch.setattr("oauth.secrets.token_hex", lambda size: "ab" * size)
+    assert (oauth.new_exponent(), oauth.new_nonce()) == (1, "ab" * 16)
 
 
-@pytest.mark.parametrize(("number", "exponent"), [(0, 1), (2**256 - 2, 2**256 - 1)])
-def test_an_exponent_is_never_zero_and_has_up_to_256_bits(
-    monkeypatch: pytest.MonkeyPatch, number: int, exponent: int
-) -> None:
-    limits = []
-    monkeypatch.setattr("oauth.secrets.randbelow", lambda limit: limits.append(limit) or number)
-    assert oauth.new_exponent() == exponent
-    assert limits == [2**256 - 1]
+# Answers; more of them are in vectors/answer.json
 
-
-# Answers
+ERROR = b'{"error": "not ready"}'
 
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [
-        (302, b""),
-        (401, b'{"error": "no"}'),
-        (201, b"{}"),
-        (200, b""),
-        (200, b"<html>"),
-        (200, b'{"error": "not ready"}'),
-        (200, b"[" * 200_000),
-    ],
+    [(302, b""), (401, ERROR), (200, ERROR), (200, b""), (200, b"<html>"), (200, b"[" * 200_000)],
 )
-def test_an_unusable_answer_comes_with_the_error(
-    server: Server, session: requests.Session, status: int, body: bytes
+def test_an_unusable_answer_is_in_the_error_and_a_redirect_is_not_followed(
+    session: Offline, status: int, body: bytes
 ) -> None:
-    server.answer = (status, {"Location": server.url + "/elsewhere"}, body)
+    session.status, session.body = status, body
     with pytest.raises(oauth.AnswerError) as caught:
-        log_in(server, session)
+        log_in(session, timeout=7)
     assert caught.value.response is not None
     assert (caught.value.response.status_code, caught.value.response.content) == (status, body)
-    assert len(server.requests) == 1  # a redirect is not followed
-
-
-def test_the_time_outs_are_those_given(
-    monkeypatch: pytest.MonkeyPatch, server: Server, session: requests.Session
-) -> None:
-    given: list[Any] = []
-    send = requests.Session.send
-    monkeypatch.setattr(
-        requests.Session,
-        "send",
-        lambda *args, **options: given.append(options["timeout"]) or send(*args, **options),
-    )
-    for options in ({}, {"timeout": 7}):
-        with pytest.raises(oauth.AnswerError):
-            log_in(server, session, **options)
-    assert given == [(10, 30), 7]
-
-
-@pytest.mark.parametrize(
-    ("milliseconds", "expires"),
-    [
-        (1_000_000_000_001, datetime(2001, 9, 9, 1, 46, 40, 1000, timezone.utc)),
-        (1_767_312_000_123, datetime(2026, 1, 2, 0, 0, 0, 123000, timezone.utc)),
-        (1_000_000_000_000, None),
-        (4_000_000_000_000, None),
-        (10**30, None),
-    ],
-)
-def test_the_expiration_is_in_milliseconds(milliseconds: int, expires: datetime | None) -> None:
-    answer = {**LOGIN["answer"], "live_session_token_expiration": milliseconds}
-    if expires is None:
-        with pytest.raises(oauth.AnswerError):
-            oauth.accept_answer(answer, CREDENTIALS, EXPONENT)
-    else:
-        assert oauth.accept_answer(answer, CREDENTIALS, EXPONENT).expires == expires
+    assert [timeout for _, timeout in session.sent] == [7]
 
 
 def test_the_proof_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared: list[Any] = []
-    monkeypatch.setattr("oauth.hmac.compare_digest", lambda a, b: compared.append((a, b)) or a == b)
-    oauth.accept_answer(LOGIN["answer"], CREDENTIALS, EXPONENT)
-    proof = LOGIN["answer"]["live_session_token_signature"].encode()
-    assert compared == [(proof, proof)]
+    monkeypatch.setattr("oauth.hmac.compare_digest", lambda *_: False)
+    with pytest.raises(oauth.ExchangeError):
+        oauth.accept_answer(LOGIN["answer"], CREDENTIALS, EXPONENT)
 
 
-# Secrets stay inside
+# Secrets, and misuse
 
 
-def test_no_secret_is_shown_or_logged(caplog: pytest.LogCaptureFixture) -> None:
-    secret = "not base64, but secret"
-    with caplog.at_level(logging.DEBUG, logger="oauth"):
-        requests.Request("POST", URL, auth=oauth.RsaSha256Auth(CREDENTIALS, "abc")).prepare()
-        prepared()
-    shown = (
-        caplog.text
-        + repr(CREDENTIALS)
-        + repr(oauth.LiveSessionToken(TOKEN, datetime.now(timezone.utc)))
-    )
-    with pytest.raises(oauth.CredentialsError) as wrong_secret:
-        oauth.decrypt_access_token_secret(secret, KEY)
-    with pytest.raises(TypeError) as wrong_type:
-        oauth.signature_base_string("GET", URL, [], secret.encode())  # type: ignore[arg-type]
-    with pytest.raises(oauth.ExchangeError) as wrong_proof:
-        oauth.accept_answer(LOGIN["answer"], CREDENTIALS, EXPONENT + 1)
-    shown += repr([wrong_secret.value, wrong_type.value, wrong_proof.value])
-    for raw in (secret.encode(), SECRET, TOKEN, ACCESS_TOKEN.encode()):
-        assert raw.hex() not in shown
-        assert raw.decode("latin-1") not in shown
-        assert base64.b64encode(raw).decode() not in shown
-    assert "a%2Bb%2F" not in shown
+def test_no_secret_is_shown_or_logged(session: Offline, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "oauth")
+    shown: list[object] = [CREDENTIALS, log_in(session, exponent=lambda: EXPONENT)]
+    session.get(URL)
+    for use in (
+        lambda: oauth.decrypt_access_token_secret(ACCESS_TOKEN + "!", KEY),
+        lambda: oauth.accept_answer(LOGIN["answer"], CREDENTIALS, EXPONENT + 1),
+        lambda: credentials(dh_prime=SECRET),
+    ):
+        with pytest.raises((oauth.OAuthError, TypeError)) as caught:
+            use()
+        shown.append(caught.value)
+    text = repr([*shown, *caplog.messages])
+    for raw in (SECRET, TOKEN, ACCESS_TOKEN.encode()):
+        for form in (repr(raw)[2:-1], raw.hex(), base64.b64encode(raw).decode()):
+            assert form not in text
+    assert caplog.messages[1].startswith("signature base string: POST&")
+    assert caplog.messages[3].endswith("%26oauth_token%3D***")
 
 
-def test_the_log_has_the_method_the_url_and_the_redacted_base_string(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with caplog.at_level(logging.DEBUG, logger="oauth"):
-        auth = oauth.RsaSha256Auth(CREDENTIALS, "abc")
-        requests.Request("POST", "https://h/x", {}, auth=auth, params={"b": "1,2"}).prepare()
-    assert caplog.messages[0] == "POST https://h/x?b=1,2"
-    assert re.fullmatch(
-        "signature base string: POST&https%3A%2F%2Fh%2Fx&b%3D1%2C2%26diffie_hellman_challenge%3Dabc"
-        "%26oauth_consumer_key%3DTESTCONS%26oauth_nonce%3D[0-9a-f]{32}%26oauth_signature_method%3D"
-        r"RSA-SHA256%26oauth_timestamp%3D[0-9]{10}%26oauth_token%3D\*\*\*",
-        caplog.messages[1],
-    )
-    assert len(caplog.messages) == 2
-
-
-# Misuse: never a signature over the wrong thing
-
-
-def credentials(**changes: Any) -> oauth.Credentials:
-    return oauth.Credentials(**{**vars(CREDENTIALS), **changes})
-
-
-MISUSES: list[tuple[type[Exception], Callable[[], Any]]] = [
-    (TypeError, lambda: credentials(access_token_secret="text")),
-    (TypeError, lambda: credentials(signature_key="private_signature.pem")),
-    (TypeError, lambda: credentials(dh_prime="ff")),
-    (TypeError, lambda: credentials(consumer_key=None)),
-    (ValueError, lambda: credentials(signature_key=KEY.public_key())),
-    (ValueError, lambda: credentials(dh_generator=1)),
-    (ValueError, lambda: credentials(dh_generator=PRIME - 1)),
-    (TypeError, lambda: oauth.decrypt_access_token_secret(base64.b64encode(bytes(256)).decode(), KEY.public_key())),
-    (TypeError, lambda: oauth.signature_base_string("GET", URL, {"ab": "1"})),
-    (TypeError, lambda: oauth.signature_base_string("GET", URL, "a=1")),
-    (TypeError, lambda: oauth.signature_base_string("GET", URL, [("a", 1)])),
-    (TypeError, lambda: oauth.signature_base_string("GET", URL, [], b"00")),
-    (TypeError, lambda: oauth.authorization_header("r", {"ab": "1"})),
-    (TypeError, lambda: oauth.rsa_sha256_signature(b"GET&a&b", KEY)),
-    (TypeError, lambda: oauth.hmac_sha256_signature("GET&a&b", "text")),
-    (ValueError, lambda: prepared("POST", data={"a": "1"})),
-    (ValueError, lambda: prepared("POST", files={"a": "1"})),
-]  # fmt: skip
+MISUSES: list[tuple[type[Exception], Callable[[Offline], Any]]] = [
+    (TypeError, lambda _: credentials(access_token_secret="text")),
+    (TypeError, lambda _: credentials(signature_key="private_signature.pem")),
+    (ValueError, lambda _: credentials(signature_key=KEY.public_key())),
+    (ValueError, lambda _: credentials(dh_generator=PRIME - 1)),
+    (TypeError, lambda _: oauth.decrypt_access_token_secret("A" * 342 + "==", KEY.public_key())),
+    (TypeError, lambda _: oauth.signature_base_string("GET", URL, {"ab": "1"})),
+    (TypeError, lambda _: oauth.signature_base_string("GET", URL, [("a", 1)])),
+    (TypeError, lambda _: oauth.signature_base_string("GET", URL, [], b"00")),
+    (TypeError, lambda _: oauth.hmac_sha256_signature("GET&a&b", "text")),
+    (ValueError, lambda session: session.post(URL, data={"a": "1"})),
+]
 
 
 @pytest.mark.parametrize(("error", "misuse"), MISUSES)
-def test_misuse_raises_before_anything_is_signed(
-    error: type[Exception], misuse: Callable[[], Any]
+def test_misuse_raises(
+    error: type[Exception], misuse: Callable[..., Any], session: Offline
 ) -> None:
     with pytest.raises(error):
-        misuse()
-
-
-# What the docstrings show
-
-
-def test_the_examples_of_the_docstrings_are_right() -> None:
-    failed, tried = doctest.testmod(oauth)
-    assert (failed, tried) == (0, 8)
-
-
-def test_the_call_on_the_wire_in_the_docstring_is_right(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    token = bytes.fromhex("27b38aa7974017fae9c67070a47cc70346086080")
-    known = credentials(consumer_key="ABCDEFGHI", access_token="6f531f8fd316915af53f")
-    monkeypatch.setattr("oauth.new_nonce", lambda: "beef")
-    monkeypatch.setattr("oauth.time.time", lambda: 1767225605.9)
-    url = "https://api.ibkr.com/v1/api/iserver/marketdata/snapshot?conids=265598&fields=31,84"
-    with caplog.at_level(logging.DEBUG, logger="oauth"):
-        request = requests.Request("GET", url, auth=oauth.HmacSha256Auth(known, token)).prepare()
-    wire, base_string = (
-        re.sub(r"\s", "", str(thing.__doc__)) for thing in (oauth, oauth.signature_base_string)
-    )
-    assert request.headers["Authorization"].replace(" ", "") in wire
-    assert (
-        caplog.messages[1].partition(": ")[2].replace("***", "6f531f8fd316915af53f") in base_string
-    )
+        misuse(session)

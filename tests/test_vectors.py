@@ -32,13 +32,7 @@ def load(name: str) -> Any:
 # The numbers that Interactive Brokers (IBKR) published in 2018, in the order of the protocol
 
 IBKR = load("ibkr-2018")
-DH = IBKR["diffie_hellman"]
-PRIME, GENERATOR, EXPONENT = (int(DH[name], 16) for name in ("prime", "generator", "exponent"))
-SHARED_SECRET = int(DH["shared_secret"], 16).to_bytes(256, "big")  # 2043 bits: no sign byte
-SECRET = bytes.fromhex(IBKR["access_token_secret"]["decrypted_hex"])
-TOKEN = base64.b64decode(IBKR["live_session_token"]["token"])
-CONSUMER = IBKR["live_session_token"]["consumer_key"]
-LOGIN = IBKR["live_session_token_request"]
+DH, LOGIN = IBKR["diffie_hellman"], IBKR["live_session_token_request"]
 CALL = IBKR["signed_request_with_query"]
 
 
@@ -46,40 +40,36 @@ def ibkr_key(name: str) -> RSA.RsaKey:
     return RSA.construct((int(IBKR[name]["n"], 16), IBKR[name]["e"], int(IBKR[name]["d"], 16)))
 
 
-def test_ibkr_2018_log_in() -> None:
-    encrypted = IBKR["access_token_secret"]["encrypted"]
-    assert oauth.decrypt_access_token_secret(encrypted, ibkr_key("encryption_key")) == SECRET
-    assert oauth.diffie_hellman_challenge(PRIME, GENERATOR, EXPONENT) == DH["challenge"]
+def test_ibkr_2018_step_by_step() -> None:
+    prime, exponent = int(DH["prime"], 16), int(DH["exponent"], 16)
+    encrypted, key = IBKR["access_token_secret"]["encrypted"], ibkr_key("encryption_key")
+    secret = oauth.decrypt_access_token_secret(encrypted, key)
+    assert secret.hex() == IBKR["access_token_secret"]["decrypted_hex"]
+    challenge = oauth.diffie_hellman_challenge(prime, int(DH["generator"], 16), exponent)
+    assert challenge == DH["challenge"]
+
     params = reversed(LOGIN["params"].items())
     text = oauth.signature_base_string("POST", LOGIN["url"], params, LOGIN["prepend"])
     assert text == LOGIN["base_string"]
     signature = oauth.rsa_sha256_signature(text, ibkr_key("signature_key"))
     assert signature == LOGIN["signature"]
     header = oauth.authorization_header("test_realm", [("oauth_signature", signature)])
-    in_header = LOGIN["signature_in_header"]
-    assert header == f'OAuth realm="test_realm", oauth_signature="{in_header}"'
+    assert header.endswith(f', oauth_signature="{LOGIN["signature_in_header"]}"')
 
-
-def test_ibkr_2018_token() -> None:
-    shared_secret = oauth.diffie_hellman_shared_secret(PRIME, EXPONENT, DH["response"])
-    assert shared_secret == SHARED_SECRET
-    assert oauth.derive_live_session_token(shared_secret, SECRET) == TOKEN
-    proof = oauth.live_session_token_proof(TOKEN, CONSUMER)
+    shared_secret = oauth.diffie_hellman_shared_secret(prime, exponent, DH["response"])
+    assert shared_secret.hex() == "0" + DH["shared_secret"]  # 2043 bits: no sign byte
+    token = oauth.derive_live_session_token(shared_secret, secret)
+    assert base64.b64encode(token).decode() == IBKR["live_session_token"]["token"]
+    proof = oauth.live_session_token_proof(token, "TESTCONS")
     assert proof == IBKR["live_session_token"]["signature"]
 
-
-def test_ibkr_2018_call_with_a_query() -> None:
     params = [*CALL["params"].items(), *CALL["query"].items()]
     text = oauth.signature_base_string("GET", CALL["url"], params)
     assert text == CALL["base_string"]
-    assert oauth.hmac_sha256_signature(text, TOKEN) == CALL["signature"]
+    assert oauth.hmac_sha256_signature(text, token) == CALL["signature"]
 
 
 # The vectors, stage by stage
-
-
-def pairs(params: list[list[str]]) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in params]
 
 
 def accepted(v: dict[str, Any]) -> bytes:
@@ -103,9 +93,9 @@ def called(v: dict[str, Any]) -> str:
 STAGES = {
     "secret": lambda v: oauth.decrypt_access_token_secret(v["access_token_secret"], KEY).hex(),
     "challenge": lambda v: oauth.diffie_hellman_challenge(int(v["prime"], 16), int(v["generator"], 16), int(v["exponent"], 16)),
-    "base_string": lambda v: oauth.signature_base_string(v["method"], v["url"], pairs(v["params"]), v["prepend"]),
+    "base_string": lambda v: oauth.signature_base_string(v["method"], v["url"], v["params"], v["prepend"]),
     "rsa_signature": lambda v: oauth.rsa_sha256_signature(v["base_string"], KEY),
-    "header": lambda v: oauth.authorization_header(v["realm"], pairs(v["params"])),
+    "header": lambda v: oauth.authorization_header(v["realm"], v["params"]),
     "shared_secret": lambda v: oauth.diffie_hellman_shared_secret(int(v["prime"], 16), int(v["exponent"], 16), v["response"]).hex(),
     "token": lambda v: oauth.derive_live_session_token(bytes.fromhex(v["shared_secret"]), bytes.fromhex(v["access_token_secret"])).hex(),
     "proof": lambda v: oauth.live_session_token_proof(bytes.fromhex(v["live_session_token"]), v["consumer_key"]),
@@ -135,11 +125,9 @@ def test_vector(stage: str, vector: dict[str, Any]) -> None:
         assert exchange == (vector["error"] in EXCHANGE)
 
 
-def test_every_vector_has_a_file_that_is_used_and_a_name() -> None:
+def test_every_file_is_used_and_every_name_is_unique_in_its_file() -> None:
     assert {path.stem for path in FOLDER.glob("*.json")} == {*STAGES, "ibkr-2018"}
-    for stage in STAGES:
-        names = [vector["name"] for vector in load(stage)]
-        assert len(names) == len(set(names))
+    assert len({vector.id for vector in VECTORS}) == len(VECTORS)
 
 
 def test_the_vectors_are_what_openssl_and_cryptography_make() -> None:
@@ -148,42 +136,20 @@ def test_the_vectors_are_what_openssl_and_cryptography_make() -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-# oauthlib, where IBKR agrees with RFC 5849 and where it departs
+# oauthlib: IBKR departs from RFC 5849 in the second encoding alone
 
 URL = "https://api.ibkr.com/v1/api/iserver/marketdata/snapshot"
 UNRESERVED = string.ascii_letters + string.digits + "-._~"
 relaxed = settings(database=None, deadline=None)  # leaves no files, and slow machines alone
-names = st.text(UNRESERVED, min_size=1)
-
-
-def rfc5849_base_string(method: str, url: str, params: list[tuple[str, str]]) -> str:
-    uri = rfc5849.base_string_uri(url)
-    return rfc5849.signature_base_string(method, uri, rfc5849.normalize_parameters(params))
 
 
 @relaxed
-@given(
-    st.sampled_from(["GET", "POST", "put"]),
-    st.text(UNRESERVED + "/"),
-    st.lists(st.tuples(names, st.text(UNRESERVED))),
-)
-@example("GET", "a", [("a1", "0"), ("a", "1"), ("aB", ""), ("ab", ""), ("a", "")])
-def test_the_base_string_is_rfc5849s_for_unreserved_characters(
-    method: str, path: str, params: list[tuple[str, str]]
-) -> None:
-    url = f"http://127.0.0.1:5000/{path}"
-    expected = rfc5849_base_string(method, url, params)
-    assert oauth.signature_base_string(method, url, params) == expected
-
-
-@relaxed
-@given(st.dictionaries(names, st.text()))
+@given(st.dictionaries(st.text(UNRESERVED, min_size=1), st.text()))
 @example({"fields": "31,84"})
-def test_the_base_string_is_rfc5849s_with_the_second_encoding_undone(
-    params: dict[str, str],
-) -> None:
+def test_base_string_is_rfc5849s_with_the_second_encoding_undone(params: dict[str, str]) -> None:
     ours = oauth.signature_base_string("GET", URL, params.items())
-    theirs = rfc5849_base_string("GET", URL, list(params.items()))
+    normalized = rfc5849.normalize_parameters(list(params.items()))
+    theirs = rfc5849.signature_base_string("GET", URL, normalized)
     assert ours.count("&") == 2
     assert set(ours) <= {*UNRESERVED, "%", "&"}
     assert unquote(ours) == unquote(unquote(theirs))

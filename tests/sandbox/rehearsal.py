@@ -31,7 +31,7 @@ def check_config(path: str) -> tuple[dict[str, Any], check.Report]:
     """The config's values, and what keys/check.py says of them. Raises RehearsalError."""
     try:
         values = demo.load_config(path)
-    except demo.Problem as problem:
+    except check.Problem as problem:
         raise RehearsalError(error_lines(str(problem), problem.hints)) from None
     report = check.check_config(values, os.path.expanduser(path))
     if report.ingredients is None:
@@ -61,9 +61,9 @@ class Rehearsal:
 
     def uploaded(self, name: str) -> str:
         """What such a file has in it; empty if there is none."""
-        key = self.found.signature_key_file
+        key = self.found.signature.path
         if name == "public_encryption.pem":
-            key = self.found.encryption_key_file
+            key = self.found.encryption.path
         path = Path(key).with_name(name)
         return path.read_text("ascii", "replace") if path.is_file() else ""
 
@@ -75,7 +75,7 @@ class Rehearsal:
             raise RehearsalError(f"error: {name}: no public key in it") from None
 
     def make_identity(self) -> Identity:
-        found = self.found
+        found = self.found.credentials
         prime, generator = found.dh_prime, found.dh_generator
         parameters = self.uploaded("dhparam.pem")
         if parameters:
@@ -90,7 +90,7 @@ class Rehearsal:
             access_token=found.access_token,
             secret=found.access_token_secret,
             signature_key=self.public_key("public_signature.pem", found.signature_key),
-            encryption_key=self.public_key("public_encryption.pem", found.encryption_key),
+            encryption_key=self.public_key("public_encryption.pem", self.found.encryption.key),
             prime=prime,
             generator=generator,
             stray_keys=((stray, found.signature_key.public_key()),),
@@ -100,8 +100,8 @@ class Rehearsal:
         """A copy that differs in `base_url`, with the paths made absolute; dhparam.pem beside it,
         which most clients read."""
         config = dict(self.values)
-        config["signature_key_fp"] = os.path.abspath(self.found.signature_key_file)
-        config["encryption_key_fp"] = os.path.abspath(self.found.encryption_key_file)
+        config["signature_key_fp"] = os.path.abspath(self.found.signature.path)
+        config["encryption_key_fp"] = os.path.abspath(self.found.encryption.path)
         config["base_url"] = sandbox.base_url
         sandbox.write_config(config)
         parameters = self.uploaded("dhparam.pem")
@@ -110,7 +110,7 @@ class Rehearsal:
 
     def verdict(self, sandbox: Sandbox) -> list[str]:
         """What the rehearsal has proved, and what it cannot."""
-        stale = [name for name in UPLOADED if self.kinds.get(name) == "warning"]
+        stale = [name for name in UPLOADED if self.kinds.get(name) == "warn"]
         if stale:
             names = ", ".join(stale)
             return [
