@@ -1,5 +1,4 @@
-"""demo.py as a process over real sockets: signals, what becomes of its output, the network, and the
-command line."""
+"""demo.py as a process over real sockets: signals, its output, the network, the command line."""
 
 from __future__ import annotations
 
@@ -24,28 +23,22 @@ from typing import Any, Callable
 
 import pytest
 
-from tests.conftest import ROOT, assert_no_secret, start_demo
+from tests.conftest import ROOT, assert_no_secret
 from tests.sandbox import Answer, Sandbox, json_answer, recorded
 
+DEMO = str(ROOT / "demo.py")
 TOKEN = "POST /oauth/live_session_token"
-INIT = "POST /iserver/auth/ssodh/init"
-LEDGER = "GET /portfolio/{id}/ledger"
-SNAPSHOT = "GET /iserver/marketdata/snapshot"
-HISTORY = "GET /iserver/marketdata/history"
-LOGOUT = "POST /logout"
-AT_ONCE = {  # the brokerage session is up, the quote complete: no second of a run is spent waiting
-    INIT: json_answer({**recorded("POST /iserver/auth/status"), "authenticated": True}),
-    "GET /iserver/accounts": json_answer(recorded("GET /iserver/accounts")),
-    SNAPSHOT: json_answer(recorded(SNAPSHOT)),
-    HISTORY: json_answer(recorded(HISTORY)),
-}
-
-
-class Once(dict[str, Answer]):
-    """Gives each answer once; then the genuine one follows."""
-
-    def get(self, route: str, default: Any = None) -> Any:
-        return self.pop(route, default)
+INIT, LEDGER = "POST /iserver/auth/ssodh/init", "GET /portfolio/{id}/ledger"
+SNAPSHOT, LOGOUT = "GET /iserver/marketdata/snapshot", "POST /logout"
+UP = {**recorded("POST /iserver/auth/status"), "authenticated": True}
+AT_ONCE = {INIT: json_answer(UP), SNAPSHOT: json_answer(recorded(SNAPSHOT))}  # nothing to wait for
+INTERRUPTED = (130, "interrupted: logged out\n")
+CHANGED = """
+import oauth, requests, runpy, signal, sys
+{}
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @pytest.fixture
@@ -54,23 +47,31 @@ def sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
+def start(sandbox: Sandbox, *options: str, change: str = "", **settings: Any) -> Any:
+    """Start demo.py. `change`: what is done first to what it imports."""
+    code = ["-c", CHANGED.format(change)] if change else []
+    command = [sys.executable, *code, DEMO, str(sandbox.config_path), *options]
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": ROOT, **settings}
+    return subprocess.Popen(command, text=True, start_new_session=True, **settings)
+
+
+def finish(process: Any, sandbox: Sandbox) -> tuple[int, str]:
+    """Wait for its end; return exit status and stderr."""
+    out, err = process.communicate(timeout=60)
+    assert_no_secret(f"{out}{err}", sandbox.secrets)
+    assert "Traceback" not in err
+    return process.returncode, err
+
+
+def paths(sandbox: Sandbox) -> list[str]:
+    return [request.path for request in sandbox.requests]
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.002)
-
-
-def finish(process: subprocess.Popen[str], sandbox: Sandbox) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=60)
-    assert_no_secret(f"{out}{err}", sandbox.secrets)
-    assert "Traceback" not in err
-    assert "Exception ignored" not in err
-    return process.returncode, out, err
-
-
-def paths(sandbox: Sandbox) -> list[str]:
-    return [request.path for request in sandbox.requests]
 
 
 # Signals
@@ -89,12 +90,11 @@ def paths(sandbox: Sandbox) -> list[str]:
 def test_a_signal_while_an_answer_is_awaited_logs_out(
     sandbox: Sandbox, route: str, number: signal.Signals, outcome: str
 ) -> None:
-    sandbox.answers[route] = Answer(200, b"{}", delay=1.5)
-    process = start_demo(sandbox.config_path)
-    last_part = route.split("/")[-1]
-    wait_until(lambda: any(path.endswith(last_part) for path in paths(sandbox)))
+    sandbox.answers[route] = Answer(200, b"{}", delay=1)
+    process = start(sandbox)
+    wait_until(lambda: any(path.endswith(route.split("/")[-1]) for path in paths(sandbox)))
     process.send_signal(number)
-    assert finish(process, sandbox)[::2] == (130, f"interrupted: {outcome}\n")
+    assert finish(process, sandbox) == (130, f"interrupted: {outcome}\n")
     assert paths(sandbox).count("/logout") == (outcome == "logged out")
 
 
@@ -102,29 +102,19 @@ def test_a_signal_while_an_answer_is_awaited_logs_out(
 def test_ctrl_c_at_any_moment_from_the_last_answer_to_the_end_logs_out(
     sandbox: Sandbox, milliseconds: int
 ) -> None:
-    process = start_demo(sandbox.config_path)
+    process = start(sandbox)
     wait_until(lambda: "/iserver/marketdata/history" in paths(sandbox))
     time.sleep(milliseconds / 1000)
     process.send_signal(signal.SIGINT)
-    status, out, err = finish(process, sandbox)
-    assert (status, err) == (130, "interrupted: logged out\n") or out.endswith("all well\n")
+    assert finish(process, sandbox) in {INTERRUPTED, (0, "")}
     assert paths(sandbox).count("/logout") == 1
-
-
-def start_changed(sandbox: Sandbox, change: str) -> subprocess.Popen[str]:
-    """Start demo.py after a few lines that change what it imports."""
-    code = f"import oauth, requests, runpy, signal, sys\ndel sys.argv[0]\n{change}\n"
-    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    command = [sys.executable, "-c", code, str(ROOT / "demo.py"), str(sandbox.config_path)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
 
 CTRL_C_IN = """
 genuine = oauth.{0}
 oauth.{0} = lambda *values: signal.raise_signal(signal.SIGINT) or genuine(*values)
 """
-LOCKED = """
+LOCK_TAKEN = """
 genuine = requests.Session.request
 def request(session, method, url, **options):
     if url.endswith("/ledger"):
@@ -133,51 +123,38 @@ def request(session, method, url, **options):
     return genuine(session, method, url, **options)
 requests.Session.request = request
 """
+KEEPING, KEPT = map(CTRL_C_IN.format, ["derive_live_session_token", "HmacSha256Auth"])
 
 
-@pytest.mark.parametrize(
-    "change",
-    [CTRL_C_IN.format("derive_live_session_token"), CTRL_C_IN.format("HmacSha256Auth"), LOCKED],
-    ids=["as the token's answer is read", "as the token is kept", "as a lock of the pool is taken"],
-)
-def test_ctrl_c_at_an_awkward_moment_logs_out(sandbox: Sandbox, change: str) -> None:
-    process = start_changed(sandbox, change)
-    assert finish(process, sandbox)[::2] == (130, "interrupted: logged out\n")
+@pytest.mark.parametrize("change", [KEEPING, KEPT, LOCK_TAKEN], ids=["keeping", "kept", "locked"])
+def test_ctrl_c_as_the_token_is_made_or_a_lock_is_taken_logs_out(
+    sandbox: Sandbox, change: str
+) -> None:
+    assert finish(start(sandbox, change=change), sandbox) == INTERRUPTED
     assert paths(sandbox)[-1] == "/logout"
 
 
-@pytest.mark.parametrize(("second", "logged_out"), [(signal.SIGINT, False), (signal.SIGHUP, True)])
+@pytest.mark.parametrize(
+    ("second", "end"), [(signal.SIGINT, (130, "")), (signal.SIGHUP, INTERRUPTED)]
+)
 def test_only_a_second_ctrl_c_ends_it_before_it_is_logged_out(
-    sandbox: Sandbox, second: signal.Signals, logged_out: bool
+    sandbox: Sandbox, second: signal.Signals, end: tuple[int, str]
 ) -> None:
     sandbox.answers[LOGOUT] = Answer(200, b"{}", delay=1)
-    process = start_demo(sandbox.config_path)
+    process = start(sandbox)
     wait_until(lambda: len(sandbox.requests) >= 3)
     process.send_signal(signal.SIGHUP)
     wait_until(lambda: "/logout" in paths(sandbox))
     process.send_signal(second)
-    message = "interrupted: logged out\n" if logged_out else ""
-    assert finish(process, sandbox)[::2] == (130, message)
-
-
-def test_a_terminal_that_closes_logs_out(sandbox: Sandbox) -> None:
-    leader, follower = pty.openpty()
-    streams = dict.fromkeys(["stdin", "stdout", "stderr"], follower)
-    attach = functools.partial(fcntl.ioctl, follower, termios.TIOCSCTTY, 0)
-    process = start_demo(sandbox.config_path, preexec_fn=attach, start_new_session=True, **streams)
-    os.close(follower)
-    wait_until(lambda: len(sandbox.requests) >= 3)
-    os.close(leader)
-    assert process.wait(timeout=20) in (1, 130)  # the output fails, or the signal comes first
-    assert paths(sandbox)[-1] == "/logout"
+    assert finish(process, sandbox) == end
 
 
 def test_nohup_stays_in_force(sandbox: Sandbox) -> None:
     ignore = functools.partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)
-    process = start_demo(sandbox.config_path, preexec_fn=ignore)
+    process = start(sandbox, preexec_fn=ignore)
     wait_until(lambda: len(sandbox.requests) >= 3)
     process.send_signal(signal.SIGHUP)
-    assert finish(process, sandbox)[::2] == (0, "")
+    assert finish(process, sandbox) == (0, "")
 
 
 # Output
@@ -197,7 +174,7 @@ def test_nohup_stays_in_force(sandbox: Sandbox) -> None:
 def test_output_that_nobody_takes_ends_the_run_with_a_logout(
     sandbox: Sandbox, redirection: str, status: int, error: str
 ) -> None:
-    command = f"{sys.executable} {ROOT}/demo.py {sandbox.config_path} {redirection}"
+    command = f"{sys.executable} {DEMO} {sandbox.config_path} {redirection}"
     bash = ["bash", "-o", "pipefail", "-c", command]
     done = subprocess.run(bash, capture_output=True, text=True, check=False)
     assert done.returncode == status
@@ -206,16 +183,28 @@ def test_output_that_nobody_takes_ends_the_run_with_a_logout(
     assert "head" not in redirection or len(sandbox.requests) < 8
 
 
+def test_a_terminal_that_closes_logs_out(sandbox: Sandbox) -> None:
+    leader, follower = pty.openpty()
+    streams = dict.fromkeys(["stdin", "stdout", "stderr"], follower)
+    attach = functools.partial(fcntl.ioctl, follower, termios.TIOCSCTTY, 0)
+    process = start(sandbox, preexec_fn=attach, **streams)
+    os.close(follower)
+    wait_until(lambda: len(sandbox.requests) >= 3)
+    os.close(leader)
+    assert process.wait(timeout=20) in (1, 130)  # the output fails, or the signal comes first
+    assert paths(sandbox)[-1] == "/logout"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a pipe's size is set as Linux does it")
 def test_ctrl_c_ends_a_run_whose_output_nobody_reads(sandbox: Sandbox) -> None:
     reader, writer = os.pipe()
     fcntl.fcntl(writer, 1031, 4096)  # F_SETPIPE_SZ
-    process = start_demo(sandbox.config_path, "-v", stdout=writer)
+    process = start(sandbox, "-v", stdout=writer)
     wait_until(lambda: len(sandbox.requests) >= 2)
     time.sleep(0.5)  # by now it is in the middle of a write
     assert len(sandbox.requests) < 5
     process.send_signal(signal.SIGINT)
-    assert finish(process, sandbox)[::2] == (130, "interrupted: logged out\n")
+    assert finish(process, sandbox) == INTERRUPTED
     assert paths(sandbox)[-1] == "/logout"
     os.close(reader)
     os.close(writer)
@@ -225,47 +214,48 @@ def test_ctrl_c_ends_a_run_whose_output_nobody_reads(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"), [(Answer(cut=0), "127.0.0.1:.+closed.+"), (Answer(103), "HTTP 103")]
+    ("route", "answer", "error", "logouts"),
+    [
+        (LEDGER, Answer(cut=0), "GET .+/ledger: 127.0.0.1:.+closed.+", 1),
+        (LEDGER, Answer(103), "GET .+/ledger: HTTP 103", 1),
+        (LOGOUT, Answer(cut=0), "POST /logout: 127.0.0.1:.+closed.+", 2),
+    ],
 )
-def test_a_dropped_connection_or_an_answer_below_200_costs_its_step_and_the_connection(
-    sandbox: Sandbox, answer: Answer, error: str
+def test_a_lost_connection_costs_its_step_alone_and_is_renewed_once_for_the_logout(
+    sandbox: Sandbox, route: str, answer: Answer, error: str, logouts: int
 ) -> None:
-    sandbox.answers[LEDGER] = answer
-    status, _, err = finish(start_demo(sandbox.config_path), sandbox)
+    sandbox.answers[route] = answer
+    status, err = finish(start(sandbox), sandbox)
     assert status == 1
-    assert re.fullmatch(f"error: GET .+/ledger: {error}\nhint: .+\n", err)
+    assert re.fullmatch(f"error: {error}\nhint: .+\n", err)
     assert sandbox.connections == 2
-
-
-def test_a_logout_whose_connection_was_dropped_is_sent_again(sandbox: Sandbox) -> None:
-    sandbox.answers = Once({**AT_ONCE, LOGOUT: Answer(cut=0)})
-    assert finish(start_demo(sandbox.config_path), sandbox)[::2] == (0, "")
-    assert paths(sandbox)[-2:] == ["/logout", "/logout"]
-    assert sandbox.logged_out
+    assert paths(sandbox).count("/logout") == logouts
 
 
 def test_a_time_out_stops_all_but_the_logout(sandbox: Sandbox) -> None:
     sandbox.answers[LEDGER] = Answer(200, b"{}", delay=10)
-    status, _, err = finish(start_changed(sandbox, "oauth.TIMEOUT = (5, 1)"), sandbox)
+    status, err = finish(start(sandbox, change="oauth.TIMEOUT = (5, 1)"), sandbox)
     assert status == 1
     assert re.fullmatch("error: GET .*/ledger: .+ timed out.*\nhint: .+\n", err)
     assert [path.split("/")[-1] for path in paths(sandbox)[-2:]] == ["ledger", "logout"]
 
 
 class Refuse(socketserver.StreamRequestHandler):
+    """A proxy that wants a password, and a server that is in maintenance."""
+
     def handle(self) -> None:
         with contextlib.suppress(OSError):  # a client that does not trust the certificate goes
             line = self.rfile.readline().decode()
             self.server.seen += line.split()[1:2]
-            self.wfile.write(b"HTTP/1.1 407 Log in\r\nContent-Length: 0\r\n\r\n")
+            status = 407 if line.startswith("CONNECT") else 503
+            self.wfile.write(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode())
 
 
 @contextlib.contextmanager
 def refusing_server(certificate: Path | None = None) -> Iterator[Any]:
-    """A proxy that wants a password, or a server with this certificate; `seen`: what it was asked
-    for."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refuse) as server:
         server.seen = []
+        server.name = f"127.0.0.1:{server.server_address[1]}"
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate, certificate.with_name("key.pem"))
@@ -275,85 +265,57 @@ def refusing_server(certificate: Path | None = None) -> Iterator[Any]:
         server.shutdown()
 
 
-def failed_log_in(sandbox: Sandbox, base_url: str, **environment: str) -> str:
-    """Return stderr of a run whose first request fails: one error, one hint."""
-    environment = {"NO_PROXY": "", "no_proxy": "", "HTTPS_PROXY": "", **environment}
-    sandbox.write_config({**sandbox.config, "base_url": base_url})
-    status, _, err = finish(start_demo(sandbox.config_path, env=environment), sandbox)
-    assert status == 1
-    assert re.fullmatch("error: POST /oauth/live_session_token: .+\nhint: .+\n", err)
-    return err
-
-
-ELSEWHERE = "https://api.ibkr.invalid/v1/api"
-
-
-def test_a_host_that_does_not_exist_and_one_that_refuses_are_named(sandbox: Sandbox) -> None:
-    err = failed_log_in(sandbox, ELSEWHERE)
-    assert "api.ibkr.invalid" in err
-    assert "is base_url right" in err
-    err = failed_log_in(sandbox, "https://127.0.0.1:1/v1/api")
-    assert "127.0.0.1:1: " in err
-    assert "refused" in err
-
-
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A self-signed one, for this computer; beside it key.pem, and the same in DER."""
-    folder = tmp_path_factory.mktemp("tls")
+    path: Path = tmp_path_factory.mktemp("tls") / "own.pem"
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=simulated"
-    command += " -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out certificate.pem"
-    subprocess.run(command.split(), cwd=folder, capture_output=True, check=True)
-    path = folder / "certificate.pem"
+    command += " -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out own.pem"
+    subprocess.run(command.split(), cwd=path.parent, capture_output=True, check=True)
     path.with_suffix(".der").write_bytes(ssl.PEM_cert_to_DER_cert(path.read_text()))
     return path
 
 
+BUNDLE = "hint: .*PEM.*REQUESTS_CA_BUNDLE"
+
+
 @pytest.mark.parametrize(
-    ("bundle", "message"),
+    ("host", "variable", "message", "seen"),
     [
-        ("", "certificate verify failed.*\nhint: .*REQUESTS_CA_BUNDLE"),
-        ("certificate.pem", "HTTP 407\n"),
-        ("missing.pem", "missing.pem.*\nhint: .*PEM file named by REQUESTS_CA_BUNDLE"),
-        ("certificate.der", ".*\nhint: .*PEM file named by REQUESTS_CA_BUNDLE"),
+        ("api.ibkr.invalid", "", "api.ibkr.invalid: .+\nhint: is base_url right", []),
+        ("127.0.0.1:1", "", "127.0.0.1:1: .+ refused\nhint: is base_url right", []),
+        ("SERVER", "", f"certificate verify failed.+\n{BUNDLE}", []),
+        ("SERVER", "REQUESTS_CA_BUNDLE=own.pem", "HTTP 503\nhint: IBKR is slow", ["/v1/api/oauth/live_session_token"]),
+        ("SERVER", "REQUESTS_CA_BUNDLE=missing.pem", f"missing.pem.*\n{BUNDLE}", []),
+        ("SERVER", "REQUESTS_CA_BUNDLE=own.der", BUNDLE, []),
+        ("api.ibkr.invalid", "HTTPS_PROXY=http://PROXY", "407 .+\nhint: .*HTTPS_PROXY", ["api.ibkr.invalid:443"]),
+        ("api.ibkr.invalid", "HTTPS_PROXY=PROXY", "407 .+\nhint: .*HTTPS_PROXY", ["api.ibkr.invalid:443"]),
+        ("api.ibkr.invalid", "HTTPS_PROXY=http://127.0.0.1:1", "refused\nhint: .*HTTPS_PROXY", []),
+        ("api.ibkr.invalid", "HTTPS_PROXY=http://127.0.0.1:65536", "hint: .*HTTPS_PROXY", []),
     ],
-)
-def test_a_certificate_is_verified_against_the_bundle(
-    sandbox: Sandbox, certificate: Path, bundle: str, message: str
+)  # fmt: skip
+def test_https_verifies_and_takes_the_environments_proxy(
+    sandbox: Sandbox, certificate: Path, host: str, variable: str, message: str, seen: list[str]
 ) -> None:
-    path = str(certificate.with_name(bundle)) if bundle else ""
-    with refusing_server(certificate) as server:
-        url = f"https://127.0.0.1:{server.server_address[1]}/v1/api"
-        err = failed_log_in(sandbox, url, REQUESTS_CA_BUNDLE=path)
-        assert len(server.seen) == (bundle == "certificate.pem")
+    with refusing_server(certificate) as server, refusing_server() as proxy:
+        base_url = f"https://{host.replace('SERVER', server.name)}/v1/api"
+        sandbox.write_config({**sandbox.config, "base_url": base_url})
+        name, _, value = variable.partition("=")
+        value = value.replace("PROXY", proxy.name)
+        environment = {**os.environ, "NO_PROXY": "", name or "X": value}
+        status, err = finish(start(sandbox, cwd=certificate.parent, env=environment), sandbox)
+        assert server.seen + proxy.seen == seen
+    assert status == 1
+    assert re.fullmatch("error: POST /oauth/live_session_token: .+\nhint: .+\n", err)
     assert re.search(message, err)
-
-
-@pytest.mark.parametrize(
-    ("proxy", "message"),
-    [
-        ("http://127.0.0.1:PORT", "407 .*\nhint: the proxy in HTTPS_PROXY asks for a user"),
-        ("127.0.0.1:PORT", "407 "),
-        ("http://127.0.0.1:1", "refused.*\nhint: .*HTTPS_PROXY"),
-        ("http://127.0.0.1:65536", "hint: .*HTTPS_PROXY"),
-    ],
-)
-def test_https_goes_through_the_proxy_of_the_environment(
-    sandbox: Sandbox, proxy: str, message: str
-) -> None:
-    with refusing_server() as server:
-        address = proxy.replace("PORT", str(server.server_address[1]))
-        assert re.search(message, failed_log_in(sandbox, ELSEWHERE, HTTPS_PROXY=address))
-        assert server.seen == ["CONNECT api.ibkr.invalid:443"] * proxy.count("PORT")
 
 
 def test_no_proxy_sees_what_goes_to_this_computer(sandbox: Sandbox) -> None:
     with refusing_server() as proxy:
-        address = f"http://127.0.0.1:{proxy.server_address[1]}"
-        names = ("HTTP_PROXY", "http_proxy", "ALL_PROXY")
-        environment = {"NO_PROXY": "", "no_proxy": "", **dict.fromkeys(names, address)}
-        status, _, err = finish(start_demo(sandbox.config_path, env=environment), sandbox)
-        assert (status, err, proxy.seen) == (0, "", [])
+        names = ["HTTP_PROXY", "http_proxy", "ALL_PROXY"]
+        environment = {**os.environ, "NO_PROXY": "", **dict.fromkeys(names, f"http://{proxy.name}")}
+        assert finish(start(sandbox, env=environment), sandbox) == (0, "")
+        assert proxy.seen == []
 
 
 # The command line
@@ -367,21 +329,21 @@ def run_python(*arguments: object, **options: Any) -> subprocess.CompletedProces
 @pytest.mark.parametrize(
     ("flag", "arguments", "status", "error"),
     [
-        ("-I", ["config.json", "--check"], 0, ""),  # without the script's folder on the path
-        ("-S", [], 2, "error: No module named '.+': .+ -m pip install -r .+\n"),
-        ("-E", ["--unknown"], 2, "usage: (?s:.+)error: .+\n"),
-        ("-E", ["none.json"], 2, "error: none.json: no such file\nhint: .+\n"),
+        ("-I", "config.json --check", 0, ""),  # without the script's folder on the path
+        ("-S", "config.json", 2, "error: No module named '.+': .+ -m pip install -r .+\n"),
+        ("-E", "--unknown", 2, "usage: (?s:.+)error: .+\n"),
+        ("-E", "none.json", 2, "error: none.json: .+\nhint: .+\n"),
     ],
 )
 def test_it_starts_or_says_why_not(
-    sandbox: Sandbox, flag: str, arguments: list[str], status: int, error: str
+    sandbox: Sandbox, flag: str, arguments: str, status: int, error: str
 ) -> None:
-    done = run_python(flag, ROOT / "demo.py", *arguments, cwd=sandbox.folder)
+    done = run_python(flag, DEMO, *arguments.split(), cwd=sandbox.folder)
     assert done.returncode == status
     assert re.fullmatch(error, done.stderr)
 
 
-def test_without_an_argument_it_takes_the_config_beside_it_on_an_ascii_console_too(
+def test_without_an_argument_it_takes_the_config_beside_it_and_help_needs_no_more_than_ascii(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     folder = tmp_path / "K\u00e4stchen"
@@ -389,12 +351,11 @@ def test_without_an_argument_it_takes_the_config_beside_it_on_an_ascii_console_t
     for path in (ROOT / "oauth.py", ROOT / "keys", *sandbox.folder.glob("private_*.pem")):
         os.symlink(path, folder / path.name)
     shutil.copy(sandbox.config_path, folder / "K\u00e4stchen.json")
-    source = (ROOT / "demo.py").read_text("utf-8")
+    source = Path(DEMO).read_text("utf-8")
     changed = re.sub("(?m)^CONFIG = .*", 'CONFIG = r"K\u00e4stchen.json"', source)
     (folder / "demo.py").write_text(changed, "utf-8")
-    console = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    locale = {**console, "LC_ALL": "C", "PYTHONUTF8": "0"}  # in which no such file can be opened
-    for argument, environment in (("--check", console), ("--help", locale)):
-        done = run_python(folder / "demo.py", argument, env=environment)
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    for argument, environment in (("--check", None), ("--help", ascii_only)):
+        done = run_python("demo.py", argument, cwd=folder, env=environment)
         assert (done.returncode, done.stderr) == (0, "")
         assert r"K\xe4stchen.json" in done.stdout
