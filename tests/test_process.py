@@ -6,15 +6,14 @@ import contextlib
 import fcntl
 import functools
 import os
-import pty
 import re
+import shlex
 import shutil
 import signal
 import socketserver
 import ssl
 import subprocess
 import sys
-import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -157,57 +156,68 @@ def test_nohup_stays_in_force(sandbox: Sandbox) -> None:
     assert finish(process, sandbox) == (0, "")
 
 
-# Output
+# The command line, and who reads the output
+
+
+def shell(command: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    command = command.replace("python", shlex.quote(sys.executable))
+    line = ["bash", "-o", "pipefail", "-c", command.replace("DEMO", shlex.quote(DEMO))]
+    return subprocess.run(line, capture_output=True, text=True, check=False, **settings)
 
 
 @pytest.mark.parametrize(
-    ("redirection", "status", "error"),
+    ("command", "status", "error"),
     [
-        ("| head -n 1", 1, ""),
-        ("| head -n 8", 1, ""),
-        ("| head -n 13", 1, ""),
-        (">/dev/full", 1, "error: cannot write: No space left on device\nhint: .+\n"),
-        (">&-", 0, ""),
-        ("--account NONE 2>&-", 1, ""),
+        ("python -I DEMO config.json --check", 0, ""),  # without the script's folder on the path
+        ("python -S DEMO config.json", 2, "error: No module .+: .+ -m pip install -r .+\n"),
+        ("python DEMO --unknown", 2, "usage: (?s:.+)error: .+\n"),
+        ("python DEMO none.json", 2, "error: none.json: .+\nhint: .+\n"),
+        ("python DEMO config.json | head -n 1", 1, ""),
+        ("python DEMO config.json | head -n 8", 1, ""),
+        ("python DEMO config.json | head -n 13", 1, ""),
+        ("python DEMO config.json >/dev/full", 1, "error: cannot write: .+\nhint: .+\n"),
+        ("python DEMO config.json >&-", 0, ""),
+        ("python DEMO config.json --account NONE 2>&-", 1, ""),
     ],
 )
-def test_output_that_nobody_takes_ends_the_run_with_a_logout(
-    sandbox: Sandbox, redirection: str, status: int, error: str
+def test_it_says_why_it_does_not_start_and_logs_out_when_nobody_reads_on(
+    sandbox: Sandbox, command: str, status: int, error: str
 ) -> None:
-    command = f"{sys.executable} {DEMO} {sandbox.config_path} {redirection}"
-    bash = ["bash", "-o", "pipefail", "-c", command]
-    done = subprocess.run(bash, capture_output=True, text=True, check=False)
+    done = shell(command, cwd=sandbox.folder)
     assert done.returncode == status
     assert re.fullmatch(error, done.stderr)
     assert paths(sandbox)[-1:] in ([], ["/logout"])
-    assert "head" not in redirection or len(sandbox.requests) < 8
+    assert "head" not in command or len(sandbox.requests) < 8
 
 
-def test_a_terminal_that_closes_logs_out(sandbox: Sandbox) -> None:
-    leader, follower = pty.openpty()
-    streams = dict.fromkeys(["stdin", "stdout", "stderr"], follower)
-    attach = functools.partial(fcntl.ioctl, follower, termios.TIOCSCTTY, 0)
-    process = start(sandbox, preexec_fn=attach, **streams)
-    os.close(follower)
-    wait_until(lambda: len(sandbox.requests) >= 3)
-    os.close(leader)
-    assert process.wait(timeout=20) in (1, 130)  # the output fails, or the signal comes first
-    assert paths(sandbox)[-1] == "/logout"
+def test_without_an_argument_it_takes_the_config_beside_it_and_help_needs_no_more_than_ascii(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    folder = tmp_path / "K\u00e4stchen"
+    folder.mkdir()
+    for path in (ROOT / "oauth.py", ROOT / "keys", *sandbox.folder.glob("private_*.pem")):
+        os.symlink(path, folder / path.name)
+    shutil.copy(sandbox.config_path, folder / "K\u00e4stchen.json")
+    source = Path(DEMO).read_text("utf-8")
+    changed = re.sub("(?m)^CONFIG = .*", 'CONFIG = r"K\u00e4stchen.json"', source)
+    (folder / "demo.py").write_text(changed, "utf-8")
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    assert r"K\xe4stchen.json" in shell("python demo.py --check", cwd=folder).stdout
+    done = shell("python demo.py -h", cwd=folder, env=ascii_only)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"K\xe4stchen.json" in done.stdout
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a pipe's size is set as Linux does it")
 def test_ctrl_c_ends_a_run_whose_output_nobody_reads(sandbox: Sandbox) -> None:
-    reader, writer = os.pipe()
-    fcntl.fcntl(writer, 1031, 4096)  # F_SETPIPE_SZ
-    process = start(sandbox, "-v", stdout=writer)
+    process = start(sandbox, "-v")
+    fcntl.fcntl(process.stdout, 1031, 4096)  # F_SETPIPE_SZ
     wait_until(lambda: len(sandbox.requests) >= 2)
     time.sleep(0.5)  # by now it is in the middle of a write
     assert len(sandbox.requests) < 5
     process.send_signal(signal.SIGINT)
+    wait_until(lambda: "/logout" in paths(sandbox))
     assert finish(process, sandbox) == INTERRUPTED
-    assert paths(sandbox)[-1] == "/logout"
-    os.close(reader)
-    os.close(writer)
 
 
 # The network
@@ -316,46 +326,3 @@ def test_no_proxy_sees_what_goes_to_this_computer(sandbox: Sandbox) -> None:
         environment = {**os.environ, "NO_PROXY": "", **dict.fromkeys(names, f"http://{proxy.name}")}
         assert finish(start(sandbox, env=environment), sandbox) == (0, "")
         assert proxy.seen == []
-
-
-# The command line
-
-
-def run_python(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
-
-
-@pytest.mark.parametrize(
-    ("flag", "arguments", "status", "error"),
-    [
-        ("-I", "config.json --check", 0, ""),  # without the script's folder on the path
-        ("-S", "config.json", 2, "error: No module named '.+': .+ -m pip install -r .+\n"),
-        ("-E", "--unknown", 2, "usage: (?s:.+)error: .+\n"),
-        ("-E", "none.json", 2, "error: none.json: .+\nhint: .+\n"),
-    ],
-)
-def test_it_starts_or_says_why_not(
-    sandbox: Sandbox, flag: str, arguments: str, status: int, error: str
-) -> None:
-    done = run_python(flag, DEMO, *arguments.split(), cwd=sandbox.folder)
-    assert done.returncode == status
-    assert re.fullmatch(error, done.stderr)
-
-
-def test_without_an_argument_it_takes_the_config_beside_it_and_help_needs_no_more_than_ascii(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
-    folder = tmp_path / "K\u00e4stchen"
-    folder.mkdir()
-    for path in (ROOT / "oauth.py", ROOT / "keys", *sandbox.folder.glob("private_*.pem")):
-        os.symlink(path, folder / path.name)
-    shutil.copy(sandbox.config_path, folder / "K\u00e4stchen.json")
-    source = Path(DEMO).read_text("utf-8")
-    changed = re.sub("(?m)^CONFIG = .*", 'CONFIG = r"K\u00e4stchen.json"', source)
-    (folder / "demo.py").write_text(changed, "utf-8")
-    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
-    for argument, environment in (("--check", None), ("--help", ascii_only)):
-        done = run_python("demo.py", argument, cwd=folder, env=environment)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert r"K\xe4stchen.json" in done.stdout
