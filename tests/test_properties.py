@@ -93,7 +93,6 @@ def test_any_answer(sandbox: Sandbox, data: st.DataObject, route: str, option: s
 
 @many
 @given(st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False))
-@example(1.234e-05)
 @example(0.0066895)
 def test_a_number_keeps_what_matters(value: float) -> None:
     text = demo.number(value)
