@@ -15,7 +15,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -57,26 +57,11 @@ def readme_digest(file: Path) -> str:
     return printed.stdout.split()[-1][:8]
 
 
-class Line(NamedTuple):
-    """A line of the report, and the hints below it."""
-
-    kind: str
-    message: str
-    hints: str
-
-
-def report(out: str) -> dict[str, Line]:
-    """Return the lines of a report by their names, in their order."""
-    lines: dict[str, Line] = {}
-    name = ""
-    for text in out.splitlines():
-        begin = re.fullmatch(r"  (ok|warn|error|-) +(\S.*?)  +(\S.*)", text)
-        if begin:
-            kind, name, message = begin.groups()
-            assert name not in lines, "an ingredient has two lines"
-            lines[name] = Line(kind, message, "")
-        elif text.startswith("   ") and name:
-            lines[name] = lines[name]._replace(hints=f"{lines[name].hints}{text.strip()}\n")
+def report(out: str) -> dict[str, tuple[str, str]]:
+    """Return kind and text, hints included, of a report's lines by their names, in their order."""
+    blocks = re.findall(r"(?m)^  (ok|warn|error|-) +(\S.*?)  +(.*(?:\n {9}.*)*)", out)
+    lines = {name: (kind, text) for kind, name, text in blocks}
+    assert len(lines) == len(blocks), "an ingredient has two lines"
     return lines
 
 
@@ -90,17 +75,12 @@ KEY, SIGNATURE = FILE.read_text(), serialization.load_pem_private_key(FILE.read_
 LINES = KEY.splitlines()
 OPENSSH = SIGNATURE.private_bytes(PEM, serialization.PrivateFormat.OpenSSH, PLAIN)
 
+# How an OpenSSH key goes on behind its first 15 bytes: cipher, key derivation, and what belongs to them
+WITHOUT, WITH = b"\0\0\0\4none\0\0\0\4none\0\0\0\0\0\0\0\1", b"\0\0\0\x0aaes256-ctr\0\0\0\6bcrypt"
+
 
 def generated(bits: int) -> bytes:
     return rsa.generate_private_key(65537, bits).private_bytes(PEM, PKCS8, PLAIN)
-
-
-def with_passphrase(pem: bytes) -> bytes:
-    """Return an OpenSSH key as if it had a passphrase: its cipher and key derivation stand first."""
-    first, *body, last = pem.splitlines()
-    blob = base64.b64decode(b"".join(body))
-    blob = blob.replace(b"\0\0\0\4none\0\0\0\4none", b"\0\0\0\x0aaes256-ctr\0\0\0\6bcrypt", 1)
-    return b"\n".join([first, base64.b64encode(blob), last])
 
 
 COPY, PRIVATE = "copy the file again", "give the path of the private half, private_signature.pem"
@@ -121,7 +101,7 @@ BAD_KEYS = {  # what people give for a private key: the file, words of the messa
     "line-lost": (KEY.replace(f"{LINES[5]}\n", "").encode(), "is damaged", COPY),
     "pkcs8-phrase": (SIGNATURE.private_bytes(PEM, PKCS8, PHRASE), "has a passphrase", "openssl rsa -in /"),
     "pkcs1-phrase": (SIGNATURE.private_bytes(PEM, PKCS1, PHRASE), "has a passphrase", "openssl rsa -in /"),
-    "openssh-phrase": (with_passphrase(OPENSSH), "has a passphrase", "ssh-keygen -p -m PEM -f "),
+    "openssh-phrase": (OPENSSH.replace(base64.b64encode(WITHOUT), base64.b64encode(WITH)), "has a passphrase", "ssh-keygen -p -m PEM -f "),
     "ed25519": (openssl("genpkey", "-algorithm", "ed25519"), "is no RSA key", ONLY_RSA),
     "ec": (openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"), "is no RSA key", ONLY_RSA),
     "ec-old-form": (openssl("ecparam", "-name", "prime256v1", "-genkey"), "is no RSA key", ONLY_RSA),
@@ -160,13 +140,10 @@ def sandbox() -> Iterator[Sandbox]:
 
 # Fields
 
-TESTING = {"consumer_key": "TESTCONS", "realm": "test_realm"}
-EXCHANGED = {"access_token": SECRET, "access_token_secret": TOKEN}
 SWAPPED = {
     "encryption_key_fp": "private_signature.pem",
     "signature_key_fp": "private_encryption.pem",
 }
-OF_ANOTHER = {"access_token_secret": "AAAA" + SECRET[4:]}
 GENERATE = "generate the token again, which ends the present secret"
 GENERATOR = "leave it out if openssl asn1parse prints 02"
 COPY_PRIME = "copy all that this prints: openssl asn1parse -in dhparam.pem"
@@ -177,72 +154,72 @@ NOT_URL = "not in the right form: https, or http on this computer"
 NOT_KEY = "does not decrypt with this key"
 IBKR = "https://api.ibkr.com/v1/api"
 
-ERRORS: list[tuple[str, dict[str, Any], str, str, str]] = [
-    ("realm of two words", {"realm": "limited poa"}, "realm", "not one word", '"limited_poa"'),
-    ("consumer key a number", {"consumer_key": 123456789}, "consumer_key", "not a text in quotes", TO_QUOTE),
-    ("consumer key with a blank", {"consumer_key": "SIMUL ATED"}, "consumer_key", "not one word", "nine characters"),
-    ("token in quotes of its own", {"access_token": f'"{TOKEN}"'}, "access_token", "in quotes of its own", "leave the inner quotes out"),
-    ("token of two words", {"access_token": "a b"}, "access_token", "not one word", "copy it again"),
-    *((name, {"signature_key_fp": f"{name}.pem"}, "signature_key_fp", f"{name}.pem {row[1]}", row[2]) for name, row in BAD_KEYS.items()),
-    ("key missing, a close name", {"signature_key_fp": "private_signatur.pem"}, "signature_key_fp", "private_signatur.pem does not exist", "/private_signature.pem?"),
-    ("key missing", {"signature_key_fp": "zzz"}, "signature_key_fp", "zzz does not exist", "begins at the config's own folder"),
-    ("key missing, its folder too", {"signature_key_fp": "no/zzz"}, "signature_key_fp", "no/zzz does not exist", "there is no folder /"),
-    ("key missing, test environment", {**TESTING, "signature_key_fp": "keys/zzz"}, "signature_key_fp", "does not exist", "private_signature.pem comes with IBKR's web demo"),
-    ("key a folder", {"signature_key_fp": "."}, "signature_key_fp", ".: ", "give "),
-    ("key pasted in place of its path", {"signature_key_fp": KEY}, "signature_key_fp", "not a path", PATH),
-    ("single backslashes that JSON reads", {"signature_key_fp": "C:\temp\new.pem"}, "signature_key_fp", "not a path", PATH),
-    ("prime of words", {"dh_prime": "my prime"}, "dh_prime", "not a hex number", COPY_PRIME),
-    ("prime in PEM form", {"dh_prime": (KEYS / "dhparam.pem").read_text()}, "dh_prime", "not a hex number", COPY_PRIME),
-    ("prime short of a line", {"dh_prime": PRIME[:480]}, "dh_prime", "not a prime", COPY_PRIME),
-    ("prime with a wrong digit", {"dh_prime": f"{DH_PRIME ^ 2**400:x}"}, "dh_prime", "not a prime", COPY_PRIME),
-    ("prime of 1024 bits", {"dh_prime": pasted("1024")}, "dh_prime", "has 1024 bits", NEW_PRIME),
-    ("prime without its sign byte", {"dh_prime": pasted("negative")}, "dh_prime", "a negative number", NEW_PRIME),
-    ("generator 1", {"dh_generator": 1}, "dh_generator", "not a number from 2", GENERATOR),
-    ("generator a word", {"dh_generator": "two"}, "dh_generator", "not a hex number", GENERATOR),
-    ("generator against the pasted one", {"dh_prime": pasted("generator-5"), "dh_generator": 2}, "dh_generator", "another one stands in dh_prime", "leave dh_generator out"),
-    ("secret cut by one", {"access_token_secret": SECRET[:-1]}, "access_token_secret", "is not base64", COPY_SECRET),
-    ("secret cut in half", {"access_token_secret": SECRET[:172]}, "access_token_secret", "has 129 bytes, the key has 256", COPY_SECRET),
-    ("secret and token exchanged", EXCHANGED, "access_token_secret", "access_token have changed places", "exchange them"),
-    ("keys swapped, beside a copy of one", SWAPPED, "access_token_secret", NOT_KEY, "paths are swapped"),
-    ("the right key lies beside", {"encryption_key_fp": "another.pem"}, "access_token_secret", NOT_KEY, "encryption-copy.pem: name that file"),
-    ("secret of another key", OF_ANOTHER, "access_token_secret", NOT_KEY, GENERATE),
-    ("URL without https", {"base_url": "api.ibkr.com/v1/api"}, "base_url", NOT_URL, IBKR),
-    ("URL with http", {"base_url": "http://api.ibkr.com/v1/api"}, "base_url", NOT_URL, IBKR),
-    ("URL like this computer's", {"base_url": "http://127.0.0.1.example"}, "base_url", NOT_URL, IBKR),
-    ("URL with a password", {"base_url": "https://user:word@api.ibkr.com"}, "base_url", NOT_URL, IBKR),
-    ("URL with a query", {"base_url": "https://api.ibkr.com/v1?x=1"}, "base_url", NOT_URL, IBKR),
+# kind of the line, name of the case, what is changed, field, words of the message, words of the hint
+ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
+    ("error", "realm of two words", {"realm": "limited poa"}, "realm", "not one word", '"limited_poa"'),
+    ("error", "consumer key a number", {"consumer_key": 123456789}, "consumer_key", "not a text in quotes", TO_QUOTE),
+    ("error", "consumer key with a blank", {"consumer_key": "SIMUL ATED"}, "consumer_key", "not one word", "nine characters"),
+    ("error", "token in quotes of its own", {"access_token": f'"{TOKEN}"'}, "access_token", "in quotes of its own", "leave the inner quotes out"),
+    ("error", "token of two words", {"access_token": "a b"}, "access_token", "not one word", "copy it again"),
+    *(("error", name, {"signature_key_fp": f"{name}.pem"}, "signature_key_fp", f"{name}.pem {row[1]}", row[2]) for name, row in BAD_KEYS.items()),
+    ("error", "key missing, a close name", {"signature_key_fp": "private_signatur.pem"}, "signature_key_fp", "private_signatur.pem does not exist", "/private_signature.pem?"),
+    ("error", "key missing", {"signature_key_fp": "zzz"}, "signature_key_fp", "zzz does not exist", "begins at the config's own folder"),
+    ("error", "key missing, its folder too", {"signature_key_fp": "no/zzz"}, "signature_key_fp", "no/zzz does not exist", "there is no folder /"),
+    ("error", "key missing, test environment", {"consumer_key": "TESTCONS", "realm": "test_realm", "signature_key_fp": "keys/zzz"}, "signature_key_fp", "does not exist", "private_signature.pem comes with IBKR's web demo"),
+    ("error", "key a folder", {"signature_key_fp": "."}, "signature_key_fp", ".: ", "give "),
+    ("error", "key pasted in place of its path", {"signature_key_fp": KEY}, "signature_key_fp", "not a path", PATH),
+    ("error", "single backslashes that JSON reads", {"signature_key_fp": "C:\temp\new.pem"}, "signature_key_fp", "not a path", PATH),
+    ("error", "prime of words", {"dh_prime": "my prime"}, "dh_prime", "not a hex number", COPY_PRIME),
+    ("error", "prime in PEM form", {"dh_prime": (KEYS / "dhparam.pem").read_text()}, "dh_prime", "not a hex number", COPY_PRIME),
+    ("error", "prime short of a line", {"dh_prime": PRIME[:480]}, "dh_prime", "not a prime", COPY_PRIME),
+    ("error", "prime with a wrong digit", {"dh_prime": f"{DH_PRIME ^ 2**400:x}"}, "dh_prime", "not a prime", COPY_PRIME),
+    ("error", "prime of 1024 bits", {"dh_prime": pasted("1024")}, "dh_prime", "has 1024 bits", NEW_PRIME),
+    ("error", "prime without its sign byte", {"dh_prime": pasted("negative")}, "dh_prime", "a negative number", NEW_PRIME),
+    ("error", "generator 1", {"dh_generator": 1}, "dh_generator", "not a number from 2", GENERATOR),
+    ("error", "generator a word", {"dh_generator": "two"}, "dh_generator", "not a hex number", GENERATOR),
+    ("error", "generator against the pasted one", {"dh_prime": pasted("generator-5"), "dh_generator": 2}, "dh_generator", "another one stands in dh_prime", "leave dh_generator out"),
+    ("error", "secret cut by one", {"access_token_secret": SECRET[:-1]}, "access_token_secret", "is not base64", COPY_SECRET),
+    ("error", "secret cut in half", {"access_token_secret": SECRET[:172]}, "access_token_secret", "has 129 bytes, the key has 256", COPY_SECRET),
+    ("error", "secret and token exchanged", {"access_token": SECRET, "access_token_secret": TOKEN}, "access_token_secret", "access_token have changed places", "exchange them"),
+    ("error", "keys swapped, beside a copy of one", SWAPPED, "access_token_secret", NOT_KEY, "paths are swapped"),
+    ("error", "the right key lies beside", {"encryption_key_fp": "another.pem"}, "access_token_secret", NOT_KEY, "encryption-copy.pem: name that file"),
+    ("error", "secret of another key", {"access_token_secret": "AAAA" + SECRET[4:]}, "access_token_secret", NOT_KEY, GENERATE),
+    ("error", "URL without https", {"base_url": "api.ibkr.com/v1/api"}, "base_url", NOT_URL, IBKR),
+    ("error", "URL with http", {"base_url": "http://api.ibkr.com/v1/api"}, "base_url", NOT_URL, IBKR),
+    ("error", "URL like this computer's", {"base_url": "http://127.0.0.1.example"}, "base_url", NOT_URL, IBKR),
+    ("error", "URL with a password", {"base_url": "https://user:word@api.ibkr.com"}, "base_url", NOT_URL, IBKR),
+    ("error", "URL with a query", {"base_url": "https://api.ibkr.com/v1?x=1"}, "base_url", NOT_URL, IBKR),
+    ("warn", "realm of the test environment", {"realm": "test_realm"}, "realm", 'whose realm is "limited_poa"', ""),
+    ("warn", "realm of the live one", {"consumer_key": "TESTCONS"}, "realm", 'whose realm is "test_realm"', ""),
+    ("warn", "consumer key in small letters", {"consumer_key": "simulated"}, "consumer_key", "not nine capitals", "its case matters"),
+    ("warn", "consumer key of eight", {"consumer_key": "SIMULATE"}, "consumer_key", "not nine capitals", "portal"),
+    ("warn", "token with the letter O", {"access_token": "O" + TOKEN[1:]}, "access_token", "no hex digits", "compare it with the portal"),
+    ("warn", "one key for both", {"signature_key_fp": "encryption-copy.pem"}, "signature_key_fp", "is the encryption key, too", "two keys"),
+    ("warn", "a name with a letter more", {"dh_primes": "x"}, "dh_primes", "unknown field", "did you mean dh_prime?"),
+    ("warn", "a name in capitals", {"BASE_URL": "x"}, "BASE_URL", "unknown field", "did you mean base_url?"),
+    ("warn", "a name with a blank", {"base url": "x"}, "base url", "unknown field", "did you mean base_url?"),
+    ("warn", "a name of another program", {"zzz": "x"}, "zzz", "unknown field", "it is ignored"),
+    ("ok", "URL of another server", {"base_url": "https://1.api.ibkr.com:443/v1/api/"}, "base_url", "1.api.ibkr.com:443/v1/api/", ""),
+    ("ok", "URL of this computer", {"base_url": "http://localhost:5000"}, "base_url", "http://localhost:5000", ""),
+    ("ok", "URL of this computer's address", {"base_url": "http://127.1.2.3/v1"}, "base_url", "http://127.1.2.3/v1", ""),
+    ("ok", "URL of this computer's IPv6 address", {"base_url": "http://[::1]:80/v1"}, "base_url", "http://[::1]:80/v1", ""),
 ]  # fmt: skip
-WARNINGS: list[tuple[str, dict[str, Any], str, str, str]] = [
-    ("realm of the test environment", {"realm": "test_realm"}, "realm", 'whose realm is "limited_poa"', ""),
-    ("realm of the live one", {"consumer_key": "TESTCONS"}, "realm", 'whose realm is "test_realm"', ""),
-    ("consumer key in small letters", {"consumer_key": "simulated"}, "consumer_key", "not nine capitals", "its case matters"),
-    ("consumer key of eight", {"consumer_key": "SIMULATE"}, "consumer_key", "not nine capitals", "portal"),
-    ("token with the letter O", {"access_token": "O" + TOKEN[1:]}, "access_token", "no hex digits", "compare it with the portal"),
-    ("one key for both", {"signature_key_fp": "encryption-copy.pem"}, "signature_key_fp", "is the encryption key, too", "two keys"),
-    ("a name with a letter more", {"dh_primes": "x"}, "dh_primes", "unknown field", "did you mean dh_prime?"),
-    ("a name in capitals", {"BASE_URL": "x"}, "BASE_URL", "unknown field", "did you mean base_url?"),
-    ("a name with a blank", {"base url": "x"}, "base url", "unknown field", "did you mean base_url?"),
-    ("a name of another program", {"zzz": "x"}, "zzz", "unknown field", "it is ignored"),
-]  # fmt: skip
-CASES = [("error", *row[1:]) for row in ERRORS] + [("warn", *row[1:]) for row in WARNINGS]
 
 
-@pytest.mark.parametrize(
-    ("kind", "changes", "field", "message", "hint"),
-    CASES,
-    ids=[row[0] for row in ERRORS + WARNINGS],
-)
-def test_what_is_wrong_is_named_with_what_helps(
-    sandbox: Sandbox, run: Runner, kind: str, changes: Any, field: str, message: str, hint: str
+@pytest.mark.parametrize("row", ROWS, ids=[row[1] for row in ROWS])
+def test_a_field_is_told_what_is_wrong_and_what_helps(
+    sandbox: Sandbox, run: Runner, row: tuple[str, str, dict[str, Any], str, str, str]
 ) -> None:
+    kind, _, changes, field, message, hint = row
     result = run(sandbox, "--check", config={**sandbox.config, **changes})
-    lines = report(result.out)
-    errors = [name for name, line in lines.items() if line.kind == "error"]
-    assert (result.err, lines[field].kind) == ("", kind)
+    errors = [name for name, line in report(result.out).items() if line[0] == "error"]
     assert (result.status, errors) == ((2, [field]) if kind == "error" else (0, []))
-    assert message in lines[field].message
-    assert hint in lines[field].hints
-    assert not lines[field].hints.startswith(GENERATE), "first what is cheaper"
+    found, text = report(result.out)[field]
+    first, *hints = text.splitlines()
+    assert (result.err, found) == ("", kind)
+    assert message in first
+    assert hint in "\n".join(hints)
+    assert GENERATE not in "".join(hints[:1]), "first what is cheaper"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows keeps rights in another form")
@@ -251,8 +228,9 @@ def test_a_key_that_others_may_read_is_a_warning(sandbox: Sandbox, run: Runner) 
     key.chmod(0o644)
     result = run(sandbox, "--check", config=sandbox.config)
     key.chmod(0o600)
-    expected = ("warn", "others may read the file", f"chmod 600 {key}\n")
-    assert (result.status, report(result.out)["encryption_key_fp"]) == (0, expected)
+    kind, text = report(result.out)["encryption_key_fp"]
+    assert (result.status, kind) == (0, "warn")
+    assert re.fullmatch(rf"others may read the file\n +chmod 600 {re.escape(str(key))}", text)
 
 
 @pytest.mark.parametrize("field", TEMPLATE)
@@ -286,15 +264,6 @@ def test_a_value_is_read_as_people_have_it(
     config = {**sandbox.config, "base_url": IBKR}
     result = run(sandbox, "--check", config={**config, **ACCEPTED[name]})
     assert result == (0, run(sandbox, "--check", config=config).out, "")
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["https://1.api.ibkr.com:443/v1/api/", "http://localhost:5000", "http://127.1.2.3/v1", "http://[::1]:80/v1"],
-)  # fmt: skip
-def test_a_base_url_is_https_or_on_this_computer(sandbox: Sandbox, run: Runner, url: str) -> None:
-    result = run(sandbox, "--check", config={**sandbox.config, "base_url": url})
-    assert (result.status, report(result.out)["base_url"]) == (0, ("ok", url, ""))
 
 
 @pytest.mark.parametrize("width", [0, 80, 9999])
@@ -418,32 +387,23 @@ def test_the_report_has_the_order_of_the_fields_and_ends_with_the_next_command(
     assert list(report(result.out)) == names
 
 
-def test_one_report_has_all_errors_and_warnings_on_stdout(sandbox: Sandbox, run: Runner) -> None:
+def test_all_errors_and_warnings_are_said_at_once_and_nothing_is_sent(
+    sandbox: Sandbox, run: Runner
+) -> None:
     changes = {"realm": "test_realm", "encryption_key_fp": "none.pem", "dh_prime": "17", "x": 1}
     config = {**sandbox.config, **changes, "access_token": "", "base_url": 5}
-    result = run(sandbox, "--check", config=config)
     path = str(sandbox.folder / "other.json")
-    lines = report(result.out)
-    errors = [name for name, line in lines.items() if line.kind == "error"]
-    assert (result.status, result.err) == (2, "")
+    checked, started = run(sandbox, "--check", config=config), run(sandbox, config=config)
+    kinds = {name: kind for name, (kind, _) in report(checked.out).items()}
+    errors = [name for name, kind in kinds.items() if kind == "error"]
     assert errors[:3] == ["encryption_key_fp", "dh_prime", "base_url"]
     assert len(errors) == 4  # the last says what is not filled in
-    kinds = [lines[name].kind for name in ("access_token_secret", "realm", "x")]
-    assert kinds == ["-", "warn", "warn"]
-    assert result.out.splitlines()[-1].endswith(f"python demo.py --check {path}")
-    assert result.out.count(path) == 2
-
-
-def test_a_run_says_them_on_stderr_and_sends_nothing(sandbox: Sandbox, run: Runner) -> None:
-    before = sandbox.connections
-    config = {**sandbox.config, "realm": "test_realm", "dh_prime": "17"}
-    result = run(sandbox, config=config)
-    path = sandbox.folder / "other.json"
-    assert (result.status, result.out) == (2, "")
-    assert f"warning: {path}: realm: does not fit" in result.err
-    assert f"error: {path}: dh_prime: not a prime" in result.err
-    assert run(sandbox, "--check").status == 0
-    assert sandbox.connections == before
+    assert (kinds["access_token_secret"], kinds["realm"], kinds["x"]) == ("-", "warn", "warn")
+    assert (checked.status, checked.err, checked.out.count(path)) == (2, "", 2)
+    assert checked.out.splitlines()[-1].endswith(f"python demo.py --check {path}")
+    assert (started.status, started.out, sandbox.connections) == (2, "", 0)
+    assert len(re.findall(f"(?m)^error: {path}: ", started.err)) == 4
+    assert len(re.findall(f"(?m)^warning: {path}: (?:realm|x): ", started.err)) == 2
 
 
 @pytest.mark.parametrize("name", ["config.json", "test-config.json"])
