@@ -316,9 +316,10 @@ def test_a_config_in_another_form_is_told_what_is_wrong(
     assert hint in result.out
 
 
-def test_a_config_is_read_as_windows_writes_it(sandbox: Sandbox, run: Runner) -> None:
-    text = json.dumps(sandbox.config, indent=2).replace("\n", "\r\n")
-    assert run(sandbox, "--check", config=f"\ufeff{text}").status == 0
+def test_a_config_is_read_as_editors_leave_it(sandbox: Sandbox, run: Runner) -> None:
+    text = json.dumps(sandbox.config, indent=2).replace(SECRET, f"{SECRET[:64]}\n{SECRET[64:]}")
+    windows = "\ufeff" + text.replace("\n", "\r\n")
+    assert run(sandbox, "--check", config=windows).status == 0
 
 
 def test_without_an_argument_the_constant_counts_and_a_close_name_is_told(
