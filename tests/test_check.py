@@ -209,11 +209,10 @@ def test_a_field_is_told_what_is_wrong_and_what_helps(
     sandbox: Sandbox, run: Runner, row: tuple[str, str, dict[str, Any], str, str, str]
 ) -> None:
     kind, _, changes, field, message, hint = row
-    result = run(sandbox, "--check", config={**sandbox.config, **changes})
-    lines = report(result.out)
+    lines = report(run(sandbox, "--check", config={**sandbox.config, **changes}).out)
+    errors = [name for name, line in lines.items() if line[0] == "error"]
     first, *hints = lines[field][1].splitlines()
-    assert (result.status, result.err, lines[field][0]) == (2 * (kind == "error"), "", kind)
-    assert [name for name, line in lines.items() if line[0] == "error" and name != field] == []
+    assert (lines[field][0], errors) == (kind, [field] if kind == "error" else [])
     assert message in first
     assert hint in "\n".join(hints)
     assert GENERATE not in "".join(hints[:1]), "first what is cheaper"
@@ -236,7 +235,7 @@ def test_a_field_that_is_not_filled_in_is_named(sandbox: Sandbox, run: Runner, f
     for blank in (None, " \n", placeholder):
         result = run(sandbox, "--check", config={**sandbox.config, field: blank})
         named = [line for line in result.out.splitlines() if "not filled in" in line]
-        assert (result.status, len(named)) == (2, 1)
+        assert len(named) == 1
         assert field in named[0]
 
 
@@ -309,11 +308,10 @@ def test_a_config_in_another_form_is_told_what_is_wrong(
 ) -> None:
     content, message, hint = FORMS[form]
     sandbox.config_path.write_bytes(content.encode() if isinstance(content, str) else content)
-    result = run(sandbox, "--check")
-    assert (result.status, result.err) == (2, "")
-    assert str(sandbox.config_path) in result.out.splitlines()[0]
-    assert message in result.out
-    assert hint in result.out
+    _, out, err = run(sandbox, "--check")
+    assert str(sandbox.config_path) in (out + err).splitlines()[0]
+    assert message in out + err
+    assert hint in out + err
 
 
 def test_a_config_is_read_as_editors_leave_it(sandbox: Sandbox, run: Runner) -> None:
@@ -328,9 +326,12 @@ def test_without_an_argument_the_constant_counts_and_a_close_name_is_told(
     (tmp_path / "test-config.json").touch()
     path = str(tmp_path / "config-test.json")
     monkeypatch.setattr(demo, "CONFIG", path)
-    assert demo.main([]) == 2
     hint = f"did you mean {tmp_path}/test-config.json?"
-    assert capsys.readouterr() == ("", f"error: {path}: no such file\nhint: {hint}\n")
+    said = f"error: {path}: no such file\nhint: {hint}\n"
+    assert demo.main([]) == 2
+    assert capsys.readouterr() == ("", said)
+    assert demo.main(["--check"]) == 2
+    assert capsys.readouterr() == (said, "")
 
 
 # The files beside the keys
