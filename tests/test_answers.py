@@ -12,42 +12,35 @@ import pytest
 import oauth
 from tests.conftest import Result, Runner, start_demo
 from tests.sandbox import Answer, Sandbox, endpoints, error_answer, json_answer, recorded
-from tests.sandbox.faults import Fault
-
-TOKEN, LOGOUT = "POST /oauth/live_session_token", "POST /logout"
-INIT, STATUS = "POST /iserver/auth/ssodh/init", "POST /iserver/auth/status"
-ACCOUNTS, SUMMARY = "GET /portfolio/accounts", "GET /portfolio/{id}/summary"
-LEDGER, POSITIONS = "GET /portfolio/{id}/ledger", "GET /portfolio/{id}/positions/{page}"
-STOCKS, OPENED = "GET /trsrv/stocks", "GET /iserver/accounts"
-SNAPSHOT, BARS = "GET /iserver/marketdata/snapshot", "GET /iserver/marketdata/history"
+from tests.sandbox import faults as at
 
 
 class InTurn(dict[str, Any]):
-    """The answers of a route, one after the other, the last one for ever."""
+    """The answers of a path, one after the other, the last one for ever."""
 
     def get(self, route: str) -> Answer | None:
-        answers = self.setdefault(route, [None])
+        answers = self.setdefault(route.split()[1], [None])
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
 
-def seen(run: Runner, route: str, *answers: Any) -> tuple[Result, Sandbox]:
+def seen(run: Runner, path: str, *answers: Any) -> tuple[Result, Sandbox]:
     """`answers`: each an Answer, or the JSON of one."""
     with Sandbox() as sandbox:
         made = [answer if isinstance(answer, Answer) else json_answer(answer) for answer in answers]
-        sandbox.answers = InTurn({route: made})
+        sandbox.answers = InTurn({path: made})
         return run(sandbox), sandbox
 
 
 def check(run: Runner, rows: list[tuple[Any, ...]]) -> None:
-    """Each row: the route, its answer or a tuple of some in turn, what the demo says, its exit
+    """Each row: the path, its answer or a tuple of some in turn, what the demo says, its exit
     status, and what it never says."""
     wrong = []
-    for route, answer, says, status, *never in rows:
+    for path, answer, says, status, *never in rows:
         answers = answer if type(answer) is tuple else (answer,)
-        result, _ = seen(run, route, *answers)
+        result, _ = seen(run, path, *answers)
         text = result.out + result.err
         if says not in text or any(word in text for word in never) or status != result.status:
-            wrong.append(f"{route} {says!r} {status} {never}\n{text}exit status {result.status}")
+            wrong.append(f"{path} {says!r} {status} {never}\n{text}exit status {result.status}")
     assert not wrong, "\n\n".join(wrong)
 
 
@@ -56,7 +49,7 @@ def _settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoints, "SETTLING", 0)
 
 
-UP = recorded(INIT)
+UP = recorded(f"POST {at.INIT}")
 DOWN = {**UP, "authenticated": False, "established": False}
 OTHER = "warning: another session of this username holds the brokerage session\nhint: "
 SLOW = "Timeout while contacting the authentication server"
@@ -64,19 +57,19 @@ SLOW = "Timeout while contacting the authentication server"
 
 def test_the_brokerage_session_is_up_settling_held_or_refused(run: Runner) -> None:
     rows = [
-        (INIT, UP, "    up\n", 0, "settling"),
-        (INIT, {**UP, "message": "ok"}, "    up: ok\n", 0),
-        (INIT, {**UP, "competing": True}, "    up\n", 0),
-        (INIT, {**DOWN, "competing": True}, OTHER, 0),
-        (STATUS, {**DOWN, "fail": endpoints.COMPETE_FLAG}, OTHER, 0),
-        (INIT, {**DOWN, "message": "not for you"}, "error: POST /iserver/auth/ssodh/init: ", 1),
-        (STATUS, {**DOWN, "fail": SLOW}, f"no brokerage session: {SLOW}\nhint: ", 1, "compete"),
-        (STATUS, recorded("status without a session"), "not up after 10 s\nhint: ", 1),
+        (at.INIT, UP, "    up\n", 0, "settling"),
+        (at.INIT, {**UP, "message": "ok"}, "    up: ok\n", 0),
+        (at.INIT, {**UP, "competing": True}, "    up\n", 0),
+        (at.INIT, {**DOWN, "competing": True}, OTHER, 0),
+        (at.STATUS, {**DOWN, "fail": endpoints.COMPETE_FLAG}, OTHER, 0),
+        (at.INIT, {**DOWN, "message": "not for you"}, "error: POST /iserver/auth/ssodh/init: ", 1),
+        (at.STATUS, {**DOWN, "fail": SLOW}, f"no brokerage session: {SLOW}\nhint: ", 1, "compete"),
+        (at.STATUS, recorded("status without a session"), "not up after 10 s\nhint: ", 1),
     ]
     check(run, rows)
 
 
-ALL, MINE = {"id": "All", "accountId": "All"}, recorded(ACCOUNTS)[0]
+ALL, MINE = {"id": "All", "accountId": "All"}, recorded(f"GET {at.ACCOUNTS}")[0]
 ITEM = {"amount": 5.0, "currency": "USD", "isNull": False}
 SMALL = [
     {"contractDesc": "BTC", "position": 1.234e-05, "mktPrice": 98123.25, "mktValue": 1.21},
@@ -97,18 +90,13 @@ def test_the_portfolio_is_shown_as_it_is(run: Runner) -> None:
     summary = {"netliquidation": {**ITEM, "isNull": True}, "buyingpower": ITEM, "cushion": None}
     nobody = "error: GET /portfolio/accounts: no account in the answer\nhint: "
     rows = [
-        (ACCOUNTS, [ALL, MINE], "Summary of DU0001234\n", 0, "of All"),
-        (ACCOUNTS, [ALL], nobody, 1),
-        (ACCOUNTS, [None, 7, {"accountId": None}], nobody, 1),
-        (
-            SUMMARY,
-            summary,
-            "    name         amount  currency\n    buyingpower    5.00  USD\n\n",
-            0,
-        ),
-        (POSITIONS, SMALL, SMALL_SHOWN, 0),
-        (POSITIONS, SMALL * 4, "    first 10 of 16\n", 0),
-        (STOCKS, {}, "error: GET /trsrv/stocks: no stock has the symbol AAPL\nhint: ", 1),
+        (at.ACCOUNTS, [ALL, MINE], "Summary of DU0001234\n", 0, "of All"),
+        (at.ACCOUNTS, [ALL], nobody, 1),
+        (at.ACCOUNTS, [None, 7, {"accountId": None}], nobody, 1),
+        (at.SUMMARY, summary, "    buyingpower    5.00  USD\n\n", 0, "netliquidation "),
+        (at.POSITIONS, SMALL, SMALL_SHOWN, 0),
+        (at.POSITIONS, SMALL * 4, "    first 10 of 16\n", 0),
+        (at.STOCKS, {}, "error: GET /trsrv/stocks: no stock has the symbol AAPL\nhint: ", 1),
     ]
     check(run, rows)
 
@@ -132,12 +120,12 @@ def quotes(*answers: dict[str, Any]) -> tuple[Any, ...]:
 def test_a_quote_fills_up_and_is_shown_as_far_as_it_came(run: Runner) -> None:
     nothing = {"31": "-1", "84": "-", "86": "", "88": "N/A"}
     rows = [
-        (SNAPSHOT, quotes({}, {"31": "N/A"}, FULL), SHOWN, 0),
-        (SNAPSHOT, quotes({}, {"31": "201.10"}, {**FULL, "31": ""}), SHOWN, 0),
-        (SNAPSHOT, quotes(NUMBERS), NUMBERS_SHOWN, 0),
-        (SNAPSHOT, quotes(N, N, NUMBERS), NUMBERS_SHOWN, 0, "hint: "),
-        (SNAPSHOT, quotes({**FULL, "6509": "S"}), "    data  S\n", 0),
-        (SNAPSHOT, quotes(nothing), "no price in 8 s\nhint: ", 1),
+        (at.SNAPSHOT, quotes({}, {"31": "N/A"}, FULL), SHOWN, 0),
+        (at.SNAPSHOT, quotes({}, {"31": "201.10"}, {**FULL, "31": ""}), SHOWN, 0),
+        (at.SNAPSHOT, quotes(NUMBERS), NUMBERS_SHOWN, 0),
+        (at.SNAPSHOT, quotes(N, N, NUMBERS), NUMBERS_SHOWN, 0, "hint: "),
+        (at.SNAPSHOT, quotes({**FULL, "6509": "S"}), "    data  S\n", 0),
+        (at.SNAPSHOT, quotes(nothing), "no price in 8 s\nhint: ", 1),
     ]
     check(run, rows)
 
@@ -151,9 +139,9 @@ def test_bars_say_when_their_session_opened(run: Runner) -> None:
     2026-11-16        50.10  51.00  49.50  0.00004  441,876.5
 """
     rows = [
-        (BARS, {"data": [bar, hour_later]}, shown, 0),
-        (BARS, {"data": [{"t": None}]}, "    -             -     -     -    -      -\n", 0),
-        (BARS, {"data": [], "points": 4}, "no bars in the answer\nhint: ", 1),
+        (at.HISTORY, {"data": [bar, hour_later]}, shown, 0),
+        (at.HISTORY, {"data": [{"t": None}]}, "    -             -     -     -    -      -\n", 0),
+        (at.HISTORY, {"data": [], "points": 4}, "no bars in the answer\nhint: ", 1),
     ]
     check(run, rows)
 
@@ -169,19 +157,19 @@ def test_an_error_is_quoted_and_its_hint_helps_with_it(run: Runner) -> None:
     where = "error: GET /portfolio/DU0001234/summary: "
     moved = Answer(302, headers={"Location": "/sso"})
     rows = [
-        (SUMMARY, Answer(401), f"{where}HTTP 401\nhint: ", 1, "not accepted any more"),
-        (SUMMARY, Answer(404), f"{where}HTTP 404\nhint: ", 1, "base_url"),
-        (SUMMARY, Answer(503, PAGE), f"{where}HTTP 503: Log in here\nhint: ", 1),
-        (SUMMARY, Answer(200, PAGE), where, 1),
-        (SUMMARY, [1], f"{where}an answer of another form", 1),
-        (LEDGER, FORBIDDEN, "HTTP 403: Forbidden not for this user\nhint: ", 1),
-        (STOCKS, error_answer(500, "oops"), "HTTP 500: oops\nhint: try later", 1),
-        (OPENED, SIGNATURE, "hint: run python -m tests.sandbox", 1, "close TWS", "try later"),
-        (OPENED, ELSEWHERE, "hint: another session has it", 1, "try later"),
-        (BARS, NO_CHART, "hint: no market-data subscription", 1, "try later"),
-        (TOKEN, Answer(200, PAGE), "\nhint: is base_url right?", 1, "Generate"),
-        (TOKEN, moved, "a redirect to /sso\nhint: is base_url right?", 1),
-        (TOKEN, {"a": 1}, "error: POST /oauth/live_session_token: ", 1, "base_url"),
+        (at.SUMMARY, Answer(401), f"{where}HTTP 401\nhint: ", 1, "not accepted any more"),
+        (at.SUMMARY, Answer(404), f"{where}HTTP 404\nhint: ", 1, "base_url"),
+        (at.SUMMARY, Answer(503, PAGE), f"{where}HTTP 503: Log in here\nhint: ", 1),
+        (at.SUMMARY, Answer(200, PAGE), where, 1),
+        (at.SUMMARY, [1], f"{where}an answer of another form", 1),
+        (at.LEDGER, FORBIDDEN, "HTTP 403: Forbidden not for this user\nhint: ", 1),
+        (at.STOCKS, error_answer(500, "oops"), "HTTP 500: oops\nhint: try later", 1),
+        (at.SNAPSHOT, SIGNATURE, "hint: run python -m tests.sandbox", 1, "TWS", "later"),
+        (at.BROKERAGE_ACCOUNTS, ELSEWHERE, "hint: another session has it", 1, "try later"),
+        (at.HISTORY, NO_CHART, "hint: no market-data subscription", 1, "try later"),
+        (at.TOKEN, Answer(200, PAGE), "\nhint: is base_url right?", 1, "Generate"),
+        (at.TOKEN, moved, "a redirect to /sso\nhint: is base_url right?", 1),
+        (at.TOKEN, {"a": 1}, "error: POST /oauth/live_session_token: ", 1, "base_url"),
     ]
     check(run, rows)
 
@@ -190,19 +178,19 @@ def test_a_logout_that_did_not_happen_is_a_warning(run: Runner) -> None:
     lost = Answer(cut=0)
     unauthorized = error_answer(401, "unauthorized")
     rows = [
-        (LOGOUT, Answer(200), "all well", 0, "warning"),
-        (LOGOUT, (lost, {"status": True}), "all well", 0, "warning"),
-        (LOGOUT, lost, "error: POST /logout: ", 1),
-        (LOGOUT, {"status": True, "confirmed": True}, "warning: POST /logout: ", 0),
-        (LOGOUT, {"error": "busy"}, "warning: POST /logout: ", 0),
-        (LOGOUT, unauthorized, "warning: POST /logout: HTTP 401: unauthorized\nhint: ", 0),
+        (at.LOGOUT, Answer(200), "all well", 0, "warning"),
+        (at.LOGOUT, (lost, {"status": True}), "all well", 0, "warning"),
+        (at.LOGOUT, lost, "error: POST /logout: ", 1),
+        (at.LOGOUT, {"status": True, "confirmed": True}, "warning: POST /logout: ", 0),
+        (at.LOGOUT, {"error": "busy"}, "warning: POST /logout: ", 0),
+        (at.LOGOUT, unauthorized, "warning: POST /logout: HTTP 401: unauthorized\nhint: ", 0),
     ]
     check(run, rows)
 
 
 def test_a_time_out_stops_all_but_the_logout(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oauth, "TIMEOUT", (5, 0.5))
-    result, sandbox = seen(run, ACCOUNTS, Answer(delay=30))
+    result, sandbox = seen(run, at.ACCOUNTS, Answer(delay=30))
     assert result.status == 1
     assert result.err.count("error: ") == 1
     paths = [request.path for request in sandbox.requests]
@@ -211,7 +199,7 @@ def test_a_time_out_stops_all_but_the_logout(run: Runner, monkeypatch: pytest.Mo
 
 def test_after_an_answer_below_200_its_connection_is_not_used(run: Runner) -> None:
     """Where the real answer follows, it would be taken for the next request's."""
-    result, sandbox = seen(run, ACCOUNTS, Answer(103))
+    result, sandbox = seen(run, at.ACCOUNTS, Answer(103))
     _, _, accounts, after, *_ = sandbox.requests
     assert accounts.status == 103
     assert after.connection != accounts.connection
@@ -230,5 +218,5 @@ def test_a_secret_that_the_server_repeats_is_not_shown(run: Runner, server: Sand
         secrets = [server.access_token, token.hex(), base64.b64encode(token).decode()]
         return {"error": " ".join(secrets)}
 
-    server.fault = Fault("/portfolio/{id}/ledger", "", change=tell)
+    server.fault = at.Fault(at.LEDGER, "", change=tell)
     assert ": *** *** ***\n" in run(server, "--verbose").err
