@@ -14,7 +14,6 @@ import logging
 import math
 import os
 import re
-import shlex
 import signal
 import socket
 import sys
@@ -23,7 +22,7 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from time import monotonic, sleep, time
 from typing import Any, Callable
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)  # python -P and -I leave it out
@@ -39,8 +38,9 @@ except ImportError as missing:
     print(f"error: {missing}: run {sys.executable} -m pip install -r {file}", file=sys.stderr)
     sys.exit(2)
 
-# The config of a run without an argument. Put your own here in place of path-to-your-app-config,
-# for example r"C:\ibkr\config.json" or "~/ibkr/config.json"; a relative path begins beside demo.py.
+# The config of a run without an argument. In its place put the path of yours, which IBKR's document
+# calls path-to-your-app-config: for example r"~/ibkr/config.json". A relative one begins beside
+# this file.
 CONFIG = r"test-config.json"
 
 PACE = 0.11  # seconds from the start of a request to the next: IBKR bars whoever sends 11 in one
@@ -80,7 +80,8 @@ class Demo:
     def run(self) -> None:
         """Go through all steps but the logout. Where one fails, those that need its result are left
         out."""
-        if not self.step("Live session token", self.log_in):
+        self.step("Live session token", self.log_in)
+        if self.client.session.auth is None:
             return
         self.step("Brokerage session", self.open_brokerage_session)
         account = self.step("Accounts", self.accounts)
@@ -94,24 +95,22 @@ class Demo:
             self.step(f"Daily bars of {self.symbol}, conid {conid}", self.history, conid)
 
     def step(self, title: str, action: Callable[..., str | None], *values: str) -> str | None:
-        """Run one step under its heading, and return its result, None if it failed. Raises Stop
-        where nothing more may be sent, or nobody reads what would be printed."""
+        """Run one step under its heading, and return its result, None if it failed or has none.
+        Raises Stop where nothing more may be sent, or nobody reads what would be printed."""
         self.console.say("", title)
         if self.console.broken or self.client.signals.seen:  # a destructor swallows an interrupt
             raise Stop
         try:
             return action(*values)
-        except (Problem, oauth.OAuthError, OSError, ValueError) as error:
+        except (Problem, oauth.OAuthError, OSError, ValueError) as error:  # requests': OSErrors
             self.console.error(*explain(error, self.client))
             if timed_out(error) or self.client.status == 429:
-                raise Stop from None
+                raise Stop from None  # every further step would wait as long, or prolong the ban
             return None
 
-    def log_in(self) -> str:
+    def log_in(self) -> None:
         token = self.client.log_in()
-        expires = f"{token.expires:%Y-%m-%d %H:%M:%S} UTC"
-        self.console.say(f"    valid until  {expires}")
-        return expires
+        self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
     def open_brokerage_session(self) -> None:
         """Ask for the brokerage session, which opens /iserver. It may come up a little later."""
@@ -152,20 +151,18 @@ class Demo:
         """Return the id of the account to show: the one asked for, or the first but a group."""
         answer = objects(self.client.get("/portfolio/accounts", list))
         self.console.table(["accountId", "type", "currency"], answer)
-        ids = []
-        for account in answer:
-            ids.append(cell(account.get("accountId")))
+        ids = [str(account.get("accountId")) for account in answer]
         if self.account in ids:
             return self.account
         if self.account is not None:
             raise Problem(f"no account {self.account}", f"IBKR lists {', '.join(ids)}")
         for name in ids:
-            if name.lower() not in ("-", "all"):
+            if name not in ("None", "All"):
                 return name
         raise Problem("no account in the answer", "ask IBKR which accounts the username has")
 
     def summary(self, account: str) -> None:
-        answer = self.client.get(f"/portfolio/{quote(account)}/summary", dict)
+        answer = self.client.get(f"/portfolio/{account}/summary", dict)
         items = []
         for name in SUMMARY:
             item = answer.get(name)
@@ -175,13 +172,13 @@ class Demo:
 
     def ledger(self, account: str) -> None:
         """Print the cash of each currency; BASE is the total of all, in the base currency."""
-        answer = self.client.get(f"/portfolio/{quote(account)}/ledger", dict)
+        answer = self.client.get(f"/portfolio/{account}/ledger", dict)
         columns = ["currency", "cashbalance", "settledcash", "stockmarketvalue"]
         self.console.table([*columns, "netliquidationvalue"], objects(list(answer.values())))
 
     def positions(self, account: str) -> None:
         """Print the first page, which has up to 100; the next is /positions/1."""
-        answer = objects(self.client.get(f"/portfolio/{quote(account)}/positions/0", list))
+        answer = objects(self.client.get(f"/portfolio/{account}/positions/0", list))
         columns = ["contractDesc", "position", "mktPrice", "mktValue", "unrealizedPnl", "currency"]
         self.console.table(columns, answer, page=100)
 
@@ -194,10 +191,11 @@ class Demo:
                 if contract.get("conid"):
                     listings.append({"name": company.get("name"), **contract})
         if not listings:
-            raise Problem(f"no stock has the symbol {self.symbol}", symbol_hint(self.symbol))
+            hint = 'try another --symbol; a share class is written with a space: "BRK B"'
+            raise Problem(f"no stock has the symbol {self.symbol}", hint)
         listings.sort(key=lambda listing: listing.get("isUS") is not True)
         for listing in listings:
-            listing["conid"] = str(listing["conid"])  # no number to be counted with
+            listing["conid"] = str(listing["conid"])  # as text, or it would get commas
         self.console.table(["name", "exchange", "conid"], listings)
         return str(listings[0]["conid"])
 
@@ -287,13 +285,6 @@ def session_state(answer: dict[str, Any]) -> str:
     return "settling"
 
 
-def symbol_hint(symbol: str) -> str:
-    spaced = re.sub("[./-]", " ", symbol)
-    if spaced != symbol:
-        return f'IBKR writes a share class with a space: --symbol "{spaced}"'
-    return "try another --symbol"
-
-
 def present(item: dict[str, Any], fields: list[str]) -> dict[str, str]:
     """Return those fields of a snapshot that hold data, as text."""
     found = {}
@@ -327,8 +318,9 @@ class Client:
     """Sends one request at a time, no faster than IBKR allows, and prints a line for each."""
 
     def __init__(self, report: check.Report, console: Console, signals: Signals) -> None:
-        self.report, found = report, report.ingredients
+        found = report.ingredients
         assert found is not None
+        self.report = report
         self.base_url = found.base_url
         self.credentials = found.credentials
         self.console = console
@@ -439,14 +431,15 @@ class Client:
 
 
 def logout_failure(response: requests.Response) -> Exception | None:
-    """Return what an answer to the logout says if that did not happen. An empty one is well."""
+    """Return what an answer to the logout says if that did not happen: what IBKR confirms then is
+    that the user is still logged in. An empty answer is well."""
     if response.status_code // 100 != 2:
         return oauth.AnswerError(f"HTTP {response.status_code}", "", response)
     answer = json_of(response)
     if not isinstance(answer, dict):
         return None
     if answer.get("error") or answer.get("confirmed") or answer.get("status") is False:
-        return Problem("IBKR says that it did not log out")
+        return Problem(f"IBKR says that it did not log out: {server_words(response)}")
     return None
 
 
@@ -455,34 +448,22 @@ def logout_failure(response: requests.Response) -> Exception | None:
 SEE_ANSWER = "with -v the demo shows the whole answer"
 LATER = f"try later; {SEE_ANSWER}"
 CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and run again"
-COMPETE = "another session has it: close TWS and IBKR Mobile, or run with --compete"
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
-NOT_READY = "the brokerage session is not ready: run the demo again in a minute"
-CLOCK = "set this computer's clock; if it is right, the certificate is out of date"
-CERTIFICATE = "your own proxy's certificate belongs into a PEM file named by REQUESTS_CA_BUNDLE"
-PROXY = "check the proxy that HTTPS_PROXY names"
-NETWORK = "is base_url right, is there a network, does it need a proxy (HTTPS_PROXY)?"
-KNOWN_WORDS = {  # of an answer or an error, in small letters
-    "no bridge": NOT_READY,
-    "query /accounts": NOT_READY,
-    "not authenticated": COMPETE,
-    "different ip address": COMPETE,
-    "permissions": SUBSCRIBE,
-    "no data of type": SUBSCRIBE,
+KNOWN_WORDS = {  # patterns for what an answer or an error says, in small letters
+    "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
+    "not authenticated|different ip": f"another session has it: {CLOSE_OTHERS}, or with --compete",
+    "permissions|no data of type": SUBSCRIBE,
     "timeout": LATER,
     "not yet been authorized": "ask IBKR's API support to enable this consumer key for trading",
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
     "invalid signature": "run python -m tests.sandbox --serve: it names what a signature got wrong",
     "a redirect to": "a proxy or a log-in page answers in IBKR's place; or is base_url wrong?",
-    "certificate has expired": CLOCK,
-    "certificate is not yet valid": CLOCK,
-    "certificate verify failed": CERTIFICATE,
-    "ca certificate bundle": CERTIFICATE,
-    "proxy": PROXY,
-    "tunnel connection failed": PROXY,
+    "has expired|not yet valid": "set this computer's clock; or the certificate is out of date",
+    "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
+    "proxy|tunnel connection": "check the proxy that HTTPS_PROXY names",
 }
 KNOWN_STATUS = {
-    0: NETWORK,  # no answer
+    0: "is base_url right, is there a network, does it need a proxy (HTTPS_PROXY)?",  # no answer
     401: "the live session token is not accepted any more: run the demo again",
     403: "this address is blocked: try without a VPN, or from another network",
     410: "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
@@ -512,20 +493,18 @@ def explain(error: Exception, client: Client) -> list[str]:
 def token_hints(words: str, client: Client) -> list[str]:
     """Return what may be wrong if the token request was refused, or its answer is of no use."""
     answer = json_of(client.response)
-    if client.status == 401 or (client.status < 400 and "error" in (answer or {})):
+    named = isinstance(answer, dict) and "error" in answer
+    if client.status == 401 or (client.status < 400 and named):
         return check.suspects("refused", words, clock_offset(client.response), client.report)
-    if client.status == 200 and answer is not None:
-        return [LATER]
-    if client.status in KNOWN_STATUS or client.status >= 500 or answer is not None:
-        return [answer_hint(words, client)]
-    other = "otherwise a proxy, a log-in page or IBKR's maintenance answers"
-    return [f"is base_url right? IBKR's own is {check.BASE_URL}", other]
+    if client.status == 404 or (client.status < 500 and answer is None):
+        return [f"is base_url right? IBKR's own is {check.BASE_URL}", answer_hint(words, client)]
+    return [answer_hint(words, client)]
 
 
 def answer_hint(words: str, client: Client) -> str:
     """Return what helps with an answer that users of IBKR know: by its words, then its status."""
     for known, hint in KNOWN_WORDS.items():
-        if known in words.lower():
+        if re.search(known, words.lower()):
             return hint
     if client.status == 401 and re.match("GET /portfolio/.+/", client.request_line):
         return "is it an account of this username? If it answered before, try later"
@@ -542,6 +521,7 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def timed_out(error: Exception) -> bool:
+    """Tell whether it was a time-out, which in the middle of a body is a ConnectionError, too."""
     return isinstance(error, requests.Timeout) or isinstance(root_cause(error), socket.timeout)
 
 
@@ -611,7 +591,7 @@ class Console:
         self.secrets: list[str] = []
         self.errors = 0
         self.broken: list[Any] = []  # streams
-        self.log: list[str] = []  # what oauth.py says of a request, until it may be printed
+        self.log: list[str] = []  # what oauth.py has logged since the last answer
 
     def hide(self, secret: str) -> None:
         """Show *** in place of it; one that is too short would hide too much."""
@@ -638,12 +618,11 @@ class Console:
         self.complain(f"warning: {message}", hints)
 
     def complain(self, message: str, hints: tuple[str, ...]) -> None:
-        stream = sys.stderr
-        if self.checking:
-            stream = sys.stdout
+        stream = sys.stdout if self.checking else sys.stderr
         self.say(message, *map("hint: {}".format, hints), stream=stream)
 
     def note(self, record: logging.LogRecord) -> bool:
+        """Keep what oauth.py logs. It is called within `requests`, where nothing may be printed."""
         self.log.append(f"    > {record.getMessage()}")
         return False  # nobody else prints it
 
@@ -745,7 +724,7 @@ def load_config(path: str) -> dict[str, Any]:
     """Return the JSON object in a file. Raises Problem."""
     text = ""
     try:
-        with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
+        with open(path, encoding="utf-8-sig") as file:
             text = file.read()
         values = json.loads(text, strict=False, object_pairs_hook=each_once)
     except FileNotFoundError:
@@ -779,11 +758,7 @@ def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def read_config(options: argparse.Namespace, console: Console) -> check.Report:
     """Check the config, and print what was found: errors and warnings, with --check all of it."""
     path = os.path.expanduser(options.config)
-    try:
-        values = load_config(path)
-    except Problem as problem:
-        console.error(f"{path}: {problem}", *problem.hints)
-        return check.Report([], None, False)
+    values = load_config(path)
     for name in ("access_token", "access_token_secret"):
         console.hide(str(values.get(name)).strip())
     report = check.check_config(values, path)
@@ -806,16 +781,13 @@ def print_report(report: check.Report, path: str, console: Console) -> None:
         console.say(f"  {finding.kind:<5}  {finding.name:<21}  {finding.message}")
         for hint in finding.hints:
             console.say(f"         {hint}")
-    config = shlex.quote(path)
     if report.blank:
         console.say("next: python -m tests.sandbox (which needs no account)")
     elif report.ingredients is None:
-        console.say(f"next: mend the errors, then python demo.py --check {config}")
+        console.say(f'next: mend the errors, then python demo.py --check "{path}"')
     else:
-        console.say(f"next: python demo.py {config}")
-        console.say(
-            f"or, while IBKR does not know the key: python -m tests.sandbox --config {config}"
-        )
+        console.say(f'next: python demo.py "{path}"')
+        console.say(f'or, before IBKR knows the key: python -m tests.sandbox --config "{path}"')
 
 
 def run(options: argparse.Namespace, console: Console, signals: Signals) -> int:
@@ -879,6 +851,9 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(options.verbose, options.check)
     try:
         return run(options, console, Signals())
+    except Problem as problem:
+        console.error(f"{options.config}: {problem}", *problem.hints)
+        return 2
     except KeyboardInterrupt:
         console.say("interrupted: before the log-in", stream=sys.stderr)
         return 130

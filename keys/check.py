@@ -15,9 +15,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Callable, NamedTuple
-from urllib.parse import urlsplit
 
 from Crypto.Math.Numbers import Integer
 from Crypto.PublicKey import RSA
@@ -29,11 +27,10 @@ BASE_URL = "https://api.ibkr.com/v1/api"
 REALM, TEST_REALM, TEST_CONSUMER = "limited_poa", "test_realm", "TESTCONS"
 REALM_FORM = f"{REALM}|{TEST_REALM}"
 CONSUMER_FORM = f"[A-Z0-9]{{9}}|{TEST_CONSUMER}"
-PATH_FORM = ".{1,250}"
 CLOCK_SECONDS = 30  # that this computer's clock may be off before it is a suspect
 FIELDS = ["realm", "encryption_key_fp", "signature_key_fp", "consumer_key", "dh_prime"]
 FIELDS += ["dh_generator", "access_token", "access_token_secret", "base_url"]
-UPLOADED = {  # the files that lie beside the keys, and the field after which they are reported
+UPLOADED = {  # files beside the keys, each with the field below which it is reported
     "public_signature.pem": "signature_key_fp",
     "public_encryption.pem": "encryption_key_fp",
     "dhparam.pem": "dh_generator",
@@ -73,18 +70,15 @@ class KeyFile(NamedTuple):
     path: str
 
 
-@dataclass(frozen=True)
-class Ingredients:
+class Ingredients(NamedTuple):
     """What a config holds that is right in all parts."""
 
     credentials: oauth.Credentials
     base_url: str
-    encryption: KeyFile = field(repr=False)
-    signature: KeyFile = field(repr=False)
 
 
 class Report(NamedTuple):
-    """All findings; `ingredients` unless one is an error; `blank` before a token is filled in."""
+    """All findings; `ingredients` unless one is an error; `blank` if no key or token is in yet."""
 
     findings: list[Finding]
     ingredients: Ingredients | None
@@ -125,7 +119,7 @@ def check_config(values: dict[str, Any], path: str) -> Report:
     for doubt in doubts(fields.right):  # takes the place of the line that says ok
         findings = [found for found in findings if (found.kind, found.name) != ("ok", doubt.name)]
         findings.append(doubt)
-    findings += uploaded_files(fields.right)
+    findings += filter(None, uploaded_files(fields.right))
     findings.sort(key=lambda finding: FIELDS.index(UPLOADED.get(finding.name, finding.name)))
     unknown = list(unknown_fields(values))
     findings += unknown
@@ -133,7 +127,8 @@ def check_config(values: dict[str, Any], path: str) -> Report:
     ingredients = None
     if not any(finding.kind == "error" for finding in findings):
         ingredients = ingredients_of(fields.right)
-    blank = not unknown and {"access_token", "access_token_secret"} <= set(fields.unfilled)
+    missing = {"access_token", "encryption_key_fp", "signature_key_fp"} - fields.right.keys()
+    blank = not unknown and len(missing) == 3
     return Report(findings, ingredients, blank)
 
 
@@ -163,12 +158,7 @@ def ingredients_of(right: dict[str, Any]) -> Ingredients:
         dh_prime=right["dh_prime"],
         dh_generator=right["dh_generator"],
     )
-    return Ingredients(
-        credentials=credentials,
-        base_url=right["base_url"],
-        encryption=right["encryption_key_fp"],
-        signature=right["signature_key_fp"],
-    )
+    return Ingredients(credentials, right["base_url"])
 
 
 def unfilled_fields(fields: Fields) -> Iterator[Finding]:
@@ -244,15 +234,11 @@ def check_access_token(value: object) -> tuple[str, str]:
 
 def check_base_url(value: object) -> tuple[str, str]:
     """Accept https, or http on this computer only."""
-    hint = f"leave it out for IBKR's own, {BASE_URL}"
     text = plain_text(value)
     local = r"localhost|127\.\d+\.\d+\.\d+|\[::1\]"
-    form = rf"(?a)(https://[\w.-]{{1,250}}|http://({local}))(:\d+)?(/[\w.~-]+)*/?"
-    try:
-        fits = re.fullmatch(form, text) and urlsplit(text).port != 0
-    except ValueError:  # of a port above 65535
-        fits = False
-    if not fits:
+    form = rf"(?a)(https://[\w.-]+|http://({local}))(:\d{{1,5}})?(/[\w.~-]+)*/?"
+    if not re.fullmatch(form, text):
+        hint = f"leave it out for IBKR's own, {BASE_URL}"
         raise Problem("not in the right form: https, or http on this computer", hint)
     return text.rstrip("/"), text
 
@@ -260,18 +246,15 @@ def check_base_url(value: object) -> tuple[str, str]:
 # Key files
 
 COPY_AGAIN = "copy the file again from where it was made"
-DECRYPT_KEY = "remove it: openssl rsa -in FILE -out NEW.pem"
-DECRYPT_OPENSSH = "remove it, in a copy of the file: ssh-keygen -p -m PEM -f COPY"
 NEW_KEY = "IBKR takes RSA keys only; keys/generate.sh makes them"
 SAVE_AS_TEXT = "save it as plain text, in ASCII or UTF-8"
 OTHER_FILES = {  # how files begin that are taken for a key in PEM form
     b"{\\rtf": ("is an RTF document", SAVE_AS_TEXT),
     b"\xff\xfe": ("is UTF-16 text", SAVE_AS_TEXT),
     b"\xfe\xff": ("is UTF-16 text", SAVE_AS_TEXT),
-    b"-\0-": ("is UTF-16 text", SAVE_AS_TEXT),
     b"<": ("is an HTML page", "download the file itself"),
     b"PuTTY": ("is in PuTTY's format", "in PuTTYgen: Conversions, Export OpenSSH key"),
-    b"0\x82": ("is in DER form", "openssl rsa -inform DER -in FILE -out NEW.pem"),
+    b"0\x82": ("is in DER form", "make a PEM file: openssl rsa -inform DER -in OLD -out NEW.pem"),
 }
 RSA_OID, RSA_PSS_OID = bytes.fromhex("2a864886f70d010101"), bytes.fromhex("2a864886f70d01010a")
 
@@ -279,71 +262,58 @@ RSA_OID, RSA_PSS_OID = bytes.fromhex("2a864886f70d010101"), bytes.fromhex("2a864
 def check_key(value: object, use: str, folder: str, testing: bool) -> tuple[KeyFile, str]:
     """Read the private key for one use, "signature" or "encryption"."""
     text = plain_text(value)
-    if "-----BEGIN" in text or re.search(r"[\0-\x1f]", text):
+    if not re.fullmatch(r"(?!.*-----BEGIN)[^\0-\x1f]{1,250}", text):  # a secret is longer
         hint = f"give the path of private_{use}.pem; a \\ in it is written twice"
         raise Problem("not a path", hint)
     path = os.path.join(folder, os.path.expanduser(text))
-    name = shown(text, PATH_FORM)
     try:
         with open(path, "rb") as file:
-            key = private_key(file.read())
+            key = private_key(file.read(), path, use)
     except FileNotFoundError:
-        raise Problem(f"{name} does not exist", missing_key(path, use, testing)) from None
+        hint = f"private_{use}.pem comes with IBKR's web demo, in its folder keys: copy it there"
+        if not testing:
+            hint = did_you_mean(path) or "a path begins at the config's own folder"
+        raise Problem(f"{text} does not exist", hint) from None
     except OSError as error:
-        raise Problem(f"{name}: {error.strerror}", "give a file that you may read") from None
+        raise Problem(f"{text}: {error.strerror}", "give a file that you may read") from None
     except Problem as problem:
-        hints = [
-            hint.replace("FILE", shown(path, PATH_FORM)).replace("USE", use)
-            for hint in problem.hints
-        ]
-        raise Problem(f"{name} {problem}", *hints) from None
+        raise Problem(f"{text} {problem}", *problem.hints) from None
     remark = f"private, {key.size_in_bits()} bits; public half: SHA-256 {key_digest(key)}"
     return KeyFile(key, path), remark
-
-
-def missing_key(path: str, use: str, testing: bool) -> str:
-    """Return a hint for a key file that does not exist."""
-    if testing:
-        return f"private_{use}.pem comes with IBKR's web demo, in its folder keys: copy it there"
-    other = "a path begins at the config's own folder; keys/generate.sh makes keys"
-    return did_you_mean(path) or other
 
 
 def did_you_mean(path: str) -> str:
     """Return a hint at a file beside one that does not exist, "" if none has such a name."""
     folder, name = os.path.split(path)
     if not os.path.isdir(folder or "."):
-        return f"there is no folder {shown(folder, PATH_FORM)}"
+        return f"there is no folder {folder}"
     close = closest(name, os.listdir(folder or "."))
     return close and f"did you mean {os.path.join(folder, close)}?"
 
 
-def private_key(data: bytes) -> RSA.RsaKey:
+def private_key(data: bytes, path: str, use: str) -> RSA.RsaKey:
     """Return the RSA private key of 2048 to 4096 bits in a PEM file, whatever text is around it.
-    Raises Problem; in its hints FILE stands for the file, USE for what the key is for."""
-    for beginning, (message, hint) in OTHER_FILES.items():
+    Raises Problem, whose hints speak of this path and use."""
+    for beginning, problem in OTHER_FILES.items():
         if data.startswith(beginning):
-            raise Problem(message, hint)
+            raise Problem(*problem)
     label, body = pem_block(data)
     der = decoded(body)
-    damaged = Problem("is damaged: a letter is lost or changed", COPY_AGAIN)
     if "ENCRYPTED" in label or "Proc-Type:" in body:
-        raise Problem("has a passphrase", DECRYPT_KEY)
+        raise Problem("has a passphrase", f"remove it: openssl rsa -in {path} -out NEW.pem")
     if "OPENSSH" in label and b"\0\0\0\4none" not in der[:40]:
-        raise Problem("has a passphrase", DECRYPT_OPENSSH)
+        raise Problem("has a passphrase", "remove it, in a copy: ssh-keygen -p -m PEM -f COPY")
     if "PRIVATE" not in label:
         what = "a public key" if "PUBLIC" in label else f"no private key: {label.lower()}"
-        raise Problem(f"is {what}", "give the path of the private half, private_USE.pem")
-    if not der:
-        raise damaged
+        raise Problem(f"is {what}", f"give the path of the private half, private_{use}.pem")
     if RSA_PSS_OID in der[:40]:
         raise Problem("is an RSA-PSS key", NEW_KEY)
-    if not label.startswith("RSA") and RSA_OID not in der[:40] and b"ssh-rsa" not in der:
+    if der and not (label[:3] == "RSA" or RSA_OID in der[:40] or b"ssh-rsa" in der):
         raise Problem("is no RSA key", NEW_KEY)
     try:
         key = RSA.import_key(f"-----BEGIN {label}-----\n{body.strip()}\n-----END {label}-----")
     except (ValueError, IndexError, TypeError):
-        raise damaged from None
+        raise Problem("is damaged: a letter is lost or changed", COPY_AGAIN) from None
     if not 2048 <= key.size_in_bits() <= 4096:
         hint = "make new keys with keys/generate.sh, and upload their public halves"
         raise Problem(f"has {key.size_in_bits()} bits, IBKR takes 2048 to 4096", hint)
@@ -355,14 +325,15 @@ def pem_block(data: bytes) -> tuple[str, str]:
     Raises Problem."""
     text = data.decode("utf-8-sig", "replace")
     blocks = re.findall(r"-----BEGIN ([A-Z0-9. ]+)-----(.*?)-----END \1-----", text, re.DOTALL)
-    private = [block for block in blocks if "PRIVATE" in block[0]]
-    for label, body in private or blocks:
-        return label, body
     if not text.strip():
         raise Problem("is empty", COPY_AGAIN)
-    if "-----BEGIN" in text:
+    if not blocks and "-----BEGIN" in text:
         raise Problem("is cut off: its END line is missing", COPY_AGAIN)
-    raise Problem("is not in PEM form", "it must have the lines -----BEGIN and -----END")
+    if not blocks:
+        raise Problem("is not in PEM form", "it must have the lines -----BEGIN and -----END")
+    private = [block for block in blocks if "PRIVATE" in block[0]]
+    label, body = (private or blocks)[0]
+    return label, body
 
 
 def decoded(body: str) -> bytes:
@@ -393,17 +364,10 @@ def check_secret(value: object, right: dict[str, Any]) -> tuple[bytes, str]:
         if decrypts(right.get("access_token", ""), encryption.key):
             raise Problem("it and access_token have changed places", "exchange them") from None
         message = str(error).replace("the access token secret ", "")
-        other = key_that_fits(text, encryption, right.get("signature_key_fp"))
-        if other or "decrypt" not in message:
-            raise Problem(message, other or error.hint) from None
-        beside = "public_encryption.pem"
-        for finding in compare(beside, encryption, f"SHA-256 {key_digest(encryption.key)}"):
-            if finding.kind == "warn":
-                hint = f"look for the private key that {beside} beside this one belongs to"
-                raise Problem(message, hint) from None
-        asked = "was this key's public half the one uploaded when the secret was generated?"
-        generate = "only if it was, generate the token again, which ends the present secret"
-        raise Problem(message, asked, generate) from None
+        hints = [error.hint]
+        if "decrypt" in message:
+            hints = wrong_key_hints(text, encryption, right.get("signature_key_fp"))
+        raise Problem(message, *hints) from None
     return secret, f"decrypts to {len(secret)} bytes"
 
 
@@ -414,23 +378,29 @@ def decrypts(text: str, key: RSA.RsaKey) -> bool:
         return False
 
 
-def key_that_fits(text: str, encryption: KeyFile, signature: KeyFile | None) -> str:
-    """Return a hint at another private key that decrypts the secret, "" if none is near."""
+def wrong_key_hints(text: str, encryption: KeyFile, signature: KeyFile | None) -> list[str]:
+    """Return what helps with a secret that the encryption key does not decrypt."""
     if signature and decrypts(text, signature.key):
-        return "the two key paths are swapped: it decrypts with the one in signature_key_fp"
+        return ["the two key paths are swapped: it decrypts with the one in signature_key_fp"]
     for private in filter(None, (encryption, signature)):
         folder = os.path.dirname(private.path) or "."
         for name in sorted(os.listdir(folder)):
             path = os.path.join(folder, name)
             if name.endswith((".pem", ".key")) and other_key_decrypts(text, path):
-                return f"it decrypts with {shown(path, PATH_FORM)}: name that file"
-    return ""
+                return [f"it decrypts with {path}: name that file"]
+    public = compare("public_encryption.pem", encryption, f"SHA-256 {key_digest(encryption.key)}")
+    if public and public.kind == "warn":
+        return ["look for the private key that public_encryption.pem beside this one belongs to"]
+    return [
+        "was this key's public half the one uploaded when the secret was generated?",
+        "only if it was, generate the token again, which ends the present secret",
+    ]
 
 
 def other_key_decrypts(text: str, path: str) -> bool:
     try:
         with open(path, "rb") as file:
-            return decrypts(text, private_key(file.read()))
+            return decrypts(text, private_key(file.read(), path, ""))
     except (OSError, Problem):
         return False
 
@@ -514,40 +484,39 @@ def doubts(right: dict[str, Any]) -> Iterator[Finding]:
     for name in ("encryption_key_fp", "signature_key_fp"):
         path = right[name].path if name in right else os.devnull
         if os.name == "posix" and os.path.isfile(path) and os.stat(path).st_mode & 0o077:
-            hint = f"chmod 600 {shown(path, PATH_FORM)}"
+            hint = f"chmod 600 {path}"
             yield Finding("warn", name, "others may read the file", (hint,), suspect=False)
 
 
-def uploaded_files(right: dict[str, Any]) -> Iterator[Finding]:
+def uploaded_files(right: dict[str, Any]) -> Iterator[Finding | None]:
     """Compare with the files that were uploaded, where they lie beside the keys."""
     for use in ("encryption", "signature"):
         private = right.get(f"{use}_key_fp")
         if private:
             expected = f"SHA-256 {key_digest(private.key)}"
-            yield from compare(f"public_{use}.pem", private, expected)
+            yield compare(f"public_{use}.pem", private, expected)
     if {"signature_key_fp", "dh_prime", "dh_generator"} <= right.keys():
         expected = parameters(right["dh_prime"], right["dh_generator"])
-        yield from compare("dhparam.pem", right["signature_key_fp"], expected)
+        yield compare("dhparam.pem", right["signature_key_fp"], expected)
 
 
 def parameters(prime: int, generator: int) -> str:
     return f"SHA-256 {prime_digest(prime)}, generator {shown_generator(generator)}"
 
 
-def compare(name: str, private: KeyFile, expected: str) -> Iterator[Finding]:
+def compare(name: str, private: KeyFile, expected: str) -> Finding | None:
     """Compare a file beside a key, if it is there, with what the config has. Where they differ only
     the person knows which one was uploaded."""
     try:
         with open(os.path.join(os.path.dirname(private.path), name), "rb") as file:
             found = described(file.read())
     except OSError:
-        return
+        return None
     if found == expected:
-        yield Finding("ok", name, "fits")
-        return
+        return Finding("ok", name, "fits")
     uploaded = "if this file was uploaded, the config needs what belongs to it"
     hints = (uploaded, "if not, upload what belongs to the config")
-    yield Finding("warn", name, f"does not fit: {found}; the config's: {expected}", hints)
+    return Finding("warn", name, f"does not fit: {found}; the config's: {expected}", hints)
 
 
 def described(data: bytes) -> str:
@@ -566,8 +535,6 @@ def described(data: bytes) -> str:
 
 # After a refusal
 
-GENERATE = "only then generate the token again, which ends the present secret"
-
 
 def suspects(kind: str, words: str, clock: float, report: Report) -> list[str]:
     """Return hints, at most three, the ingredient that is most likely wrong first.
@@ -576,62 +543,55 @@ def suspects(kind: str, words: str, clock: float, report: Report) -> list[str]:
     a Diffie-Hellman response out of range); `words` what the server said; `clock` how many seconds
     this computer is ahead of it. The order: what the answer names; the clock, alone if nothing is
     named; files beside the keys that do not fit; what --check warned of; what such an answer mostly
-    means. Where a warning or the clock is the likely cause, nothing speaks of generating again.
+    means. Nothing speaks of generating again while something cheaper is as likely.
     """
     assert report.ingredients is not None
-    named, rest = meaning(kind, words.lower(), report.ingredients.credentials)
-    warned = warnings_of(report.findings, kind)
+    used = report.ingredients.credentials
+    warned = warnings_of(report.findings)
+    if kind == "exchange":  # for which IBKR has accepted the signature, and with it the secret
+        hints = [warned[name] for name in ("dhparam.pem", "consumer_key") if name in warned]
+        return [*hints, *exchange_suspects(used, warned)]
     late = []
-    if kind == "refused" and abs(clock) > CLOCK_SECONDS:
+    if abs(clock) > CLOCK_SECONDS:
         side = "ahead of" if clock > 0 else "behind"
         late = [f"set this computer's clock, which is {abs(clock):,.0f} s {side} the server's"]
-    if late and not named:
-        return late
-    if late or warned:
-        rest = [hint for hint in rest if hint != GENERATE]
-    if "SHA-256" in "".join(warned):  # with both digests
-        rest = [hint for hint in rest if "SHA-256" not in hint]
-    if "invalid consumer" in words.lower():  # whose own warnings say more than a comparison
-        named = [hint for hint in warned if hint.startswith(("realm", "consumer"))] + named
-    return list(dict.fromkeys([*named, *late, *warned, *rest]))[:3]
+    if "invalid consumer" in words.lower():
+        hints = [warned.pop(name) for name in ("realm", "consumer_key") if name in warned]
+        hints += ["compare consumer_key with the portal, letter by letter", *late]
+        hints += [*warned.values(), "a new key is active after up to 24 hours, or a weekend"]
+        hints += ["paper and live have consumer keys, keys and tokens of their own"]
+    elif "no access secret key found" in words.lower():
+        hints = ["compare access_token with the one that the portal shows now", *late]
+        hints += warned.values()
+        if len(hints) == 1:
+            hints += ["only then generate the token again, which ends the present secret"]
+    else:
+        hints = late or [*warned.values(), *refusal_suspects(used, warned)]
+    return hints[:3]
 
 
-def warnings_of(findings: list[Finding], kind: str) -> list[str]:
-    """Return the warnings that could be the cause, those about uploaded files first, and of these
-    the Diffie-Hellman parameters where the exchange went wrong."""
-    files = list(UPLOADED)
-    if kind == "exchange":
-        files.reverse()
-    found = [finding for finding in findings if finding.kind == "warn" and finding.suspect]
-    found.sort(key=lambda finding: [*files, finding.name].index(finding.name))
-    return [f"{finding.name}: {finding.message}" for finding in found]
+def warnings_of(findings: list[Finding]) -> dict[str, str]:
+    """Return the warnings that may be the cause, by name, uploaded files first."""
+    found = {}
+    for finding in findings:
+        if finding.kind == "warn" and finding.suspect:
+            found[finding.name] = f"{finding.name}: {finding.message}"
+    return {name: found[name] for name in [*UPLOADED, *found] if name in found}
 
 
-def meaning(kind: str, words: str, used: oauth.Credentials) -> tuple[list[str], list[str]]:
-    """Return what an answer names, and what else it mostly means."""
-    if kind == "exchange":
-        return [], exchange_suspects(used)
-    if "invalid consumer" in words:
-        return ["compare consumer_key with the portal, letter by letter"], [
-            "a new key is active after up to 24 hours, or a weekend",
-            "paper and live have consumer keys, keys and tokens of their own",
-        ]
-    if "no access secret key found" in words:
-        return ["compare access_token with the one that the portal shows now"], [GENERATE]
-    digest = key_digest(used.signature_key)
-    return [], [
-        'access_token_secret: is it of the last "Generate"? Look before pressing it again',
-        f"signature key: was its public half uploaded? It has SHA-256 {digest}",
-        "access_token: compare it with the portal, digit by digit",
-    ]
+def refusal_suspects(used: oauth.Credentials, warned: dict[str, str]) -> list[str]:
+    hints = ['access_token_secret: is it of the last "Generate"? Look before pressing it again']
+    if "public_signature.pem" not in warned:  # which has said both digests
+        digest = key_digest(used.signature_key)
+        hints.append(f"signature key: was its public half uploaded? It has SHA-256 {digest}")
+    return [*hints, "access_token: compare it with the portal, digit by digit"]
 
 
-def exchange_suspects(used: oauth.Credentials) -> list[str]:
+def exchange_suspects(used: oauth.Credentials, warned: dict[str, str]) -> list[str]:
     hints = []
     if used.dh_generator != 2:
         hints.append("dh_generator: openssl's is 2; is it that of the dhparam.pem uploaded?")
-    digest = prime_digest(used.dh_prime)
-    hints.append(f"dh_prime: is it that of the dhparam.pem uploaded? It has SHA-256 {digest}")
-    if used.consumer_key != used.consumer_key.upper():
-        hints.append("consumer_key: the portal keeps it in capitals, and its case counts")
+    if "dhparam.pem" not in warned:  # which has said both digests
+        digest = prime_digest(used.dh_prime)
+        hints.append(f"dh_prime: is it that of the dhparam.pem uploaded? It has SHA-256 {digest}")
     return hints

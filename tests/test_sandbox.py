@@ -17,7 +17,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -31,7 +30,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from tests.sandbox import FAULTS, KEYS, ROUTES, Answer, Sandbox
+from tests.sandbox import FAULTS, KEYS, ROUTES, Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
 ACCOUNT = "DU0001234"
@@ -62,15 +61,14 @@ class Client:
         self.secret = encryption_key.decrypt(encrypted, padding.PKCS1v15())
         self.token = b""
 
-    def log_in(self, challenge: str = "") -> int:
+    def log_in(self) -> None:
         prime, a = int(self.config["dh_prime"], 16), secrets.randbits(256)
-        challenge = challenge or f"{pow(2, a, prime):x}"
+        challenge = f"{pow(2, a, prime):x}"
         self.send("POST", TOKEN, extra={"diffie_hellman_challenge": challenge})
         if self.status == 200 and "error" not in self.json:
             self.k = pow(int(self.json["diffie_hellman_response"], 16), a, prime)
             k = self.k.to_bytes(self.k.bit_length() // 8 + 1, "big")
             self.token = hmac.new(k, self.secret, hashlib.sha1).digest()
-        return self.status
 
     def send(
         self,
@@ -243,26 +241,6 @@ def test_a_second_token_competes_only_when_it_says_so(setup: Setup) -> None:
     assert setup.send("GET", "/portfolio/accounts")
 
 
-def test_a_token_used_after_its_logout_can_begin_again(setup: Setup) -> None:
-    setup.open_all()
-    setup.send("POST", "/logout")
-    assert setup.send("POST", "/tickle")["iserver"]["authStatus"]["authenticated"] is False
-    assert "accepted: the live session token is used again after its logout" in setup.log[-1]
-    assert setup.send("GET", "/iserver/accounts")["statusCode"] == 401
-    setup.send("POST", INIT, "compete=true")
-    assert setup.send("GET", "/iserver/accounts")["accounts"]
-
-
-@pytest.mark.parametrize(
-    ("challenge", "remark"), [("004", "with zeros in front"), ("ABC", "in capitals")]
-)
-def test_a_challenge_that_working_clients_send_is_taken(
-    setup: Setup, challenge: str, remark: str
-) -> None:
-    assert setup.client.log_in(challenge) == 200
-    assert f"accepted: diffie_hellman_challenge {remark}" in setup.log[-1]
-
-
 # The answers
 
 
@@ -325,7 +303,7 @@ def test_k_has_the_wanted_form_and_the_token_works(fault: str, fits: Any) -> Non
         assert setup.send("GET", "/tickle")
 
 
-FAULT_TABLE: list[tuple[str, str, Any]] = [
+FAULT_ROWS: list[tuple[str, str, Any]] = [
     ("token-200-error", f"POST {TOKEN}", lambda answer: "error" in answer),
     ("dh-one", f"POST {TOKEN}", lambda answer: answer["diffie_hellman_response"] == "1"),
     ("message-ok", f"POST {STATUS}", lambda answer: answer["message"] == "ok" and answer["established"]),
@@ -340,13 +318,11 @@ FAULT_TABLE: list[tuple[str, str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("fault", "request_line", "shows"), FAULT_TABLE)
+@pytest.mark.parametrize(("fault", "request_line", "shows"), FAULT_ROWS)
 def test_a_fault_shows_in_its_place(fault: str, request_line: str, shows: Any) -> None:
     method, target = request_line.split()
     with opened(fault) as setup:
-        if target == TOKEN:
-            setup.client.log_in("4")
-        else:
+        if target != TOKEN:  # which was asked for before
             setup.open_all()
             setup.send(method, *target.split("?"))
         assert shows(setup.client.json)
@@ -361,28 +337,6 @@ def test_the_proof_and_the_clock_can_be_wrong() -> None:
         date = email.utils.parsedate_to_datetime(setup.client.headers["Date"]).timestamp()
         assert setup.client.status == 401
         assert 590 < date - time.time() < 610
-
-
-def test_answers_replace_the_genuine_ones_and_can_be_cut_or_late() -> None:
-    answers = {
-        "GET /portfolio/{id}/summary": Answer(418, b"tea", {"Content-Type": "text/tea"}),
-        "GET /portfolio/accounts": Answer(cut=0),
-        "GET /trsrv/stocks": Answer(200, b"x" * 500, cut=200),
-        "GET /tickle": Answer(delay=60),
-    }
-    with opened(answers=answers) as setup:
-        setup.send("GET", "/portfolio/ANY/summary")
-        assert (setup.client.status, setup.client.body) == (418, b"tea")
-        with pytest.raises(http.client.RemoteDisconnected):
-            setup.send("GET", "/portfolio/accounts")
-        with pytest.raises(http.client.IncompleteRead):
-            setup.send("GET", "/trsrv/stocks")
-        setup.client.connection.close()
-        setup.client.connection.timeout = 0.1
-        with pytest.raises(socket.timeout):
-            setup.send("GET", "/tickle")
-        started = time.monotonic()
-    assert time.monotonic() - started < 2
 
 
 def test_more_than_ten_requests_in_a_second_are_answered_and_noted(setup: Setup) -> None:
@@ -403,12 +357,6 @@ def test_the_folder_holds_what_a_client_reads_and_goes_away() -> None:
             assert path.read_bytes() == (KEYS / name).read_bytes()
             assert os.name != "posix" or path.stat().st_mode & 0o777 == 0o600
     assert not sandbox.folder.exists()
-
-
-def test_the_test_environments_consumer_and_realm_are_served_alike(setup: Setup) -> None:
-    setup.client.config.update(consumer_key="TESTCONS", realm="test_realm")
-    assert setup.client.log_in() == 200
-    assert setup.send("GET", "/portfolio/accounts")
 
 
 def start(tmp_path: Path, *options: str) -> subprocess.Popen[str]:
@@ -479,14 +427,14 @@ def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path, number: signa
             process.send_signal(number)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert err.startswith("interrupted\n")
+    assert err.startswith("interrupted: logged out\n")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
-        (["--fault", "dhone"], 2, "did you mean 'dh-one'?"),
+        (["--fault", "dhone"], 2, "invalid choice: 'dhone'"),
         (["--serve", "--symbol", "IBM"], 2, "--serve runs no demo"),
         (["--help"], 0, "\n".join(f"  {name}: {FAULTS[name].what}" for name in ["no-accounts"])),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import shlex
 import signal
@@ -12,15 +11,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from tests.sandbox.answers import printable
 from tests.sandbox.faults import FAULTS
-from tests.sandbox.rehearsal import Rehearsal, RehearsalError
+from tests.sandbox.rehearsal import read_rehearsal
 from tests.sandbox.stand_in import Sandbox
 
 DEMO = Path(__file__).resolve().parent.parent.parent / "demo.py"
-SIMULATED = "simulated: no connection to IBKR, invented data, throw-away keys"
-REHEARSED = "rehearsal: no connection to IBKR, invented data, your own keys"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,53 +25,59 @@ def main(arguments: list[str] | None = None) -> int:
     options, demo_options = parse_arguments(arguments)
     on_end(signal.default_int_handler)
     try:
-        rehearsal = Rehearsal(options.config) if options.config else None
-        identity = rehearsal.identity if rehearsal else None
-        log = say if options.serve else None
-        with Sandbox(options.fault, options.port, log=log, identity=identity) as sandbox:
-            if rehearsal:
-                rehearsal.write_config(sandbox)
-            say(REHEARSED if rehearsal else SIMULATED)
-            status = serve(sandbox) if options.serve else run_demo(sandbox, demo_options)
-        for line in rehearsal.verdict(sandbox) if rehearsal else []:
-            say(line)
-        return status
+        return start(options, demo_options)
     except KeyboardInterrupt:
         return 130
-    except RehearsalError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         print(f"error: the sandbox does not start: {error}", file=sys.stderr)
-        print("hint: --port 0 takes any free port", file=sys.stderr)
+        if options.port:
+            print("hint: without --port it takes a free one", file=sys.stderr)
         return 1
 
 
+def start(options: argparse.Namespace, demo_options: list[str]) -> int:
+    rehearsal = None
+    settings: dict[str, Any] = {"fault": options.fault, "port": options.port}
+    if options.config:
+        rehearsal = read_rehearsal(options.config)
+        if rehearsal is None:  # which the demo explains
+            return subprocess.call([sys.executable, str(DEMO), "--check", options.config])
+        settings["identity"] = rehearsal.identity
+    if options.serve:
+        settings["log"] = say
+    with Sandbox(**settings) as sandbox:
+        if rehearsal:
+            rehearsal.write_config(sandbox)
+            say("rehearsal: no connection to IBKR, invented data, your own keys")
+        else:
+            say("simulated: no connection to IBKR, invented data, throw-away keys")
+        status = serve(sandbox) if options.serve else run_demo(sandbox, demo_options)
+    if rehearsal:
+        for line in rehearsal.verdict(sandbox):
+            say(line)
+    return status
+
+
 def parse_arguments(arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    lines = ["faults:"]
+    faults = "faults:"
     for name, fault in FAULTS.items():
-        lines += [f"  {name}: {fault.what}", f"      {fault.where}"]
+        faults += f"\n  {name}: {fault.what} ({fault.where})"
     parser = argparse.ArgumentParser(
         prog="python -m tests.sandbox",
         description="A stand-in for api.ibkr.com on this machine, with invented data. Runs demo.py "
         "against it; every other option goes to demo.py.",
-        epilog="\n".join(lines),
+        epilog=faults,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--fault", metavar="NAME", default="", help="show one failure, see below")
-    parser.add_argument("--config", metavar="FILE", help="rehearse with your own config and keys")
-    parser.add_argument("--serve", action="store_true", help="stay up for other clients")
-    parser.add_argument("--port", type=int, default=0, help="default: any free one")
+    add = parser.add_argument
+    add("--fault", metavar="NAME", default="", choices=FAULTS, help="show one failure, see below")
+    add("--config", metavar="FILE", help="rehearse with your own config and keys")
+    add("--serve", action="store_true", help="stay up for other clients")
+    add("--port", type=int, default=0, help="default: any free one")
     options, rest = parser.parse_known_args(arguments)
-    if options.fault and options.fault not in FAULTS:
-        near = difflib.get_close_matches(options.fault, FAULTS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else "--help lists them"
-        parser.error(f"unknown fault {printable(options.fault)!r}: {hint}")
-    if not 0 <= options.port <= 65535:
-        parser.error("--port must be 0 to 65535")
     if options.serve and rest:
-        parser.error(f"--serve runs no demo, so it takes no {printable(rest[0])!r}")
+        parser.error(f"--serve runs no demo, so it takes no {rest[0]!r}")
     return options, rest
 
 
@@ -105,12 +108,16 @@ def serve(sandbox: Sandbox) -> int:
 def run_demo(sandbox: Sandbox, demo_options: list[str]) -> int:
     """Returns the demo's exit status. Whatever ends the demo, its logout is waited for."""
     arguments = [str(sandbox.config_path), *demo_options]
-    pasteable = subprocess.list2cmdline if os.name == "nt" else shlex.join
-    say(f"$ python demo.py {pasteable(arguments)}")
+    pasteable = shlex.join(arguments)
+    if os.name == "nt":
+        pasteable = subprocess.list2cmdline(arguments)
+    say(f"$ python demo.py {pasteable}")
     with subprocess.Popen([sys.executable, str(DEMO), *arguments]) as child:
         signal.signal(signal.SIGINT, lambda *_: None)  # which reaches the demo by itself
         on_end(lambda *_: child.terminate())
         status = child.wait()
     for line in sandbox.complaints:
         print(f"sandbox: {line}", file=sys.stderr)
-    return status if status >= 0 else 128 - status
+    if status < 0:  # it died of a signal
+        return 128 - status
+    return status

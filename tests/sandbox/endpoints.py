@@ -31,8 +31,6 @@ from tests.sandbox.sessions import Session, Sessions
 SETTLING = 0.5  # seconds after init when /iserver opens to who never asks for the status
 IDS = [account["id"] for account in recorded("GET /portfolio/accounts")]
 OPEN_PORTFOLIO = {"/portfolio/accounts", "/portfolio/subaccounts", "/portfolio/subaccounts2"}
-OPEN_PORTFOLIO.add("/portfolio2/accounts")
-COMPETE_FLAG = "Force compete capability must be used together with compete flag"
 TRADING_DAY = 6 * 3600 + 1800  # seconds that the market is open
 LENGTHS = {"min": 60, "h": 3600, "d": TRADING_DAY, "w": 5 * TRADING_DAY, "m": 21 * TRADING_DAY}
 LENGTHS["y"] = 252 * TRADING_DAY
@@ -87,7 +85,9 @@ def answer_of(route: str, call: Call) -> Any:
         which = "second"
     call.answer = copy.deepcopy(entry.get(which))
     function = FUNCTIONS.get(route)
-    return function(call) if function else call.answer
+    if function:
+        return function(call)
+    return call.answer
 
 
 def need_brokerage(call: Call) -> None:
@@ -127,9 +127,9 @@ def number(text: str) -> int:
 @endpoint("POST /iserver/auth/ssodh/init", "GET /iserver/auth/ssodh/init")
 def init(call: Call) -> Any:
     session = call.session
-    compete = str(call.asked.get("compete", False)).lower() == "true"
     if call.request.method == "GET":
         call.record.remarks.append("init by GET is documented as POST")
+    compete = str(call.asked.get("compete", False)).lower() == "true"
     if session.brokerage in ("held", "taken") and not compete:
         session.brokerage = "held"
         return recorded("init refused")
@@ -155,15 +155,13 @@ def status(call: Call) -> Any:
     session = call.session
     if session.brokerage == "none":
         return recorded("status without a session")
+    if session.brokerage in ("held", "taken"):
+        return {**recorded("status refused"), "competing": session.brokerage == "taken"}
     session.polls += 1
-    if session.brokerage == "settling" and session.polls >= 2:
+    if session.polls >= 2:
         session.brokerage = "ready"
     ready = session.brokerage == "ready"
-    answer = {**call.answer, "authenticated": ready, "established": ready}
-    if session.brokerage in ("held", "taken"):
-        answer["competing"] = session.brokerage == "taken"
-        answer["fail"] = COMPETE_FLAG
-    return answer
+    return {**call.answer, "authenticated": ready, "established": ready}
 
 
 @endpoint("POST /tickle", "GET /tickle")
@@ -177,16 +175,6 @@ def tickle(call: Call) -> Any:
 def logout(call: Call) -> Any:
     call.sessions.end(call.session)
     return call.answer
-
-
-@endpoint("POST /iserver/account")
-def switch(call: Call) -> Any:
-    account = call.asked.get("acctId")
-    if not account:
-        raise RefusedError("no acctId", BAD_REQUEST)
-    if account not in IDS:
-        raise RefusedError("unknown account", error_answer(500, "Account not found"))
-    return call.answer if account == IDS[0] else {"set": True, "acctId": account}
 
 
 # Portfolio
@@ -204,8 +192,7 @@ def positions(call: Call) -> Any:
 
 @endpoint("GET /portfolio/{id}/position/{conid}")
 def position(call: Call) -> Any:
-    conid = number(call.part(4))
-    return [row for row in call.answer if row["conid"] == conid]
+    return [row for row in call.answer if row["conid"] == number(call.part(4))]
 
 
 @endpoint("GET /iserver/account/orders")
@@ -255,10 +242,14 @@ def snapshot(call: Call) -> Any:
     for text in call.listed("conids"):
         conid = number(text)
         row = {"conid": conid, "conidEx": text, "_updated": int(time.time() * 1000)}
-        names = [["server_id"], ["server_id", "31"], call.listed("fields") + unasked]
-        for name in names[min(call.session.subscribe(text), 2)]:
-            if name in quotes.get(conid, {}):
-                row[name] = quotes[conid][name]
+        before = call.session.subscribe(text)
+        names = call.listed("fields") + unasked
+        if before < 2:
+            names = ["server_id", "31"][: before + 1]
+        known = quotes.get(conid, {})
+        for name in names:
+            if name in known:
+                row[name] = known[name]
         answer.append(row)
     return answer
 

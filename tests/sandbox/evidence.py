@@ -6,55 +6,60 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from Crypto.PublicKey import RSA
-
-from tests.sandbox.mistakes import Client, Start, Text, find_mistakes, key_parts, text_parts
+from tests.sandbox.mistakes import Case, Start, Text, find_mistakes, keys, parts_of_text
 from tests.sandbox.sessions import Session
 
 RECENT = 3  # live session tokens that are tried, the newest first
-SIZES = {20: "sha1", 32: "sha256", 64: "sha512"}  # of an HMAC, in bytes
+HMAC_SIZES = {20: "sha1", 32: "sha256", 64: "sha512"}  # in bytes
 DIGEST_INFO = {  # RFC 8017, section 9.2, note 1
     "sha256": bytes.fromhex("3031300d060960864801650304020105000420"),
     "sha1": bytes.fromhex("3021300906052b0e03021a05000414"),
     "sha512": bytes.fromhex("3051300d060960864801650304020305000440"),
 }
 _HEX = re.compile("(?:[0-9A-Fa-f]{2})+")
-_PADDING = re.compile(rb"\x00\x01\xff{8,}\x00(.*)", re.DOTALL)
+_PADDED = re.compile(rb"\x00\x01\xff{8,}\x00(.*)", re.DOTALL)
 
 
-class Case(NamedTuple):
-    """A signature that does not fit, and what the server knows."""
+class Evidence(NamedTuple):
+    """What is certain of a signature, and what is left to try."""
 
-    signature: str  # as it was sent
-    texts: list[Text]  # in each form that is accepted
-    client: Client
-    keys: list[tuple[str, RSA.RsaKey]]  # the right one first, each other with its mistake
-    live: list[Session]
-    ended: list[Session]
-    throwaway: bool  # then secrets may be shown
-
-
-class Finding(NamedTuple):
-    """What is certain, and what is left to try."""
-
-    mistakes: list[str]
-    evidence: list[str]
-    starts: list[Start]
-    fits: Callable[[Text], bool]
-    nothing: str  # the reason when no known mistake fits
-    follows: str  # what that means
+    mistakes: Sequence[str] = ()
+    lines: Sequence[str] = ()  # below the reason
+    nothing: str = ""  # the reason when no known mistake fits
+    then: Sequence[str] = ()  # and the lines for that
+    starts: Sequence[Start] = ()
+    fits: Callable[[Text], bool] = bool
 
 
-class Opened(NamedTuple):
-    """An RSA signature whose padding was visible."""
+def explain(case: Case) -> str:
+    """The short reason on the first line, the evidence on those below it."""
+    mistakes, signature = read_signature(case.sent["oauth_signature"])
+    if not signature:
+        return "signature is no base64"
+    look_into = look_into_rsa if case.texts[0].prepend else look_into_hmac
+    evidence = look_into(case, signature)
+    mistakes += evidence.mistakes
+    lines = list(evidence.lines)
+    guess = None
+    try:
+        guess = find_mistakes(evidence.starts, case, evidence.fits)
+    except TimeoutError:
+        lines.append("half a second was not enough to try all known mistakes")
+    if guess:
+        mistakes += guess.mistakes
+        if case.throwaway:
+            lines.append(f"this was signed: {ascii(guess.text.base_string)[1:-1]}")
+    elif evidence.nothing:
+        mistakes.append(evidence.nothing)
+        lines += evidence.then
+    return "\n    ".join(["; and ".join(mistakes), *lines])
 
-    mistakes: list[str]
-    digest: str  # its name
-    hashed: bytes
+
+# The form
 
 
 def decode_base64(text: str) -> bytes:
@@ -72,7 +77,7 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
     if "%" in text:
         mistakes.append("signature percent-encoded twice")
         text = unquote(text)
-    if text != "".join(text.split()):
+    if re.search(r"\s", text):
         mistakes.append("blanks or line breaks in the signature")
         text = "".join(text.split())
     if _HEX.fullmatch(text):
@@ -84,183 +89,151 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
         mistakes.append("signature without the = at its end")
         text += "=" * (-len(text) % 4)
     data = decode_base64(text)
-    as_text = data.decode("latin-1")
-    if _HEX.fullmatch(as_text):
-        return [*mistakes, "signature in base64 of its hex text"], bytes.fromhex(as_text)
-    return mistakes if data else ["signature is no base64"], data
-
-
-def explain(case: Case) -> str:
-    """The short reason on the first line, the evidence on those below it."""
-    mistakes, signature = read_signature(case.signature)
-    if not signature:
-        return report(mistakes, [])
-    look_into = look_into_rsa if case.keys else look_into_hmac
-    finding = look_into(case, signature)
-    mistakes += finding.mistakes
-    lines = list(finding.evidence)
-    try:
-        guess = find_mistakes(finding.starts, case.client, finding.fits)
-    except TimeoutError:
-        guess = None
-        lines.append("half a second was not enough to try all known mistakes")
-    if guess is None:
-        return report([*mistakes, finding.nothing], [*lines, finding.follows])
-    found, text = guess
-    if case.throwaway:
-        lines.append(f"this was signed: {text.base_string}")
-    return report(mistakes + found, lines)
-
-
-def report(mistakes: list[str], lines: list[str]) -> str:
-    return "\n    ".join([" and ".join(mistakes), *filter(None, lines)])
+    in_hex = data.decode("latin-1")
+    if _HEX.fullmatch(in_hex):
+        return [*mistakes, "signature in base64 of its hex text"], bytes.fromhex(in_hex)
+    return mistakes, data
 
 
 # RSA
 
 
-def look_into_rsa(case: Case, signature: bytes) -> Finding:
-    opened = open_signature(signature, case.keys)
-    if opened is None:
+def look_into_rsa(case: Case, signature: bytes) -> Evidence:
+    mistakes, content = open_signature(case, signature)
+    if not content:
         return foreign_key(case, signature)
-
-    def fits(text: Text) -> bool:
-        return hashlib.new(opened.digest, text.message).digest() == opened.hashed
-
-    starts = [Start([], text, text_parts(text, case.client)) for text in case.texts]
-    which = "this other key" if opened.mistakes else "the right key"
-    return Finding(
-        opened.mistakes,
-        [f"made with {which}: its padding shows under the public half"],
-        starts,
-        fits,
-        nothing=f"no known mistake in the text, which is not the one below; {which} made it",
-        follows=f"{opened.digest} of the text signed: {opened.hashed.hex()}; of the one below: "
-        f"{hashlib.new(opened.digest, case.texts[0].message).hexdigest()}; if your text equals the "
-        "one below, something that is sent is not what was signed (nonce, timestamp, challenge)",
+    digest, hashed = read_digest(content)
+    key = "this other key" if mistakes else "the right key"
+    if content == hashed:
+        mistakes.append("DigestInfo missing before the hash")
+    if digest != "sha256":
+        mistakes.append(f"{digest.upper()} instead of SHA-256")
+    below = hashlib.new(digest, case.texts[0].message).hexdigest()
+    return Evidence(
+        mistakes=mistakes,
+        lines=[f"{key} made this: its padding shows under the public half"],
+        nothing=f"no known mistake in the text; the key is excluded: {key} made this",
+        then=[
+            f"{digest} of the text signed: {hashed.hex()}; of the one below: {below}",
+            "if your text equals the one below, you send another than you sign (nonce, timestamp)",
+        ],
+        starts=[Start([], text, parts_of_text(text, case)) for text in case.texts],
+        fits=lambda text: hashlib.new(digest, text.message).digest() == hashed,
     )
 
 
-def open_signature(signature: bytes, keys: list[tuple[str, RSA.RsaKey]]) -> Opened | None:
+def open_signature(case: Case, signature: bytes) -> tuple[list[str], bytes]:
+    """The key as a mistake, if it is one, and what stands behind the padding."""
     number = int.from_bytes(signature, "big")
-    for mistake, key in keys:
-        if number >= key.n:
-            continue
-        padded = pow(number, key.e, key.n).to_bytes(key.size_in_bytes(), "big")
-        padding = _PADDING.fullmatch(padded)
-        if padding:
-            return read_digest([mistake] if mistake else [], padding.group(1))
-    return None
+    swapped = "signed with the encryption key instead of the signature key"
+    right = ("", case.identity.signature_key)
+    for mistake, key in [right, *case.identity.stray_keys, (swapped, case.identity.encryption_key)]:
+        if number < key.n:
+            padded = pow(number, key.e, key.n).to_bytes(key.size_in_bytes(), "big")
+            found = _PADDED.fullmatch(padded)
+            if found:
+                return [mistake] if mistake else [], found.group(1)
+    return [], b""
 
 
-def read_digest(mistakes: list[str], content: bytes) -> Opened:
+def read_digest(content: bytes) -> tuple[str, bytes]:
     for digest, info in DIGEST_INFO.items():
         if content.startswith(info):
-            wrong = [] if digest == "sha256" else [f"{digest.upper()} instead of SHA-256"]
-            return Opened(mistakes + wrong, digest, content[len(info) :])
-    return Opened([*mistakes, "DigestInfo missing before the hash"], "sha256", content)
+            return digest, content[len(info) :]
+    return "sha256", content
 
 
-def foreign_key(case: Case, signature: bytes) -> Finding:
-    size = case.keys[0][1].size_in_bytes()
+def foreign_key(case: Case, signature: bytes) -> Evidence:
+    size = case.identity.signature_key.size_in_bytes()
     if len(signature) != size:
-        reason = f"{len(signature)} bytes long, where RSA with this key makes {size}"
-        if len(signature) in SIZES:
-            reason += ": an HMAC?"
-        return certain(reason, "")
-    return certain(
-        "made with another key, neither the signature key nor the encryption key",
-        "PKCS#1 v1.5 padding shows under neither public half; the text was not looked at. Is it "
-        "the private half of the file uploaded, and PKCS#1 v1.5, not PSS?",
-    )
-
-
-def certain(reason: str, evidence: str) -> Finding:
-    """Nothing is left to try."""
-    return Finding([], [evidence], [], bool, reason, "")
+        reason = f"signature of {len(signature)} bytes, where RSA with this key makes {size}"
+        return Evidence(mistakes=[reason])
+    reason = "made with another key, neither the signature key nor the encryption key"
+    doubt = "is it the private half of the file uploaded, and not PSS? The text is not judged"
+    padding = "no PKCS#1 v1.5 padding shows under either public half"
+    return Evidence(mistakes=[reason], lines=[f"{padding}; {doubt}"])
 
 
 # HMAC
 
 
-def look_into_hmac(case: Case, signature: bytes) -> Finding:
-    sessions = case.live[:RECENT]
-    if not sessions and not case.ended:
-        return certain("nobody has a live session token yet", "")
-    digest = SIZES.get(len(signature), "")
+def look_into_hmac(case: Case, signature: bytes) -> Evidence:
+    if not case.live and not case.ended:
+        return Evidence(mistakes=["nobody has a live session token yet"])
+    digest = HMAC_SIZES.get(len(signature), "")
     if not digest:
-        reason = f"{len(signature)} bytes long, where HMAC-SHA256 makes 32"
-        return certain(reason + (": an RSA signature?" if len(signature) >= 256 else ""), "")
-
-    def fits(text: Text) -> bool:
-        return hmac.compare_digest(hmac.digest(text.key, text.message, digest), signature)
-
-    starts = []
-    for text in case.texts:
-        for session in sessions:
-            keyed = text._replace(k=session.made.k, secret=case.client.secret)
-            parts = {**key_parts(keyed.k, case.client), **text_parts(text, case.client)}
-            starts.append(Start([], keyed, parts))
-        for session in case.ended:
-            keyed = text._replace(k=session.made.k, secret=case.client.secret)
-            starts.append(Start(["live session token that has ended"], keyed, {}))
-    wrong = [] if digest == "sha256" else [f"{digest.upper()} instead of SHA-256"]
-    evidence, nothing, follows = what_a_token_shows(case, sessions)
-    return Finding(wrong, evidence, starts, fits, nothing, follows)
-
-
-def what_a_token_shows(case: Case, sessions: list[Session]) -> tuple[list[str], str, str]:
-    """Evidence, the reason when nothing known fits, and what follows from that."""
-    if not sessions:
-        return [], "no live session token is good any more", ""
-    newest = sessions[0]
-    if newest.signed:
-        return (
-            [f"this live session token has signed rightly before ({newest.signed} times)"],
-            "no known mistake: the token is right, as it has signed before, so it is the text",
-            "if your text equals the one below, it is the key: is it still the newest token?",
-        )
-    evidence = ["this live session token has never signed rightly: look at its derivation first"]
-    evidence.append("is your HMAC-SHA1(token, consumer key) the live_session_token_signature?")
-    if case.throwaway:
-        evidence += derivation_lines(newest, case.client)
-    nothing = "no known mistake in text or derivation, and the token has never signed rightly"
-    if len(newest.made.response) % 2:
-        nothing = "last digit of diffie_hellman_response dropped? It has an odd number of them"
-        nothing += ", the token has never signed rightly, and no other known mistake fits"
-    return (
-        evidence,
-        nothing,
-        "if the proof fits, or your text equals the one below, it is the other",
+        reason = f"signature of {len(signature)} bytes, where HMAC-SHA256 makes 32"
+        return Evidence(mistakes=[reason])
+    return what_the_token_shows(case)._replace(
+        mistakes=[] if digest == "sha256" else [f"{digest.upper()} instead of SHA-256"],
+        starts=starts_of_calls(case),
+        fits=lambda text: hmac.digest(text.key, text.message, digest) == signature,
     )
 
 
-def derivation_lines(session: Session, client: Client) -> list[str]:
-    proof = hmac.digest(session.token, client.consumer_key.encode(), "sha1")
-    return [
-        f"K, as bytes: {session.made.k.hex()}",
-        f"access token secret, decrypted: {client.secret.hex()}",
-        f"token, the HMAC-SHA1 of both: {session.token.hex()}",
-        f"live_session_token_signature: {proof.hex()}",
-    ]
+def starts_of_calls(case: Case) -> list[Start]:
+    starts = []
+    for text in case.texts:
+        for session in case.live[:RECENT]:
+            keyed = text._replace(key=session.token)
+            parts = {"key": keys(session, case), **parts_of_text(text, case)}
+            starts.append(Start([], keyed, parts))
+        for session in case.ended:
+            ended = ["live session token that has ended"]
+            starts.append(Start(ended, text._replace(key=session.token), {}))
+    return starts
+
+
+def what_the_token_shows(case: Case) -> Evidence:
+    """Whether to look at the key or at the text."""
+    if not case.live:
+        return Evidence(nothing="no live session token is good any more")
+    newest = case.live[0]
+    if newest.signed:
+        times = f"{newest.signed} times"
+        return Evidence(
+            lines=[f"the newest live session token has signed rightly before, {times}"],
+            nothing="no known mistake in the text; the token is excluded: it has signed before",
+            then=["if your text equals the one below, it is the key: do you use the newest token?"],
+        )
+    nothing = "no known mistake in text or derivation; the token has never signed rightly"
+    if len(newest.made.response) % 2:
+        nothing = "last digit of diffie_hellman_response dropped? It has an odd number of them, "
+        nothing += "the token has never signed rightly, and no other known mistake fits"
+    return Evidence(nothing=nothing, then=derivation(newest, case))
+
+
+def derivation(session: Session, case: Case) -> list[str]:
+    proof = hmac.digest(session.token, case.sent["oauth_consumer_key"].encode(), "sha1").hex()
+    lines = ["is your HMAC-SHA1(token, consumer key) the live_session_token_signature?"]
+    lines.append("if so, it is the text; if your text equals the one below, it is the key")
+    if case.throwaway:
+        lines.append(f"  K           {session.made.k.hex()}")
+        lines.append(f"  secret      {case.identity.secret.hex()}")
+        lines.append(
+            f"  token       {session.token.hex()}, HMAC-SHA1 with K as key, over the secret"
+        )
+        lines.append(f"  proof       {proof}")
+    return lines
 
 
 # The text
 
 
 def expected_lines(case: Case) -> str:
-    """What this server expects, for the log: in parts, then in one line."""
+    """What should have been signed, for the log: in parts, then in one line."""
     text = case.texts[0]
     if not case.throwaway:
-        shown = []
+        pairs = []
         for name, value in text.pairs:
-            shown.append((name, "ACCESS-TOKEN" if name == "oauth_token" else value))
-        text = text._replace(pairs=shown, prepend="PREPEND" if text.prepend else "")
-    lines = ["what this server expects to be signed:"]
+            pairs.append((name, "ACCESS-TOKEN" if name == "oauth_token" else value))
+        text = text._replace(pairs=pairs, prepend="PREPEND" if text.prepend else "")
+    lines = ["what should have been signed:"]
     if text.prepend:
-        lines.append(f"  prepend  {text.prepend}")
-    lines += [f"  method   {text.method}", f"  URL      {text.url}"]
+        lines.append(f"  prepend     {text.prepend}")
+    lines.append(f"  method      {text.method}")
+    lines.append(f"  URL         {text.origin}{text.path}")
     for name, value in sorted(text.pairs):
-        lines.append(f"  {name}={value}")
+        lines.append(f"  parameter   {name}={value}")
     lines.append(f"in one line: {text.base_string}")
     return "".join("\n    " + ascii(line)[1:-1] for line in lines)

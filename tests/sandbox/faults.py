@@ -132,6 +132,7 @@ FAULTS = {
     # everywhere
     "access-denied": Fault("/", "403, plain text, from the edge", ACCESS_DENIED),
     "not-found": Fault("/", "404, HTML", NOT_FOUND),
+    "login-page": Fault("/", "200, HTML, as from a wrong base_url", html_answer(200, "Login")),
     "unavailable": Fault("/", "503, empty", Answer(503)),
     "expired": Fault(AFTER_INIT, "401, the token is not good any more", UNAUTHORIZED),
     # the portfolio

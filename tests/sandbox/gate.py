@@ -7,14 +7,14 @@ import hmac
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import Any, NamedTuple
 from urllib.parse import unquote, unquote_plus
 
 from Crypto.Hash import SHA256
-from Crypto.PublicKey import RSA
 from Crypto.Signature import pkcs1_15
 
 from tests.sandbox.answers import (
@@ -25,21 +25,18 @@ from tests.sandbox.answers import (
     RefusedError,
     error_answer,
     html_answer,
-    printable,
 )
-from tests.sandbox.evidence import Case, decode_base64, expected_lines, explain
+from tests.sandbox.evidence import decode_base64, expected_lines, explain
 from tests.sandbox.identity import Identity
-from tests.sandbox.mistakes import Client, Pairs, Text
+from tests.sandbox.mistakes import Case, Pairs, Text
 from tests.sandbox.sessions import Session, Sessions
 
 TIMESTAMP_WINDOW = 300  # seconds, either way
 TOKEN_PATH = "/oauth/live_session_token"
 AFTER_LOGOUT = ("/iserver/auth/ssodh/init", "/tickle")  # where an ended token is still taken
-TEST_CONSUMER, TEST_REALM = "TESTCONS", "test_realm"
 CHALLENGE = "diffie_hellman_challenge"
 NEEDED = ["realm", "oauth_consumer_key", "oauth_nonce", "oauth_signature"]
 NEEDED += ["oauth_signature_method", "oauth_timestamp", "oauth_token"]
-EARLIER = 20  # texts that are tried again, when a later signature does not fit
 
 _PAIR = re.compile(r'([A-Za-z_]+)=(?:"([^"]*)"|([^",\s]+))')
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*")
@@ -68,105 +65,95 @@ class Record:
     number: int = 0
     status: int = 0
     refused: str = ""
-    query_form: str = ""  # a key of QUERY_FORMS, or "" without a query
+    query_form: str = ""  # a key of query_forms(), or "" without a query
     passed: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)  # accepted, but not as documented
 
 
 class SignatureError(RefusedError):
-    """A signature that does not fit. `explain` takes a moment; its first line is the reason."""
+    """A signature that does not fit."""
 
     def __init__(self, answer: Answer, case: Case) -> None:
         super().__init__("signature", answer)
         self.case = case
+        self.expected = expected_lines(case)  # for the log
 
     def explain(self) -> str:
+        """The reason on the first line, the evidence below it. Takes up to half a second."""
         return explain(self.case)
-
-    @property
-    def expected(self) -> str:
-        """Lines for the log."""
-        return expected_lines(self.case)
 
 
 class Passed(NamedTuple):
     """A request that passed every check. `session`: None when it asks for a token."""
 
-    sent: dict[str, str]
+    sent: dict[str, str]  # the parameters of the header
     session: Session | None
-    base: str
 
 
-def parse_authorization(header: str) -> tuple[Pairs, list[str]]:
+def parse_authorization(headers: list[str], needed: list[str]) -> tuple[Pairs, list[str]]:
     """Section 3.5.1 of RFC 5849; returns remarks, too. Raises ValueError, which shows no value."""
-    scheme, _, rest = header.partition(" ")
+    if len(headers) != 1:
+        raise ValueError(f"{len(headers) or 'no'} Authorization headers")
+    scheme, _, rest = headers[0].partition(" ")
     if scheme.lower() != "oauth":
         raise ValueError("Authorization is not of the scheme OAuth")
-    pairs: Pairs = []
-    remarks: list[str] = []
+    pairs: dict[str, str] = {}
+    remarks = []
     for item in rest.split(","):
         match = _PAIR.fullmatch(item.strip())
         if not match:
             raise ValueError('Authorization is not made of name="value" pairs with commas between')
-        name = match.group(1)
-        if match.group(3) and name != "realm":
+        name, quoted, bare = match.groups()
+        if bare and name != "realm":
             raise ValueError(f"{name} stands without quotes")
-        value = match.group(2) or match.group(3) or ""
-        if match.group(3):
+        if bare:
             remarks.append("the realm stands without quotes")
-        check_encoding(name, value)
-        if name in dict(pairs):
+        if name in pairs:
             raise ValueError(f"{name} stands twice in Authorization")
-        pairs.append((name, unquote(value)))
-    return pairs, remarks
+        pairs[name] = decoded(name, quoted or bare or "")
+        if name not in needed:
+            remarks.append(f"{name} in the header, which IBKR's documents do not have here")
+    missing = [name for name in needed if not pairs.get(name)]
+    if missing:
+        raise ValueError(f"missing {', '.join(missing)}")
+    return list(pairs.items()), remarks
 
 
-def check_encoding(name: str, value: str) -> None:
+def decoded(name: str, value: str) -> str:
     if _ENCODED.fullmatch(value):
-        return
-    if name == "oauth_signature":
-        raise ValueError("signature not percent-encoded: + / = go as %2B %2F %3D")
-    raise ValueError(f"{name} not percent-encoded")
+        return unquote(value)
+    signature = ": + / = go as %2B %2F %3D" if name == "oauth_signature" else ""
+    raise ValueError(f"{name} not percent-encoded{signature}")
 
 
-def difference(sent: str, expected: str, others: dict[str, str]) -> str:
-    """In what way another value was sent, without showing it."""
+def not_the_same(sent: str, expected: str) -> str:
+    """Says so without showing either."""
+    if sent == expected:
+        return ""
     if sent.strip().lower() == expected.lower():
-        return "in other capitals, or with blanks at its ends"
-    for name, other in others.items():
-        if sent == other:
-            return f"the {name} stands there"
-    if len(sent) != len(expected):
-        return f"{len(sent)} characters instead of {len(expected)}"
-    return "another one"
+        return "not the one in the config: other capitals, or blanks at its ends"
+    return f"not the one in the config: {len(sent)} characters, of {len(expected)} in the config"
 
 
 def method_problem(method: str, for_token: bool) -> str:
     expected = "RSA-SHA256" if for_token else "HMAC-SHA256"
-    if method == expected:
-        return ""
-    if method == expected.replace("256", "1"):
-        return f"SHA-1 instead of SHA-256: must be {expected} for this request"
-    return f"must be {expected} for this request"
-
-
-def form_fields(request: Request) -> str:
-    if request.headers.get_content_type() == "application/x-www-form-urlencoded":
-        return request.body.decode("latin-1")
-    return ""
+    return "" if method == expected else f"must be {expected} for this request"
 
 
 def json_fields(request: Request) -> dict[str, Any]:
-    """Of any body that is a JSON object, whatever its type is said to be."""
-    with contextlib.suppress(ValueError, RecursionError):
-        data = json.loads(request.body)
-        return data if isinstance(data, dict) else {}
+    if request.body and request.headers.get_content_type() == "application/json":
+        with contextlib.suppress(ValueError, RecursionError):
+            data = json.loads(request.body)
+            return data if isinstance(data, dict) else {}
     return {}
 
 
 def signed_query(request: Request) -> str:
     """A form body is signed as a query is."""
-    return "&".join(filter(None, (request.query, form_fields(request))))
+    if request.headers.get_content_type() != "application/x-www-form-urlencoded":
+        return request.query
+    form = request.body.decode("latin-1")
+    return f"{request.query}&{form}" if request.query else form
 
 
 def split_query(query: str, decode: Callable[[str], str]) -> Pairs:
@@ -188,12 +175,13 @@ def without_slash(path: str) -> str:
     return path.rstrip("/") or path
 
 
-QUERY_FORMS = {  # and what is remarked; IBKR's documents disagree
-    "signed": "",
+IN_URL = "the query left in the signed URL: recorded, in no document"
+QUERY_REMARKS = {  # IBKR's documents disagree
     "signed as on the wire": "the query signed as on the wire, or its values encoded twice as in "
     "RFC 5849; IBKR-guide says once",
     "left out": "the query not signed; IBKR-docs say so, IBKR-2018 and IBKR-guide sign it",
-    "left in the URL": "the query left in the signed URL: recorded, in no document",
+    "left in the URL": IN_URL,
+    "left in the URL, decoded": IN_URL,
 }
 
 
@@ -211,6 +199,11 @@ def query_forms(text: Text, query: str) -> dict[str, Text]:
     }
 
 
+def refusal(reason: str, record: Record, error: str = "unauthorized") -> RefusedError:
+    """IBKR's 401 does not say what was wrong; only the log does."""
+    return RefusedError(reason, error_answer(401, f"id: {record.number}, error: {error}"))
+
+
 class Gate:
     """Knows the user and what was signed before: lets a request in, or raises RefusedError."""
 
@@ -223,7 +216,7 @@ class Gate:
         self.encrypted_secret = ""  # base64, as in the config
         self.lock = threading.Lock()
         self.nonces: set[str] = set()
-        self.texts: list[Text] = []  # that were signed rightly, the newest first
+        self.texts: deque[Text] = deque(maxlen=20)  # signed rightly: tried again later
 
     def check(self, request: Request, record: Record) -> Passed:
         self.check_manners(request)
@@ -233,24 +226,22 @@ class Gate:
         self.check_names(sent, for_token, record)
         host = self.signed_host(request)
         if not host:
-            name = printable(request.headers.get("Host", ""))
-            self.refuse(f"host: {name!r} in Host is neither this server nor api.ibkr.com", record)
+            raise refusal("host: the Host header is neither this server nor api.ibkr.com", record)
         record.passed.append("host")
         texts = self.accepted_texts(request, pairs, host, for_token)
-        verify = self.verify_rsa if for_token else self.verify_hmac
-        signed = verify(texts, decode_base64(sent["oauth_signature"]), record)
-        if signed is None:
-            record.query_form = ""
-            answer = error_answer(401, f"id: {record.number}, error: unauthorized")
-            raise SignatureError(answer, self.case(request, sent, list(texts.values()), for_token))
-        session, text = signed
+        session, text = self.verify(texts, sent["oauth_signature"], for_token, record)
+        if text is None:
+            answer = refusal("", record).answer
+            raise SignatureError(answer, self.case(request, sent, list(texts.values())))
         record.passed.append("signature")
         with self.lock:
             self.nonces.add(sent["oauth_nonce"])
-            self.texts.insert(0, text)
+            self.texts.append(text)
+            if session:
+                session.signed += 1
         if request.path != without_slash(request.path):
             record.remarks.append("a slash at the end of the path")
-        return Passed(sent, session, text.base_string)
+        return Passed(sent, session)
 
     def check_manners(self, request: Request) -> None:
         if not request.headers.get("User-Agent"):
@@ -262,70 +253,33 @@ class Gate:
         if request.path == "/ws":
             raise RefusedError("the sandbox has no websocket", NOT_FOUND)
 
-    def refuse(self, reason: str, record: Record, error: str = "unauthorized") -> None:
-        """IBKR's 401 does not say what was wrong; only the log does."""
-        raise RefusedError(reason, error_answer(401, f"id: {record.number}, error: {error}"))
-
     def read_header(self, request: Request, for_token: bool, record: Record) -> Pairs:
         headers = request.headers.get_all("Authorization") or []
-        if len(headers) != 1:
-            self.refuse(f"header: {len(headers) or 'no'} Authorization headers", record)
-        pairs: Pairs = []
+        needed = [*NEEDED, CHALLENGE] if for_token else NEEDED
         try:
-            pairs, remarks = parse_authorization(headers[0])
-            record.remarks += remarks
+            pairs, remarks = parse_authorization(headers, needed)
         except ValueError as error:
-            self.refuse(f"header: {error}", record)
-        needed = NEEDED + ([CHALLENGE] if for_token else [])
-        missing = [name for name in needed if not dict(pairs).get(name)]
-        if missing:
-            self.refuse(f"header: missing {', '.join(missing)}", record)
-        for name, _ in pairs:
-            if name not in needed:
-                record.remarks.append(f"{name} in the header, which no document of IBKR's has here")
+            raise refusal(f"header: {error}", record) from None
+        record.remarks += remarks
         record.passed.append("header")
         return pairs
 
     def check_names(self, sent: dict[str, str], for_token: bool, record: Record) -> None:
-        for name, problem, error in (
-            ("consumer", self.consumer_problem(sent["oauth_consumer_key"]), "invalid consumer"),
-            ("token", self.token_problem(sent["oauth_token"]), "unauthorized"),
-            (
-                "realm",
-                self.realm_problem(sent["realm"], sent["oauth_consumer_key"]),
-                "unauthorized",
-            ),
-            ("method", method_problem(sent["oauth_signature_method"], for_token), "unauthorized"),
-            ("timestamp", self.timestamp_problem(sent["oauth_timestamp"]), "unauthorized"),
-            ("nonce", self.nonce_problem(sent["oauth_nonce"]), "unauthorized"),
+        consumer, realm = self.identity.consumer_key, self.identity.realm
+        if self.throwaway and sent["oauth_consumer_key"] == "TESTCONS":
+            consumer, realm = "TESTCONS", "test_realm"
+        for name, problem in (
+            ("consumer", not_the_same(sent["oauth_consumer_key"], consumer)),
+            ("token", not_the_same(sent["oauth_token"], self.identity.access_token)),
+            ("realm", not_the_same(sent["realm"], realm)),
+            ("method", method_problem(sent["oauth_signature_method"], for_token)),
+            ("timestamp", self.timestamp_problem(sent["oauth_timestamp"])),
+            ("nonce", "seen before: a replay" if sent["oauth_nonce"] in self.nonces else ""),
         ):
             if problem:
-                self.refuse(f"{name}: {problem}", record, error)
+                error = "invalid consumer" if name == "consumer" else "unauthorized"
+                raise refusal(f"{name}: {problem}", record, error)
             record.passed.append(name)
-
-    def consumer_problem(self, consumer: str) -> str:
-        expected = self.identity.consumer_key
-        if consumer == expected or (self.throwaway and consumer == TEST_CONSUMER):
-            return ""
-        others = {"access token": self.identity.access_token, "realm": self.identity.realm}
-        return f"not the one in the config: {difference(consumer, expected, others)}"
-
-    def token_problem(self, token: str) -> str:
-        expected = self.identity.access_token
-        if token == expected:
-            return ""
-        others = {"consumer key": self.identity.consumer_key, "secret": self.encrypted_secret}
-        for session in self.sessions.live:
-            others["live session token"] = session.token.hex()
-        return f"not the access token in the config: {difference(token, expected, others)}"
-
-    def realm_problem(self, realm: str, consumer: str) -> str:
-        expected = self.identity.realm
-        if self.throwaway and consumer == TEST_CONSUMER:
-            expected = TEST_REALM
-        if realm == expected:
-            return ""
-        return f"not the one in the config: {difference(realm, expected, {})}, not {expected}"
 
     def timestamp_problem(self, timestamp: str) -> str:
         if not re.fullmatch("[0-9]{1,15}", timestamp):
@@ -337,9 +291,6 @@ class Gate:
             side = "ahead of" if off > 0 else "behind"
             return f"{abs(off):.0f} s {side} the server's clock"
         return ""
-
-    def nonce_problem(self, nonce: str) -> str:
-        return "seen before: a replay" if nonce in self.nonces else ""
 
     def signed_host(self, request: Request) -> str:
         """Host and port that the URL in the base string must have; empty for a foreign one."""
@@ -358,62 +309,51 @@ class Gate:
             text = text._replace(prepend=self.identity.secret.hex())
         return query_forms(text, signed_query(request))
 
-    def verify_rsa(
-        self, texts: dict[str, Text], signature: bytes, record: Record
-    ) -> tuple[None, Text] | None:
+    def verify(
+        self, texts: dict[str, Text], signature: str, for_token: bool, record: Record
+    ) -> tuple[Session | None, Text | None]:
+        """Whose token signed which text: no session for a token request, no text if none fits."""
+        raw = decode_base64(signature)
+        signers = [None] if for_token else self.good_sessions(record.path)
         for form, text in texts.items():
-            with contextlib.suppress(ValueError):
-                message = SHA256.new(text.message)
-                pkcs1_15.new(self.identity.signature_key).verify(message, signature)
-                self.note_form(form, record)
-                return None, text
-        return None
-
-    def verify_hmac(
-        self, texts: dict[str, Text], signature: bytes, record: Record
-    ) -> tuple[Session, Text] | None:
-        with self.lock:
-            self.sessions.expire(self.now())
-            sessions = list(self.sessions.live)
-            if without_slash(record.path) in AFTER_LOGOUT:
-                sessions += self.sessions.ended
-        for form, text in texts.items():
-            for session in sessions:
-                expected = hmac.digest(session.token, text.message, "sha256")
-                if not hmac.compare_digest(expected, signature):
+            for session in signers:
+                if not self.fits(session, text.message, raw):
                     continue
-                session.signed += 1
-                self.note_form(form, record)
-                if session not in self.sessions.live:
+                record.query_form = form
+                if form in QUERY_REMARKS:
+                    record.remarks.append(QUERY_REMARKS[form])
+                if session and session not in self.sessions.live:
                     record.remarks.append("the live session token is used again after its logout")
                 return session, text
-        return None
+        return None, None
 
-    def note_form(self, form: str, record: Record) -> None:
-        record.query_form = form.partition(",")[0]
-        record.remarks += filter(None, [QUERY_FORMS.get(record.query_form)])
-
-    def case(
-        self, request: Request, sent: dict[str, str], texts: list[Text], for_token: bool
-    ) -> Case:
-        keys: list[tuple[str, RSA.RsaKey]] = []
-        if for_token:
-            keys.append(("", self.identity.signature_key))
-            keys += self.identity.stray_keys
-            swapped = "signed with the encryption key instead of the signature key"
-            keys.append((swapped, self.identity.encryption_key))
+    def good_sessions(self, path: str) -> Sequence[Session | None]:
         with self.lock:
-            live, ended = list(self.sessions.live), list(self.sessions.ended)
-            earlier = self.texts[:EARLIER]
-        client = Client(
-            realm=sent["realm"],
-            consumer_key=sent["oauth_consumer_key"],
-            secret=self.identity.secret,
-            encrypted_secret=self.encrypted_secret,
-            query=signed_query(request),
-            body=json_fields(request),
-            earlier=earlier,
-            challenge=live[0].made.challenge if live else "",
-        )
-        signature = sent["oauth_signature"]
-        return Case(signature, texts, client, keys, live, ended, self.throwaway)
+            self.sessions.expire(self.now())
+            ended = self.sessions.ended if without_slash(path) in AFTER_LOGOUT else []
+            return self.sessions.live + ended
+
+    def fits(self, session: Session | None, message: bytes, signature: bytes) -> bool:
+        if session:
+            expected = hmac.digest(session.token, message, "sha256")
+            return hmac.compare_digest(expected, signature)
+        try:
+            pkcs1_15.new(self.identity.signature_key).verify(SHA256.new(message), signature)
+        except ValueError:
+            return False
+        return True
+
+    def case(self, request: Request, sent: dict[str, str], texts: list[Text]) -> Case:
+        with self.lock:
+            return Case(
+                sent=sent,
+                texts=texts,
+                query=signed_query(request),
+                body=json_fields(request),
+                identity=self.identity,
+                encrypted_secret=self.encrypted_secret,
+                live=list(self.sessions.live),
+                ended=list(self.sessions.ended),
+                earlier=list(self.texts),
+                throwaway=self.throwaway,
+            )

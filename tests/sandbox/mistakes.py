@@ -1,7 +1,7 @@
 """The rules of signing, broken one at a time, then two at a time.
 
-`Text` has a field for each part of what is signed, and of the key of an HMAC. For each part there
-is a list of what clients get wrong in it: the mistake by name, and the value that it leads to.
+`Text` has a field for each part of what is signed. For each part there is a list of what clients
+get wrong in it: the mistake by name, and the value that it leads to.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ import hashlib
 import hmac
 import itertools
 import json
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus, unquote
 
 from tests.sandbox.answers import BASE_PATH
+from tests.sandbox.identity import Identity
+from tests.sandbox.sessions import Session
 
 SECONDS = 0.5  # of computing, to explain one signature
 SOME = 20  # parameters whose values are tried in other forms
@@ -27,7 +30,8 @@ USUAL += ["filters", "accountId", "sort", "fields", "startTime", "outsideRth"]
 
 Pair = tuple[str, str]
 Pairs = list[Pair]
-Bytes = Callable[[bytes], bytes]
+Variant = tuple[str, Any]  # a mistake, and the value that it leads to
+Parts = dict[str, list[Variant]]  # by field of Text
 Encode = Callable[[str], str]
 
 
@@ -44,20 +48,15 @@ def twice(text: str) -> str:
     return encoded(encoded(text))
 
 
-def small(text: str) -> str:
-    """%3a in place of %3A."""
-    return "%".join(part[:2].lower() + part[2:] for part in ("zz" + encoded(text)).split("%"))[2:]
+def in_small_letters(text: str) -> str:
+    """%3a, where %3A is right."""
+    return re.sub("%..", lambda match: match.group().lower(), encoded(text))
 
 
 class Encoding(NamedTuple):
     url: Encode = encoded
     value: Encode = unchanged
     parameters: Encode = encoded
-    whole: Encode = unchanged
-
-
-def sha1_hmac(k: bytes, secret: bytes) -> bytes:
-    return hmac.digest(k, secret, "sha1")
 
 
 class Text(NamedTuple):
@@ -74,260 +73,167 @@ class Text(NamedTuple):
     order: Callable[[Pairs], Pairs] = sorted
     encoding: Encoding = Encoding()
     whole: str = ""  # in place of all above
-    hashed: Bytes = unchanged  # what becomes of the text before it is signed
-    k: bytes = b""  # from here on: the key of an HMAC
-    secret: bytes = b""
-    derive: Callable[[bytes, bytes], bytes] = sha1_hmac
-    spell: Bytes = unchanged
-
-    @property
-    def url(self) -> str:
-        return self.origin + self.path
+    hashed: Callable[[bytes], bytes] = unchanged  # what is done to the text before it is signed
+    key: bytes = b""  # of an HMAC
 
     @property
     def base_string(self) -> str:
         """Prepend, method, URL, and the parameters joined raw and encoded once."""
         if self.whole:
             return self.whole
+        signed = [pair for pair in self.pairs if pair[0] != self.left_out]
         listed = []
-        for pair in self.order(self.signed_pairs()):
+        for pair in self.order([*signed, *self.added]):
             value = self.changed.get(pair, pair[1])
             listed.append(f"{pair[0]}={self.encoding.value(value)}")
+        url = self.encoding.url(self.origin + self.path)
         parameters = self.encoding.parameters("&".join(listed))
-        text = f"{self.method}&{self.encoding.url(self.url)}&{parameters}"
-        return self.prepend + self.encoding.whole(text)
-
-    def signed_pairs(self) -> Pairs:
-        return [pair for pair in self.pairs if pair[0] != self.left_out] + list(self.added)
+        return f"{self.prepend}{self.method}&{url}&{parameters}"
 
     @property
     def message(self) -> bytes:
-        message: bytes = self.hashed(self.base_string.encode())
+        message: bytes = self.hashed(self.base_string.encode("utf-8", "surrogateescape"))
         return message
 
-    @property
-    def key(self) -> bytes:
-        key: bytes = self.spell(self.derive(self.k, self.secret))
-        return key
 
+class Case(NamedTuple):
+    """A signature that does not fit, and what the server knows."""
 
-class Client(NamedTuple):
-    """What else a client has at hand, and may sign by mistake."""
-
-    realm: str
-    consumer_key: str
-    secret: bytes
-    encrypted_secret: str  # base64, as in the config
+    sent: dict[str, str]  # the parameters of the header
+    texts: list[Text]  # in each form that is accepted
     query: str
     body: Mapping[str, Any]  # of JSON
-    earlier: list[Text]
-    challenge: str
-
-
-Variant = tuple[str, Any]
-Parts = dict[str, list[Variant]]  # by field of Text
-Guess = tuple[list[str], Text]
-
-
-class Start(NamedTuple):
-    """A text that would be accepted, and how each of its parts can be spoilt."""
-
-    mistakes: list[str]
-    text: Text
-    parts: Parts
+    identity: Identity
+    encrypted_secret: str  # base64, as in the config
+    live: list[Session]
+    ended: list[Session]
+    earlier: list[Text]  # that were signed rightly
+    throwaway: bool  # then secrets may be shown
 
 
 # The parts of the text
 
 
 def methods(text: Text) -> list[Variant]:
-    """`Get` is what some HTTP libraries call it."""
     found = [("HTTP method in small letters", text.method.lower())]
-    found.append(("HTTP method not in capitals", text.method.capitalize()))
-    for other in ("GET", "POST", "PUT", "DELETE"):
-        found.append((f"{other} as HTTP method", other))
-    return found
+    found.append(("HTTP method with one capital", text.method.capitalize()))
+    return found + [(f"{other} as HTTP method", other) for other in ("GET", "POST", "PUT")]
 
 
 def origins(text: Text) -> list[Variant]:
     host = text.origin.partition("//")[2]
     port = host.partition(":")[2]
     found: list[Variant] = [("URL without scheme and host", ""), ("URL without scheme", host)]
-    for name in (host, f"127.0.0.1:{port}", f"localhost:{port}", "127.0.0.1", "localhost"):
-        for scheme in ("http", "https"):
-            found.append((wrong_origin(text.origin, scheme, name), f"{scheme}://{name}"))
-    for scheme in ("https", "http"):
-        name = "api.ibkr.com"
-        found.append((wrong_origin(text.origin, scheme, name), f"{scheme}://{name}"))
+    for name in (host, "127.0.0.1", "localhost", f"localhost:{port}", "api.ibkr.com"):
+        for origin in (f"http://{name}", f"https://{name}"):
+            found.append((f"wrong scheme, host or port in the URL ({origin})", origin))
     return found
 
 
-def wrong_origin(right: str, scheme: str, host: str) -> str:
-    """Says which of the three is wrong, and shows what was signed."""
-    right_scheme, _, right_host = right.partition("://")
-    wrong = []
-    if scheme != right_scheme:
-        wrong.append("scheme")
-    if host.partition(":")[0] != right_host.partition(":")[0]:
-        wrong.append("host")
-    if host.partition(":")[2] != right_host.partition(":")[2]:
-        wrong.append("port")
-    return f"wrong {', '.join(wrong)} in the URL ({scheme}://{host})"
-
-
-def paths(text: Text, client: Client) -> list[Variant]:
+def paths(text: Text, case: Case) -> list[Variant]:
     bare = text.path[len(BASE_PATH) :]
     found = [
+        ("URL without its path", ""),
         (f"URL without the base path {BASE_PATH}", bare),
         ("base path twice in the URL", BASE_PATH + text.path),
-        ("another base path in the URL (/v1/portal)", "/v1/portal" + bare),
-        ("two slashes between base path and path", f"{BASE_PATH}/{bare}"),
-        ("a slash at the end of the URL, which was not sent", text.path + "/"),
-        ("no slash at the end of the URL, where one was sent", text.path.rstrip("/")),
-        ("? at the end of the URL", text.path + "?"),
-        ("path percent-encoded before the URL was", quote(text.path)),
-        ("path decoded", unquote(text.path)),
-        ("path in small letters", text.path.lower()),
+        ("/v1/portal as base path in the URL", f"/v1/portal{bare}"),
+        ("two slashes in the URL", f"{BASE_PATH}/{bare}"),
+        ("slash at the end of the URL, not sent", f"{text.path}/"),
+        ("slash at the end of the URL left out", text.path.rstrip("/")),
+        ("path in small letters in the URL", text.path.lower()),
+        ("path encoded before the URL was", quote(text.path)),
+        ("path decoded in the URL", unquote(text.path)),
     ]
-    if client.query:
-        found.append(("query in the URL and in the list", f"{text.path}?{client.query}"))
-    others = [f"{BASE_PATH}/oauth/live_session_token", f"{BASE_PATH}/tickle"]
-    others += [earlier.path for earlier in client.earlier]
-    others += [text.path.rpartition("/")[0], BASE_PATH]
-    for path in dict.fromkeys(others):
+    if case.query:
+        found.append(("query in the URL and in the list", f"{text.path}?{case.query}"))
+    others = [f"{BASE_PATH}/oauth/{name}_token" for name in ("live_session", "request", "access")]
+    others += [earlier.path for earlier in case.earlier]
+    for path in [*others, text.path.rpartition("/")[0]]:
         found.append((f"another path in the URL ({path})", path))
     return found
 
 
-def prepends(text: Text, client: Client) -> list[Variant]:
-    secret = client.secret.hex()
-    where = "" if text.prepend else ", in a call that has none"
-    found = [
-        ("prepend missing" if text.prepend else "", ""),
-        (f"prepend{where}", secret),
-        (f"prepend in capitals{where}", secret.upper()),
-        (f"prepend in base64 instead of hex{where}", base64.b64encode(client.secret).decode()),
-        (f"prepend followed by &{where}", secret + "&"),
-    ]
-    if client.encrypted_secret:
-        in_hex = base64.b64decode(client.encrypted_secret).hex()
-        mistake = f"prepend made of the encrypted secret instead of the decrypted one{where}"
-        found.append((mistake, in_hex))
-        found.append((mistake, in_hex.upper()))
-        found.append((mistake, client.encrypted_secret))
+def prepends(text: Text, case: Case) -> list[Variant]:
+    secret = case.identity.secret
+    in_hex = secret.hex()
+    in_bytes = secret.decode("ascii", "surrogateescape")
+    undecrypted = "made of the encrypted secret instead of the decrypted one"
+    found: list[Variant] = [("prepend missing", "")]
+    for form, prepend in (
+        ("as it should be", in_hex),
+        ("in capitals", in_hex.upper()),
+        ("in base64 instead of hex", base64.b64encode(secret).decode()),
+        ("as bytes instead of hex", in_bytes),
+        ("followed by &", f"{in_hex}&"),
+        (undecrypted, base64.b64decode(case.encrypted_secret).hex()),
+        (undecrypted, case.encrypted_secret),
+    ):
+        where = "" if text.prepend else ", in a call that has none"
+        found.append((f"prepend {form}{where}", prepend))
     return found
 
 
-def left_out(text: Text) -> list[Variant]:
-    return [(f"{name} sent but not signed", name) for name, _ in text.pairs[: 2 * SOME]]
-
-
-def added(client: Client) -> list[Variant]:
-    found = [("realm signed", [("realm", client.realm)])]
-    pairs = [("oauth_version", "1.0"), ("oauth_version", "1.0a"), ("oauth_callback", "oob")]
-    pairs += [("oauth_signature", ""), ("diffie_hellman_challenge", client.challenge)]
-    for name, value in pairs:
-        found.append((f"{name} signed but not sent", [(name, value)]))
-    if client.body:
+def added(case: Case) -> list[Variant]:
+    found: list[Variant] = [("realm signed", (("realm", case.sent["realm"]),))]
+    pairs = [("oauth_version", "1.0"), ("oauth_callback", "oob"), ("oauth_signature", "")]
+    if case.live:
+        pairs.append(("diffie_hellman_challenge", case.live[0].made.challenge))
+    for pair in pairs:
+        found.append((f"{pair[0]} signed but not sent", (pair,)))
+    if case.body:
         in_python, in_json = [], []
-        for name, value in client.body.items():
+        for name, value in case.body.items():
             in_python.append((name, str(value)))
             in_json.append((name, value if isinstance(value, str) else json.dumps(value)))
-        found.append(("fields of a JSON body signed", in_json))
-        found.append(("fields of a JSON body signed, as Python writes them", in_python))
+        found.append(("fields of a JSON body signed", tuple(in_json)))
+        found.append(("fields of a JSON body signed, as Python writes them", tuple(in_python)))
     return found
 
 
-def in_quotes(value: str) -> str:
-    return f'"{value}"'
-
-
-def without_zeros(value: str) -> str:
-    return value.lstrip("0")
-
-
-def no_value(language: str) -> Callable[[str], str]:
-    return lambda _: language
-
-
-FORMS: list[tuple[str, Callable[[str], str]]] = [
-    ("in small letters", str.lower),
-    ("in capitals", str.upper),
-    ("with a capital, as Python's True", str.capitalize),
-    ("with + for a space", quote_plus),
-    ("percent-encoded before the list was", encoded),
-    ("decoded", unquote),
-    ("in quotes", in_quotes),
-    ("without zeros in front", without_zeros),
-    ("without blanks at its ends", str.strip),
-]
-FORMS += [(f"as {name or 'empty'}", no_value(name)) for name in ("None", "null", "undefined", "")]
+def other_forms(name: str, value: str) -> list[tuple[str, str]]:
+    if name == "oauth_timestamp":
+        moments = [("of another second", str(int(value) + off)) for off in (-1, 1)]
+        return [*moments, ("in milliseconds", f"{value}000")]
+    if name == "oauth_signature_method":
+        return [(f"as {other}", other) for other in ("HMAC-SHA256", "RSA-SHA256", "HMAC-SHA1")]
+    if name.startswith("oauth_"):
+        return []
+    return [
+        ("in small letters", value.lower()),
+        ("in capitals", value.upper()),
+        ("with a capital, as Python's True", value.capitalize()),
+        ("with + for a space", quote_plus(value)),
+        ("encoded before the list was", encoded(value)),
+        ("decoded", unquote(value)),
+        ("without blanks at its ends", value.strip()),
+        *((f"as {other or 'empty'}", other) for other in ("None", "null", "undefined", "")),
+    ]
 
 
 def changed(text: Text) -> list[Variant]:
-    """A value signed in another form than it is sent: one, or all."""
+    """A value signed in another form than it is sent: of one parameter, or of all."""
     found: list[Variant] = []
-    for name, value in text.pairs:
-        if name == "oauth_timestamp":
-            for mistake, other in other_times(int(value)):
-                found.append((mistake, {(name, value): other}))
-        if name == "oauth_signature_method":
-            for method in ("HMAC-SHA256", "RSA-SHA256", "HMAC-SHA1"):
-                found.append((f"{name} signed as {method}", {(name, value): method}))
-    for form, change in FORMS:
-        for pair in text.pairs[:SOME]:
-            found.append((f"{pair[0]} signed {form}", {pair: change(pair[1])}))
-        every = {pair: change(pair[1]) for pair in text.pairs}
-        found.append((f"all values signed {form}", every))
-    return found
+    of_all: dict[str, dict[Pair, str]] = {}
+    for pair in text.pairs[:SOME]:
+        for form, value in other_forms(*pair):
+            found.append((f"{pair[0]} signed {form}", {pair: value}))
+            of_all.setdefault(form, {})[pair] = value
+    return found + [(f"all values signed {form}", values) for form, values in of_all.items()]
 
 
-def other_times(seconds: int) -> list[Pair]:
-    moment = "another moment's oauth_timestamp signed"
-    found = [("oauth_timestamp signed in milliseconds", f"{seconds}000")]
-    return [*found, (moment, str(seconds - 1)), (moment, str(seconds + 1))]
-
-
-def from_the_header(pair: Pair) -> bool:
-    return pair[0].startswith(("oauth_", "diffie_hellman_"))
-
-
-def query_first(pairs: Pairs) -> Pairs:
-    return sorted(pairs, key=lambda pair: (from_the_header(pair), pair))
-
-
-def query_last(pairs: Pairs) -> Pairs:
-    return sorted(pairs, key=lambda pair: (not from_the_header(pair), pair))
-
-
-def downwards(pairs: Pairs) -> Pairs:
-    return sorted(pairs, reverse=True)
-
-
-ORDERS: list[Variant] = [
-    ("parameters unsorted", list),
-    ("parameters unsorted, the query first", query_first),
-    ("parameters unsorted, the query last", query_last),
-    ("parameters sorted downwards", downwards),
-]
-slashes_kept = functools.partial(quote, safe="~/")
-as_javascript = functools.partial(quote, safe="~!*'()")
+slashes_left = functools.partial(quote, safe="~/")
 ENCODINGS: list[Variant] = [
     ("values encoded twice, as RFC 5849 has it", Encoding(value=encoded)),
     ("parameters encoded twice", Encoding(parameters=twice)),
     ("URL encoded twice", Encoding(url=twice)),
     ("URL and parameters encoded twice", Encoding(url=twice, parameters=twice)),
-    ("the whole text encoded once more", Encoding(whole=encoded)),
     ("nothing encoded", Encoding(url=unchanged, parameters=unchanged)),
     ("URL not encoded", Encoding(url=unchanged)),
     ("parameters not encoded", Encoding(parameters=unchanged)),
-    ("values encoded, the = and & between them not", Encoding(value=encoded, parameters=unchanged)),
-    ("slashes not encoded", Encoding(url=slashes_kept, parameters=slashes_kept)),
-    ("slashes of the URL not encoded", Encoding(url=slashes_kept)),
+    ("= and & of the parameters not encoded", Encoding(value=encoded, parameters=unchanged)),
+    ("slashes not encoded", Encoding(url=slashes_left, parameters=slashes_left)),
     ("a space encoded as +", Encoding(url=quote_plus, parameters=quote_plus)),
-    ("percent-encoding in small letters", Encoding(url=small, parameters=small)),
-    ("some of !*'() not encoded", Encoding(url=as_javascript, parameters=as_javascript)),
-    ("the whole text in small letters", Encoding(whole=str.lower)),
+    ("encoded with small letters", Encoding(url=in_small_letters, parameters=in_small_letters)),
 ]
 
 
@@ -335,159 +241,151 @@ def sha256(message: bytes) -> bytes:
     return hashlib.sha256(message).digest()
 
 
-def sha256_hex(message: bytes) -> bytes:
-    return hashlib.sha256(message).hexdigest().encode()
-
-
-HASHES: list[Variant] = [
-    ("the text's SHA-256 signed, which hashes it twice", sha256),
-    ("the text's SHA-256 in hex signed, which hashes it twice", sha256_hex),
-]
-
-
-def text_parts(text: Text, client: Client) -> Parts:
+def parts_of_text(text: Text, case: Case) -> Parts:
     return {
-        "prepend": prepends(text, client),
+        "prepend": prepends(text, case),
         "method": methods(text),
         "encoding": ENCODINGS,
-        "order": ORDERS,
+        "order": [("parameters unsorted", list)],
         "origin": origins(text),
-        "path": paths(text, client),
-        "added": added(client),
-        "left_out": left_out(text),
-        "hashed": HASHES,
+        "path": paths(text, case),
+        "added": added(case),
+        "left_out": [(f"{name} sent but not signed", name) for name, _ in text.pairs[:SOME]],
+        "hashed": [("SHA-256 of the text signed, which hashes it twice", sha256)],
         "changed": changed(text),
     }
 
 
-# The parts of an HMAC's key
+# The key of an HMAC
 
 
-def spellings_of_k(k: bytes) -> list[Variant]:
+def half_bytes(digits: str) -> bytes:
+    return bytes.fromhex(digits[: len(digits) // 2 * 2])
+
+
+def through_utf8(data: bytes) -> bytes:
+    """What becomes of bytes that a program keeps as text."""
+    return data.decode("utf-8", "replace").encode()
+
+
+def spellings_of_k(k: bytes) -> list[tuple[str, bytes]]:
     bare = k.lstrip(b"\0")
     digits = bare.hex().lstrip("0")
-    even = digits[: len(digits) // 2 * 2]
     return [
         ("sign byte of K missing", bare),
-        ("a zero byte before K whose top bit is not set", b"\0" + bare),
-        ("last digit of K dropped, whose hex has an odd number of them", bytes.fromhex(even)),
+        ("a zero byte before K, whose top bit is not set", b"\0" + bare),
+        ("last digit of K dropped, whose hex has an odd number", half_bytes(digits)),
         ("K as hex text", digits.encode()),
         ("K as hex text", k.hex().encode()),
         ("K as hex text in capitals", digits.upper().encode()),
-        ("K as decimal text", str(int.from_bytes(k, "big")).encode()),
         ("K as base64 text", base64.b64encode(k)),
-        ("K as base64 text, without its sign byte", base64.b64encode(bare)),
-        ("bytes of K in reverse order", bare[::-1]),
-        ("K filled up with zeros to the prime's length", bare.rjust(256, b"\0")),
+        ("bytes of K made text", through_utf8(k)),
+        ("bytes of K made text", k.decode("latin-1").encode()),
+        ("zeros before K, to the prime's length", bare.rjust(256, b"\0")),
     ]
 
 
-def spellings_of_secret(secret: bytes, encrypted_secret: str) -> list[Variant]:
+def spellings_of_secret(case: Case) -> list[tuple[str, bytes]]:
+    secret = case.identity.secret
+    where = "in the derivation"
     return [
-        ("secret as hex text in the derivation", secret.hex().encode()),
-        ("secret as hex text in capitals in the derivation", secret.hex().upper().encode()),
-        ("secret as base64 text in the derivation", base64.b64encode(secret)),
-        ("secret not decrypted in the derivation", encrypted_secret.encode()),
-        ("secret not decrypted in the derivation", base64.b64decode(encrypted_secret)),
+        (f"secret as hex text {where}", secret.hex().encode()),
+        (f"secret as base64 text {where}", base64.b64encode(secret)),
+        (f"bytes of the secret made text {where}", through_utf8(secret)),
+        (f"secret not decrypted {where}", case.encrypted_secret.encode()),
+        (f"secret not decrypted {where}", base64.b64decode(case.encrypted_secret)),
     ]
 
 
-def swapped(k: bytes, secret: bytes) -> bytes:
-    return hmac.digest(secret, k, "sha1")
+def wrong_tokens(k: bytes, case: Case) -> list[Variant]:
+    found = []
+    for in_k, some_k in [("", k), *spellings_of_k(k)]:
+        for in_secret, secret in [("", case.identity.secret), *spellings_of_secret(case)]:
+            mistake = "; and ".join(filter(None, (in_k, in_secret)))
+            found.append((mistake, hmac.digest(some_k, secret, "sha1")))
+    return found
 
 
-def with_sha256(k: bytes, secret: bytes) -> bytes:
-    return hmac.digest(k, secret, "sha256")
-
-
-def without_hmac(k: bytes, secret: bytes) -> bytes:
-    return hashlib.sha1(k + secret).digest()
-
-
-def derivations(consumer_key: str) -> list[Variant]:
-    def proof(k: bytes, secret: bytes) -> bytes:
-        return hmac.digest(sha1_hmac(k, secret), consumer_key.encode(), "sha1")
-
+def keys(session: Session, case: Case) -> list[Variant]:
+    """What clients sign calls with in place of the token."""
+    token, k, secret = session.token, session.made.k, case.identity.secret
+    in_base64, in_hex = base64.b64encode(token), token.hex().encode()
+    proof = hmac.digest(token, case.identity.consumer_key.encode(), "sha1")
     return [
-        ("key and message of the derivation's HMAC swapped", swapped),
-        ("SHA-256 instead of SHA-1 in the derivation", with_sha256),
-        ("SHA-1 without HMAC in the derivation", without_hmac),
+        ("token as base64 text instead of decoded", in_base64),
+        ("token as hex text instead of bytes", in_hex),
+        ("& after the key", token + b"&"),
+        ("& after the key; and token as base64 text", in_base64 + b"&"),
+        ("& after the key; and token as hex text", in_hex + b"&"),
+        ("bytes of the token made text", through_utf8(token)),
+        ("key and message of the derivation's HMAC swapped", hmac.digest(secret, k, "sha1")),
+        ("SHA-256 instead of SHA-1 in the derivation", hmac.digest(k, secret, "sha256")),
+        ("K used as the token", k),
+        ("secret used as the token", secret),
         ("proof used as the token", proof),
-        ("K used as the token", lambda k, _: k),
-        ("secret used as the token", lambda _, secret: secret),
+        *wrong_tokens(k, case),
     ]
-
-
-def as_hex(token: bytes) -> bytes:
-    return token.hex().encode()
-
-
-def and_after(spell: Bytes) -> Bytes:
-    """RFC 5849 joins two secrets with & to make its key."""
-    return lambda token: spell(token) + b"&"
-
-
-SPELLINGS: list[Variant] = [
-    ("token used as base64 text instead of decoded", base64.b64encode),
-    ("token used as hex text instead of bytes", as_hex),
-    ("& after the key", and_after(unchanged)),
-    ("& after the key, and token used as base64 text", and_after(base64.b64encode)),
-    ("& after the key, and token used as hex text", and_after(as_hex)),
-]
-
-
-def key_parts(k: bytes, client: Client) -> Parts:
-    return {
-        "spell": SPELLINGS,
-        "k": spellings_of_k(k),
-        "secret": spellings_of_secret(client.secret, client.encrypted_secret),
-        "derive": derivations(client.consumer_key),
-    }
 
 
 # The search
+
+
+class Start(NamedTuple):
+    """A text that would be accepted, but for these mistakes, and how its parts can be spoilt."""
+
+    mistakes: list[str]
+    text: Text
+    parts: Parts
+
+
+class Guess(NamedTuple):
+    mistakes: list[str]
+    text: Text
 
 
 def with_mistakes(start: Start, count: int) -> Iterator[Guess]:
     """So many parts spoilt, in every way."""
     for names in itertools.combinations(start.parts, count):
         for variants in itertools.product(*(start.parts[name] for name in names)):
-            spoilt = {name: value for name, (_, value) in zip(names, variants)}
-            yield [mistake for mistake, _ in variants], start.text._replace(**spoilt)
+            mistakes = [mistake for mistake, _ in variants]
+            values = [value for _, value in variants]
+            yield Guess(mistakes, start.text._replace(**dict(zip(names, values))))
 
 
-def alone(text: Text, client: Client) -> Iterator[Guess]:
-    """What is wrong in many possible ways, so that it is not tried with anything else."""
-    for earlier in client.earlier:
-        yield ["the text of an earlier request signed"], text._replace(whole=earlier.base_string)
+def alone(text: Text, case: Case) -> Iterator[Guess]:
+    """What can be wrong in so many ways that it is tried with nothing else."""
+    for earlier in case.earlier:
+        whole = earlier._replace(prepend=text.prepend).base_string
+        yield Guess(["the text of an earlier request signed"], text._replace(whole=whole))
     for name in USUAL:
         for value in ("None", "null", "undefined", "", "true", "false", "True", "False", "0"):
-            yield [f"{name} signed but not sent"], text._replace(added=[(name, value)])
-    names = [name for name, _ in text.pairs]
-    if len(names) <= 7:
+            mistake = f"{name} signed but not sent"
+            yield Guess([mistake], text._replace(added=((name, value),)))
+    if len(text.pairs) <= 7:
         for some_order in itertools.permutations(text.pairs):
-            yield ["parameters unsorted"], text._replace(pairs=list(some_order), order=list)
+            unsorted = text._replace(pairs=list(some_order), order=list)
+            yield Guess(["parameters unsorted"], unsorted)
 
 
-def find_mistakes(
-    starts: list[Start], client: Client, fits: Callable[[Text], bool]
-) -> Guess | None:
-    """The fewest mistakes that explain a signature. Raises TimeoutError after half a second."""
-    ends = time.thread_time() + SECONDS
-    for mistakes, text in guesses(starts, client):
-        if fits(text):
-            return mistakes, text
-        if time.thread_time() > ends:
-            raise TimeoutError
-    return None
-
-
-def guesses(starts: list[Start], client: Client) -> Iterator[Guess]:
+def guesses(starts: Sequence[Start], case: Case) -> Iterator[Guess]:
     for start in starts:
-        yield start.mistakes, start.text
+        yield Guess(start.mistakes, start.text)
     for start in starts:
         yield from with_mistakes(start, 1)
     for start in starts:
-        yield from alone(start.text, client)
+        yield from alone(start.text, case)
     for start in starts:
         yield from with_mistakes(start, 2)
+
+
+def find_mistakes(
+    starts: Sequence[Start], case: Case, fits: Callable[[Text], bool]
+) -> Guess | None:
+    """The fewest mistakes that explain a signature. Raises TimeoutError after half a second."""
+    ends = time.thread_time() + SECONDS
+    for guess in guesses(starts, case):
+        if fits(guess.text):
+            return guess
+        if time.thread_time() > ends:
+            raise TimeoutError
+    return None

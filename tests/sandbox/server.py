@@ -1,12 +1,11 @@
-"""HTTP on loopback: reads requests, writes answers, knows its connections."""
+"""HTTP on loopback: reads requests, writes answers."""
 
 from __future__ import annotations
 
-import contextlib
 import email.utils
 import http.client
 import http.server
-import socket
+import itertools
 import socketserver
 import sys
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.number = self.server.numbers.get(self.connection, 0)
+        self.number = next(self.server.numbers)
+        self.server.sandbox.connections = self.number
 
     def do_GET(self) -> None:
         sandbox = self.server.sandbox
@@ -52,10 +52,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "Content-Length": str(len(answer.body)),
             **answer.headers,
         }
-        lost = self.command == "POST" and "Content-Length" not in self.headers
-        if lost or answer.cut is not None:  # where the next request begins is anyone's guess
+        if self.command == "POST" and "Content-Length" not in self.headers:
+            headers["Connection"] = "close"  # where the next request begins is anyone's guess
+        if "Connection" in headers or answer.cut is not None:
             self.close_connection = True
-            headers["Connection"] = "close"
         lines = [f"HTTP/1.1 {answer.status} {http.client.responses.get(answer.status, '')}"]
         for name, value in headers.items():
             lines.append(f"{name}: {value}")
@@ -67,30 +67,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Not HTTPServer, which asks for this machine's name when it starts: that can take seconds."""
+    """Not HTTPServer, which looks up this machine's name when it starts: that can take seconds."""
 
     allow_reuse_address = True
     daemon_threads = True
 
     def __init__(self, sandbox: Sandbox, port: int) -> None:
         self.sandbox = sandbox
-        self.numbers: dict[socket.socket, int] = {}  # of the open connections
+        self.numbers = itertools.count(1)  # of the connections
         super().__init__(("127.0.0.1", port), Handler)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        self.sandbox.connections += 1
-        self.numbers[connection] = self.sandbox.connections
-        return connection, address
-
-    def shutdown_request(self, request: Any) -> None:
-        self.numbers.pop(request, None)
-        super().shutdown_request(request)
-
-    def close_connections(self) -> None:
-        for connection in list(self.numbers):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if isinstance(sys.exc_info()[1], OSError):

@@ -19,7 +19,7 @@ from tests.sandbox.faults import FAULTS, INIT, LOGOUT, Fault
 from tests.sandbox.gate import Gate, Passed, Record, Request, SignatureError
 from tests.sandbox.identity import FILES, KEYS, Identity, encrypted_secret, throwaway_identity
 from tests.sandbox.server import Server
-from tests.sandbox.sessions import Session, Sessions, check_challenge, exchange
+from tests.sandbox.sessions import Sessions, check_challenge, exchange
 
 RATE_LIMIT = 10  # requests in any second: above it IBKR answers 429
 
@@ -53,16 +53,14 @@ class Sandbox:
         self._lock = threading.RLock()
         self._count = 0
         self._recent: deque[float] = deque()
-        self._throwaway = identity is None
         self.identity = identity or throwaway_identity()
         self.sessions = Sessions()
         self.gate = Gate(self.identity, self.sessions, self.now)
+        self.gate.throwaway = identity is None
+        self.gate.encrypted_secret = encrypted_secret(self.identity)
         self.config: dict[str, Any] = {}
-        self.access_token = self.identity.access_token
-        self.access_token_secret = encrypted_secret(self.identity)
-        self.gate.throwaway = self._throwaway
-        self.gate.encrypted_secret = self.access_token_secret
-        self.secrets: list[bytes | str] = [self.access_token, self.access_token_secret]
+        self.secrets: list[bytes | str] = []  # what no output may show
+        self.secrets += [self.identity.access_token, self.gate.encrypted_secret]
         self.secrets.append(self.identity.secret)
 
     def __enter__(self) -> Sandbox:
@@ -72,7 +70,7 @@ class Sandbox:
         self.base_url = f"http://127.0.0.1:{self.port}{BASE_PATH}"
         self.folder = Path(tempfile.mkdtemp(prefix="sandbox-"))
         self.config_path = self.folder / "config.json"
-        if self._throwaway:
+        if self.gate.throwaway:
             self._write_files()
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
@@ -81,7 +79,6 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.stopping.set()
         self._server.shutdown()
-        self._server.close_connections()
         self._server.server_close()
         self._thread.join()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -96,8 +93,8 @@ class Sandbox:
             "signature_key_fp": "private_signature.pem",
             "consumer_key": self.identity.consumer_key,
             "dh_prime": f"{self.identity.prime:x}",
-            "access_token": self.access_token,
-            "access_token_secret": self.access_token_secret,
+            "access_token": self.identity.access_token,
+            "access_token_secret": self.gate.encrypted_secret,
             "base_url": self.base_url,
         }
         self.write_config(self.config)
@@ -130,7 +127,10 @@ class Sandbox:
             line += f" | accepted: {remark}"
         if record.refused:
             line += f" | refused: {record.refused}"
-        self.log("\n    ".join([line, *more]), complaint=bool(record.refused))
+        for text in more:
+            if text.strip():
+                line += "\n    " + text.strip("\n").removeprefix("    ")
+        self.log(line, complaint=bool(record.refused))
 
     def _watch_rate(self, now: float) -> None:
         self._recent.append(now)
@@ -143,24 +143,24 @@ class Sandbox:
 
     def respond(self, request: Request) -> Answer:
         record = self._begin(request)
-        reason: list[str] = []
+        reason = ""
         try:
             answer = self._answer(request, record)
         except SignatureError as refusal:
             answer = refusal.answer
-            reason = [f"signature: {refusal.explain()}", refusal.expected]
+            reason = f"signature: {refusal.explain()}\n{refusal.expected}"
         except RefusedError as refusal:
             answer = refusal.answer
-            reason = [refusal.reason]
-        lines = [line.strip() for line in "\n".join(reason).splitlines() if line.strip()]
-        if lines:
-            record.refused = lines[0]
-            headers = {**answer.headers, "X-Sandbox-Refused": printable(lines[0])}
+            reason = refusal.reason
+        first, *more = reason.split("\n")
+        if reason:
+            record.refused = first
+            headers = {**answer.headers, "X-Sandbox-Refused": printable(first)}
             answer = answer._replace(headers=headers)
         record.status = answer.status
         with self._lock:
             self.requests.append(record)
-            self._log_request(record, lines[1:])
+            self._log_request(record, more)
         return answer
 
     def _begin(self, request: Request) -> Record:
@@ -180,19 +180,20 @@ class Sandbox:
         canned = self.answers.get(route)
         if canned is None and self.fault.concerns(path):
             canned = self.fault.answer
-        if passed.session is None:
-            return canned or self._live_session_token(passed, record)
         session = passed.session
+        if session is None:
+            return canned or self._live_session_token(passed, record)
         with self._lock:
-            answer = canned or self._genuine(route, request, record, session)
+            call = Call(request, record, session, self.sessions, self.now())
+            answer = canned or self._genuine(route, call)
             if answer.status == 200:
                 session.called.add(path)
                 if canned and path == INIT:
                     settle(session, self.now())
         return answer
 
-    def _genuine(self, route: str, request: Request, record: Record, session: Session) -> Answer:
-        data = answer_of(route, Call(request, record, session, self.sessions, self.now()))
+    def _genuine(self, route: str, call: Call) -> Answer:
+        data = answer_of(route, call)
         path = route.split()[1]
         if path == LOGOUT:
             self.logged_out = True

@@ -1,0 +1,421 @@
+"""Each rule of signing broken alone, then two at a time: the sandbox refuses, and says why.
+
+The client is made of the standard library and `cryptography`: no line of the code under test, or
+of oauth.py, stands on both sides.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import hashlib
+import hmac
+import http.client
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from tests.sandbox import Sandbox
+
+TOKEN = "/oauth/live_session_token"
+CHALLENGE = "diffie_hellman_challenge"
+TOKEN_CALL = {"method": "POST", "path": TOKEN}
+STOCKS = {"path": "/trsrv/stocks", "query": "symbols=AAPL,IBM"}
+COMMA = {"path": "/trsrv/stocks", "query": "symbols=AAPL%2CIBM"}
+INIT = {"method": "POST", "path": "/iserver/auth/ssodh/init"}
+JSON = {**INIT, "body": b'{"compete":true}', "headers": {"Content-Type": "application/json"}}
+FORM_TYPE = {"Content-Type": "application/x-www-form-urlencoded"}
+FORM = {**INIT, "body": b"compete=true", "headers": FORM_TYPE}
+ANOTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+PSS = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
+Row = dict[str, Any]
+
+
+def enc(text: str) -> str:
+    return quote(text, safe="")
+
+
+def twice(text: str) -> str:
+    return enc(enc(text))
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def hmac_sha1(key: bytes, message: bytes) -> bytes:
+    return hmac.new(key, message, "sha1").digest()
+
+
+def half_bytes(text: str) -> bytes:
+    """Hex as Node's Buffer reads it: an odd last digit is dropped."""
+    return bytes.fromhex(text[: len(text) // 2 * 2])
+
+
+def read_key(path: Path) -> Any:
+    return load_pem_private_key(path.read_bytes(), None)
+
+
+# How each step is done rightly; a row of a table replaces some of them
+RIGHT: Row = {
+    "sign_method": str,
+    "url": str,
+    "pairs": list,
+    "order": sorted,
+    "encode": lambda method, url, text: f"{method}&{enc(url)}&{enc(text)}",
+    "prepend": lambda client: client.secret.hex() if client.for_token else "",
+    "whole": str,
+    "digest": "sha256",
+    "rsa_key": lambda client: client.signature_key,
+    "padding": padding.PKCS1v15(),
+    "key": bytes,
+    "form": lambda raw: enc(b64(raw)),
+    "header": str,
+    "response": lambda text: int(text, 16),
+    "k": lambda k: k.to_bytes(k.bit_length() // 8 + 1, "big"),
+    "secret": lambda client: client.secret,
+    "derive": hmac_sha1,
+}
+
+
+class Client:
+    """Logs in and signs calls; every argument spoils a step."""
+
+    def __init__(self, sandbox: Sandbox, log: list[str]) -> None:
+        self.sandbox, self.log = sandbox, log
+        self.config = json.loads(sandbox.config_path.read_text("ascii"))
+        self.signature_key: Any = read_key(sandbox.folder / self.config["signature_key_fp"])
+        self.encryption_key: Any = read_key(sandbox.folder / self.config["encryption_key_fp"])
+        self.encrypted = base64.b64decode(self.config["access_token_secret"])
+        self.secret = self.encryption_key.decrypt(self.encrypted, padding.PKCS1v15())
+
+    def log_in(self, params: Any = None, **spoilt: Any) -> int:
+        how = {**RIGHT, **spoilt}
+        prime, a = int(self.config["dh_prime"], 16), secrets.randbits(256)
+        params = {CHALLENGE: f"{pow(2, a, prime):x}", **(params or {})}
+        status = self.send("POST", TOKEN, params=params, **spoilt)
+        if status == 200:
+            self.response = json.loads(self.answer)["diffie_hellman_response"]
+            k = how["k"](pow(how["response"](self.response), a, prime))
+            self.token = how["derive"](k, how["secret"](self))
+        return status
+
+    def send(
+        self, method: str = "GET", path: str = "/tickle", query: str = "", **spoilt: Any
+    ) -> int:
+        how = {**RIGHT, **spoilt}
+        self.for_token = path == TOKEN
+        params = {
+            "oauth_timestamp": str(int(time.time())),
+            "oauth_nonce": secrets.token_hex(8),
+            "oauth_token": self.config["access_token"],
+            "oauth_consumer_key": self.config["consumer_key"],
+            "oauth_signature_method": "RSA-SHA256" if self.for_token else "HMAC-SHA256",
+            **spoilt.get("params", {}),
+        }
+        sent = [item.partition("=") for item in query.split("&") if item]
+        pairs = how["pairs"]([*params.items(), *((n, unquote(v)) for n, _, v in sent)])
+        text = "&".join(f"{name}={value}" for name, value in how["order"](pairs))
+        url = how["url"](self.config["base_url"] + path)
+        text = how["encode"](how["sign_method"](method), url, text)
+        self.base = how["whole"](how["prepend"](self) + text)
+        values = {"realm": spoilt.get("realm", self.config["realm"]), **params}
+        items = [f'{name}="{enc(value)}"' for name, value in values.items()]
+        items.append(f'oauth_signature="{how["form"](self.sign(self.base.encode(), how))}"')
+        headers = {"Authorization": how["header"]("OAuth " + ", ".join(items)), "User-Agent": "own"}
+        body = spoilt.get("body", b"" if method == "POST" else None)
+        connection = http.client.HTTPConnection("127.0.0.1", self.sandbox.port, timeout=10)
+        target = f"/v1/api{path}?{query}".rstrip("?")
+        connection.request(method, target, body, {**headers, **spoilt.get("headers", {})})
+        answer = connection.getresponse()
+        self.answer = answer.read()
+        connection.close()
+        return answer.status
+
+    def sign(self, message: bytes, how: Row) -> bytes:
+        if not self.for_token:
+            return hmac.new(how["key"](self.token), message, how["digest"]).digest()
+        digest = hashes.SHA1() if how["digest"] == "sha1" else hashes.SHA256()
+        signature: bytes = how["rsa_key"](self).sign(message, how["padding"], digest)
+        return signature
+
+    def refused(self, word: str, *, log_in: bool = False, **spoilt: Any) -> None:
+        status = self.log_in(**spoilt) if log_in else self.send(**spoilt)
+        assert status == 401
+        assert word in self.reason
+        assert "no known mistake" not in self.reason
+        assert "; and " not in self.reason
+
+    @property
+    def reason(self) -> str:
+        """Why the last request was refused, in short."""
+        return self.sandbox.requests[-1].refused.partition("\n")[0]
+
+    @property
+    def remarks(self) -> str:
+        return "; ".join(self.sandbox.requests[-1].remarks)
+
+
+@contextlib.contextmanager
+def opened(fault: str = "") -> Iterator[Client]:
+    log: list[str] = []
+    with Sandbox(fault, log=log.append) as sandbox:
+        yield Client(sandbox, log)
+
+
+@pytest.fixture
+def fresh() -> Iterator[Client]:
+    with opened() as client:
+        yield client
+
+
+@pytest.fixture
+def logged_in(fresh: Client) -> Client:
+    assert fresh.log_in() == 200
+    assert fresh.send("GET", "/portfolio/accounts") == 200
+    return fresh
+
+
+# The tables: a word of the reason, and what is spoilt
+
+
+def swap(old: str, new: str) -> Any:
+    return functools.partial(re.sub, old, new)
+
+
+def add(name: str, value: str) -> Any:
+    return lambda pairs: [*pairs, (name, value)]
+
+
+def omit(name: str) -> Any:
+    return lambda pairs: [pair for pair in pairs if pair[0] != name]
+
+
+def resign(name: str, change: Any) -> Any:
+    """Sign another value than is sent."""
+    return lambda pairs: [(n, change(v) if n == name else v) for n, v in pairs]
+
+
+EITHER: dict[str, Row] = {
+    "HTTP method in small letters": {"sign_method": str.lower},
+    "in the URL (https://127": {"url": swap("http:", "https:")},
+    "in the URL (http://localhost": {"url": swap("127.0.0.1", "localhost")},
+    "in the URL (http://127.0.0.1)": {"url": swap(":[0-9]+", "")},
+    "in the URL (https://api.ibkr.com)": {"url": swap("http://[^/]+", "https://api.ibkr.com")},
+    "without the base path": {"url": swap("/v1/api", "")},
+    "two slashes": {"url": swap("/v1/api/", "/v1/api//")},
+    "slash at the end": {"url": swap("$", "/")},
+    "realm signed": {"pairs": add("realm", "limited_poa")},
+    "oauth_version signed but not sent": {"pairs": add("oauth_version", "1.0")},
+    "oauth_nonce sent but not signed": {"pairs": omit("oauth_nonce")},
+    "parameters unsorted": {"order": list},
+    "URL and parameters encoded twice": {"encode": lambda m, u, t: f"{m}&{twice(u)}&{twice(t)}"},
+    "slashes not encoded": {"encode": lambda m, u, t: f"{m}&{quote(u)}&{quote(t)}"},
+    "nothing encoded": {"encode": lambda method, url, text: f"{method}&{url}&{text}"},
+    "SHA1 instead of SHA-256": {"digest": "sha1"},
+    "in hex": {"form": bytes.hex},
+    "without the = at its end": {"form": lambda raw: enc(b64(raw).rstrip("="))},
+    "oauth_signature not percent-encoded": {"form": b64},
+    "percent-encoded twice": {"form": lambda raw: twice(b64(raw))},
+    "in milliseconds": {"params": {"oauth_timestamp": f"{time.time() * 1000:.0f}"}},
+    "s behind the server's clock": {"params": {"oauth_timestamp": f"{time.time() - 400:.0f}"}},
+    "realm: not the one in the config": {"realm": "test_realm"},
+    "consumer: not the one in the config": {"params": {"oauth_consumer_key": "OTHERCONS"}},
+    "config: other capitals": {"params": {"oauth_consumer_key": "simulated"}},
+    "token: not the one in the config": {"params": {"oauth_token": "0" * 20}},
+    "missing oauth_nonce": {"header": swap("oauth_nonce", "oauth_once")},
+}
+TOKEN_REQUEST: dict[str, Row] = {
+    "prepend missing": {"prepend": lambda _: ""},
+    "prepend in capitals": {"prepend": lambda client: client.secret.hex().upper()},
+    "prepend in base64": {"prepend": lambda client: b64(client.secret)},
+    "encrypted secret instead": {"prepend": lambda client: client.encrypted.hex()},
+    "prepend followed by &": {"prepend": lambda client: client.secret.hex() + "&"},
+    "challenge sent but not signed": {"pairs": omit(CHALLENGE)},
+    "signed in capitals": {"pairs": resign(CHALLENGE, str.upper)},
+    "another path": {"url": swap("live_session_token", "request_token")},
+    "encryption key instead": {"rsa_key": lambda client: client.encryption_key},
+    "another key, neither": {"rsa_key": lambda _: ANOTHER},
+    "made with another key": {"padding": PSS},
+    "missing diffie_hellman_challenge": {"header": swap(CHALLENGE, "a_challenge")},
+    "must be RSA-SHA256": {"params": {"oauth_signature_method": "HMAC-SHA256"}},
+}
+CALL: dict[str, Row] = {
+    "in a call that has none": {"prepend": lambda client: client.secret.hex()},
+    "values encoded twice": {**STOCKS, "pairs": resign("symbols", enc)},
+    "symbols sent but not signed": {"query": "symbols=A&b=1", "pairs": omit("symbols")},
+    "in the URL and in the list": {**STOCKS, "url": swap("$", "?symbols=AAPL,IBM")},
+    "page signed but not sent": {"pairs": add("page", "None")},
+    "as Python's True": {"query": "a=true", "pairs": resign("a", str.capitalize)},
+    "with + for a space": {"query": "a=BRK%20B", "pairs": resign("a", quote_plus)},
+    "signed as None": {"query": "a=1", "pairs": resign("a", lambda _: "None")},
+    "fields of a JSON body": {**JSON, "pairs": add("compete", "true")},
+    "as Python writes them": {**JSON, "pairs": add("compete", "True")},
+    "another path in the URL": {"url": swap("tickle", "portfolio/accounts")},
+    "token as base64 text": {"key": lambda token: b64(token).encode()},
+    "token as hex text": {"key": lambda token: token.hex().encode()},
+    "& after the key": {"key": lambda token: token + b"&"},
+    "must be HMAC-SHA256": {"params": {"oauth_signature_method": "RSA-SHA256"}},
+}
+DERIVATION: dict[str, Row] = {  # `fault`: the sandbox draws a K of that form
+    "K as hex text": {"k": lambda k: f"{k:x}".encode()},
+    "sign byte of K": {"fault": "k-top-bit", "k": lambda k: k.to_bytes(256, "big").lstrip(b"\0")},
+    "last digit of K": {"fault": "k-odd-digits", "k": lambda k: half_bytes(f"{k:x}")},
+    "secret as hex": {"secret": lambda client: client.secret.hex().encode()},
+    "secret as base64": {"secret": lambda client: b64(client.secret).encode()},
+    "secret not decrypted": {"secret": lambda client: client.encrypted},
+    "key and message": {"derive": lambda k, secret: hmac_sha1(secret, k)},
+    "proof used": {"derive": lambda k, secret: hmac_sha1(hmac_sha1(k, secret), b"SIMULATED")},
+    "SHA-256 instead of": {"derive": lambda k, secret: hmac.new(k, secret, "sha256").digest()},
+}
+TWO = [
+    ("HTTP method in small letters", "parameters unsorted"),
+    ("in the URL (http://localhost", "SHA1 instead of SHA-256"),
+    ("in the URL (https://127", "realm signed"),
+    ("without the base path", "in hex"),
+    ("in the URL (https://api.ibkr.com)", "prepend missing"),
+    ("encryption key instead", "prepend in capitals"),
+    ("in the URL (http://127.0.0.1)", "values encoded twice"),
+    ("token as base64 text", "fields of a JSON body"),
+    ("K as hex text", "secret as hex"),
+    ("secret not decrypted", "two slashes"),
+]
+NOT_SIGNED = {**COMMA, "pairs": omit("symbols")}
+ODDITIES: list[tuple[str, Row]] = [  # a remark, and what is accepted with it
+    ("", COMMA),
+    ("signed as on the wire", {**COMMA, "pairs": resign("symbols", enc)}),
+    ("the query not signed", NOT_SIGNED),
+    ("recorded, in no document", {**NOT_SIGNED, "url": swap("$", "?symbols=AAPL%2CIBM")}),
+    ("", {**FORM, "pairs": add("compete", "true")}),
+    ("", {**INIT, "query": "compete=True"}),
+    ("documented as POST", {**INIT, "method": "GET"}),
+    ("a slash at the end of the path", {"path": "/portfolio/accounts/"}),
+    ("realm stands without quotes", {"header": swap('"limited_poa"', "limited_poa")}),
+    ("oauth_version in the header", {"params": {"oauth_version": "1.0"}}),
+    ("", {"params": {"oauth_consumer_key": "TESTCONS"}, "realm": "test_realm"}),
+    ("challenge in capitals", {**TOKEN_CALL, "params": {CHALLENGE: "ABC"}}),
+    ("challenge with zeros in front", {**TOKEN_CALL, "params": {CHALLENGE: "00abc"}}),
+]
+
+
+@pytest.mark.parametrize("word", [*EITHER, *TOKEN_REQUEST])
+def test_a_mistake_in_the_token_request_is_named(fresh: Client, word: str) -> None:
+    fresh.refused(word, log_in=True, **{**EITHER, **TOKEN_REQUEST}[word])
+
+
+@pytest.mark.parametrize("word", [*EITHER, *CALL])
+def test_a_mistake_in_a_call_is_named(logged_in: Client, word: str) -> None:
+    logged_in.refused(word, **{**EITHER, **CALL}[word])
+
+
+@pytest.mark.parametrize("word", DERIVATION)
+def test_a_token_derived_wrongly_is_named(word: str) -> None:
+    with opened(DERIVATION[word].get("fault", "")) as client:
+        client.log_in(**DERIVATION[word])
+        client.refused(word)
+
+
+def test_a_response_whose_last_digit_was_dropped_is_suspected(fresh: Client) -> None:
+    fresh.log_in()
+    while len(fresh.response) % 2 == 0:
+        fresh.log_in(response=lambda text: int(half_bytes(text).hex(), 16))
+    fresh.refused("last digit of diffie_hellman_response dropped?")
+
+
+def test_what_was_sent_or_signed_before_is_named(logged_in: Client) -> None:
+    earlier = logged_in.base
+    logged_in.refused("text of an earlier request", whole=lambda _: earlier)
+    assert logged_in.send(params={"oauth_nonce": "once"}) == 200
+    logged_in.refused("nonce: seen before", params={"oauth_nonce": "once"})
+    assert logged_in.send("POST", "/logout") == 200
+    logged_in.refused("token that has ended", path="/portfolio/accounts")
+
+
+@pytest.mark.parametrize(("one", "other"), TWO)
+def test_two_mistakes_are_both_named(fresh: Client, one: str, other: str) -> None:
+    rows = {**EITHER, **TOKEN_REQUEST, **CALL, **DERIVATION}
+    spoilt = {**rows[one], **rows[other]}
+    if other not in TOKEN_REQUEST:
+        fresh.log_in(**{name: spoilt[name] for name in spoilt if name in ("k", "secret")})
+        fresh.send(**spoilt)
+    else:
+        fresh.log_in(**spoilt)
+    assert one in fresh.reason
+    assert other in fresh.reason
+
+
+def test_without_a_known_mistake_it_says_what_is_excluded(fresh: Client) -> None:
+    unknown = {"pairs": add("nobody", "knows")}
+    fresh.log_in(**unknown)
+    assert "no known mistake in the text; the key is excluded: the right key" in fresh.reason
+    assert hashlib.sha256(fresh.base.encode()).hexdigest() in fresh.log[-1]
+    fresh.log_in()
+    fresh.send(**unknown)
+    assert "never signed rightly" in fresh.reason
+    assert f"token       {fresh.token.hex()}" in fresh.log[-1]
+    fresh.send()
+    fresh.send(**unknown)
+    assert "no known mistake in the text; the token is excluded" in fresh.reason
+    assert "if your text equals the one below, it is the key" in fresh.log[-1]
+
+
+def test_the_text_is_shown_in_parts_and_in_one_line(fresh: Client) -> None:
+    fresh.log_in(sign_method=str.lower)
+    shown = [" ".join(line.split()) for line in fresh.log[-1].splitlines()]
+    assert f"this was signed: {fresh.base}" in shown
+    assert f"in one line: {fresh.base.replace('post&', 'POST&', 1)}" in shown
+    assert f"prepend {fresh.secret.hex()}" in shown
+    assert f"parameter oauth_token={fresh.config['access_token']}" in shown
+
+
+def test_a_rehearsal_shows_neither_prepend_nor_token(fresh: Client) -> None:
+    log: list[str] = []
+    with Sandbox(log=log.append, identity=fresh.sandbox.identity) as sandbox:
+        fresh.sandbox, fresh.config["base_url"] = sandbox, sandbox.base_url
+        fresh.refused("wrong scheme", log_in=True, url=swap("http:", "https:"))
+        fresh.log_in(pairs=add("nobody", "knows"))
+        fresh.log_in()
+        fresh.refused("wrong scheme", url=swap("http:", "https:"))
+        fresh.send(pairs=add("nobody", "knows"))
+    text = "".join(log)
+    assert "PREPENDPOST&http" in text
+    assert "oauth_token=ACCESS-TOKEN" in text
+    for secret in (fresh.secret, fresh.token):
+        assert secret.hex() not in text
+        assert b64(secret) not in text
+    assert fresh.config["access_token"] not in text
+
+
+def test_an_explanation_takes_about_half_a_second(logged_in: Client) -> None:
+    query = "&".join(f"name{number}=some%20value" for number in range(40))
+    started = time.monotonic()
+    logged_in.send(query=query, pairs=add("nobody", "knows"))
+    assert "half a second was not enough" in logged_in.log[-1]
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(("remark", "sent"), ODDITIES)
+def test_what_working_clients_send_is_accepted(logged_in: Client, remark: str, sent: Row) -> None:
+    assert logged_in.send(**sent) == 200
+    assert remark in logged_in.remarks
+    assert bool(remark) == bool(logged_in.remarks)
+
+
+def test_two_tokens_are_good_at_once_and_one_again_after_its_logout(logged_in: Client) -> None:
+    first = logged_in.token
+    logged_in.log_in()
+    assert logged_in.send(key=lambda _: first) == 200
+    assert logged_in.send("POST", "/logout") == 200
+    assert logged_in.send() == 200
+    assert "again after its logout" in logged_in.remarks
