@@ -61,7 +61,7 @@ def test_the_brokerage_session_is_up_settling_held_or_refused(run: Runner) -> No
         (at.INIT, {**UP, "message": "ok"}, "    up: ok\n", 0),
         (at.INIT, {**UP, "competing": True}, "    up\n", 0),
         (at.INIT, {**DOWN, "competing": True}, OTHER, 0),
-        (at.STATUS, {**DOWN, "fail": endpoints.COMPETE_FLAG}, OTHER, 0),
+        (at.STATUS, recorded("status refused"), OTHER, 0),
         (at.INIT, {**DOWN, "message": "not for you"}, "error: POST /iserver/auth/ssodh/init: ", 1),
         (at.STATUS, {**DOWN, "fail": SLOW}, f"no brokerage session: {SLOW}\nhint: ", 1, "compete"),
         (at.STATUS, recorded("status without a session"), "not up after 10 s\nhint: ", 1),
@@ -215,7 +215,7 @@ def test_a_request_starts_no_sooner_than_110_ms_after_the_one_before(server: San
 def test_a_secret_that_the_server_repeats_is_not_shown(run: Runner, server: Sandbox) -> None:
     def tell(_: Any) -> Any:
         token = server.sessions.live[0].token
-        secrets = [server.access_token, token.hex(), base64.b64encode(token).decode()]
+        secrets = [server.identity.access_token, token.hex(), base64.b64encode(token).decode()]
         return {"error": " ".join(secrets)}
 
     server.fault = at.Fault(at.LEDGER, "", change=tell)
