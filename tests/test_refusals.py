@@ -17,7 +17,6 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
@@ -63,8 +62,9 @@ def half_bytes(text: str) -> bytes:
     return bytes.fromhex(text[: len(text) // 2 * 2])
 
 
-def read_key(path: Path) -> Any:
-    return load_pem_private_key(path.read_bytes(), None)
+@functools.lru_cache  # cryptography checks a key for a tenth of a second
+def read_key(pem: bytes) -> Any:
+    return load_pem_private_key(pem, None)
 
 
 # How each step is done rightly; a row of a table replaces some of them
@@ -82,6 +82,7 @@ RIGHT: Row = {
     "key": bytes,
     "form": lambda raw: enc(b64(raw)),
     "header": str,
+    "clock": lambda now: now,
     "response": lambda text: int(text, 16),
     "k": lambda k: k.to_bytes(k.bit_length() // 8 + 1, "big"),
     "secret": lambda client: client.secret,
@@ -95,8 +96,10 @@ class Client:
     def __init__(self, sandbox: Sandbox, log: list[str]) -> None:
         self.sandbox, self.log = sandbox, log
         self.config = json.loads(sandbox.config_path.read_text("ascii"))
-        self.signature_key: Any = read_key(sandbox.folder / self.config["signature_key_fp"])
-        self.encryption_key: Any = read_key(sandbox.folder / self.config["encryption_key_fp"])
+        self.signature_key, self.encryption_key = (
+            read_key((sandbox.folder / self.config[name]).read_bytes())
+            for name in ("signature_key_fp", "encryption_key_fp")
+        )
         self.encrypted = base64.b64decode(self.config["access_token_secret"])
         self.secret = self.encryption_key.decrypt(self.encrypted, padding.PKCS1v15())
 
@@ -117,7 +120,7 @@ class Client:
         how = {**RIGHT, **spoilt}
         self.for_token = path == TOKEN
         params = {
-            "oauth_timestamp": str(int(time.time())),
+            "oauth_timestamp": str(int(how["clock"](time.time()))),
             "oauth_nonce": secrets.token_hex(8),
             "oauth_token": self.config["access_token"],
             "oauth_consumer_key": self.config["consumer_key"],
@@ -228,8 +231,8 @@ EITHER: dict[str, Row] = {
     "without the = at its end": {"form": lambda raw: enc(b64(raw).rstrip("="))},
     "oauth_signature not percent-encoded": {"form": b64},
     "percent-encoded twice": {"form": lambda raw: twice(b64(raw))},
-    "in milliseconds": {"params": {"oauth_timestamp": f"{time.time() * 1000:.0f}"}},
-    "s behind the server's clock": {"params": {"oauth_timestamp": f"{time.time() - 400:.0f}"}},
+    "in milliseconds": {"clock": lambda now: now * 1000},
+    "s behind the server's clock": {"clock": lambda now: now - 400},
     "realm: not the one in the config": {"realm": "test_realm"},
     "consumer: not the one in the config": {"params": {"oauth_consumer_key": "OTHERCONS"}},
     "config: other capitals": {"params": {"oauth_consumer_key": "simulated"}},

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from Crypto.PublicKey import RSA
+
 from tests.sandbox.mistakes import Case, Start, Text, find_mistakes, keys, parts_of_text
 from tests.sandbox.sessions import Session
 
@@ -106,19 +108,20 @@ def look_into_rsa(case: Case, signature: bytes) -> Evidence:
     key = "this other key" if mistakes else "the right key"
     if content == hashed:
         mistakes.append("DigestInfo missing before the hash")
-    if digest != "sha256":
-        mistakes.append(f"{digest.upper()} instead of SHA-256")
-    below = hashlib.new(digest, case.texts[0].message).hexdigest()
+    mistakes += wrong_digest(digest)
+    text = case.texts[0]
+    below = hashlib.new(digest, text.message).hexdigest()
     return Evidence(
         mistakes=mistakes,
         lines=[f"{key} made this: its padding shows under the public half"],
         nothing=f"no known mistake in the text; the key is excluded: {key} made this",
         then=[
+            f"is your prepend, the decrypted secret in hex, {len(text.prepend)} digits long?",
             f"{digest} of the text signed: {hashed.hex()}; of the one below: {below}",
             "if your text equals the one below, you send another than you sign (nonce, timestamp)",
         ],
-        starts=[Start([], text, parts_of_text(text, case)) for text in case.texts],
-        fits=lambda text: hashlib.new(digest, text.message).digest() == hashed,
+        starts=[Start([], right, parts_of_text(right, case)) for right in case.texts],
+        fits=lambda guess: hashlib.new(digest, guess.message).digest() == hashed,
     )
 
 
@@ -126,13 +129,15 @@ def open_signature(case: Case, signature: bytes) -> tuple[list[str], bytes]:
     """The key as a mistake, if it is one, and what stands behind the padding."""
     number = int.from_bytes(signature, "big")
     swapped = "signed with the encryption key instead of the signature key"
-    right = ("", case.identity.signature_key)
-    for mistake, key in [right, *case.identity.stray_keys, (swapped, case.identity.encryption_key)]:
+    keys_to_try: list[tuple[list[str], RSA.RsaKey]] = [([], case.identity.signature_key)]
+    for mistake, key in [*case.identity.stray_keys, (swapped, case.identity.encryption_key)]:
+        keys_to_try.append(([mistake], key))
+    for mistakes, key in keys_to_try:
         if number < key.n:
             padded = pow(number, key.e, key.n).to_bytes(key.size_in_bytes(), "big")
             found = _PADDED.fullmatch(padded)
             if found:
-                return [mistake] if mistake else [], found.group(1)
+                return mistakes, found.group(1)
     return [], b""
 
 
@@ -154,6 +159,10 @@ def foreign_key(case: Case, signature: bytes) -> Evidence:
     return Evidence(mistakes=[reason], lines=[f"{padding}; {doubt}"])
 
 
+def wrong_digest(digest: str) -> list[str]:
+    return [] if digest == "sha256" else [f"{digest.upper()} instead of SHA-256"]
+
+
 # HMAC
 
 
@@ -165,7 +174,7 @@ def look_into_hmac(case: Case, signature: bytes) -> Evidence:
         reason = f"signature of {len(signature)} bytes, where HMAC-SHA256 makes 32"
         return Evidence(mistakes=[reason])
     return what_the_token_shows(case)._replace(
-        mistakes=[] if digest == "sha256" else [f"{digest.upper()} instead of SHA-256"],
+        mistakes=wrong_digest(digest),
         starts=starts_of_calls(case),
         fits=lambda text: hmac.digest(text.key, text.message, digest) == signature,
     )
@@ -175,9 +184,8 @@ def starts_of_calls(case: Case) -> list[Start]:
     starts = []
     for text in case.texts:
         for session in case.live[:RECENT]:
-            keyed = text._replace(key=session.token)
             parts = {"key": keys(session, case), **parts_of_text(text, case)}
-            starts.append(Start([], keyed, parts))
+            starts.append(Start([], text._replace(key=session.token), parts))
         for session in case.ended:
             ended = ["live session token that has ended"]
             starts.append(Start(ended, text._replace(key=session.token), {}))
@@ -204,16 +212,17 @@ def what_the_token_shows(case: Case) -> Evidence:
 
 
 def derivation(session: Session, case: Case) -> list[str]:
-    proof = hmac.digest(session.token, case.sent["oauth_consumer_key"].encode(), "sha1").hex()
-    lines = ["is your HMAC-SHA1(token, consumer key) the live_session_token_signature?"]
-    lines.append("if so, it is the text; if your text equals the one below, it is the key")
+    """What to compare; the values themselves where they are throw-away."""
+    lines = [
+        "is your HMAC-SHA1(token, consumer key) the live_session_token_signature?",
+        "if so, it is the text: is the nonce sent the one that was signed?",
+        "if not, or if your text equals the one below, it is the key",
+    ]
     if case.throwaway:
+        token = f"{session.token.hex()}, in base64 {base64.b64encode(session.token).decode()}"
         lines.append(f"  K           {session.made.k.hex()}")
         lines.append(f"  secret      {case.identity.secret.hex()}")
-        lines.append(
-            f"  token       {session.token.hex()}, HMAC-SHA1 with K as key, over the secret"
-        )
-        lines.append(f"  proof       {proof}")
+        lines.append(f"  token       {token}: HMAC-SHA1 of the secret, with K as its key")
     return lines
 
 
@@ -224,10 +233,7 @@ def expected_lines(case: Case) -> str:
     """What should have been signed, for the log: in parts, then in one line."""
     text = case.texts[0]
     if not case.throwaway:
-        pairs = []
-        for name, value in text.pairs:
-            pairs.append((name, "ACCESS-TOKEN" if name == "oauth_token" else value))
-        text = text._replace(pairs=pairs, prepend="PREPEND" if text.prepend else "")
+        text = masked(text)
     lines = ["what should have been signed:"]
     if text.prepend:
         lines.append(f"  prepend     {text.prepend}")
@@ -237,3 +243,10 @@ def expected_lines(case: Case) -> str:
         lines.append(f"  parameter   {name}={value}")
     lines.append(f"in one line: {text.base_string}")
     return "".join("\n    " + ascii(line)[1:-1] for line in lines)
+
+
+def masked(text: Text) -> Text:
+    pairs = []
+    for name, value in text.pairs:
+        pairs.append((name, "ACCESS-TOKEN" if name == "oauth_token" else value))
+    return text._replace(pairs=pairs, prepend="PREPEND" if text.prepend else "")

@@ -189,14 +189,16 @@ def query_forms(text: Text, query: str) -> dict[str, Text]:
     """What may be signed, the plainest first."""
     if not query:
         return {"": text}
-    in_url = text._replace(path=f"{text.path}?{query}")
-    return {
+    forms = {
         "signed": text._replace(pairs=text.pairs + split_query(query, unquote_plus)),
-        "signed as on the wire": text._replace(pairs=text.pairs + split_query(query, str)),
         "left out": text,
-        "left in the URL": in_url,
-        "left in the URL, decoded": in_url._replace(path=unquote(in_url.path)),
+        "left in the URL": text._replace(path=f"{text.path}?{query}"),
     }
+    if unquote_plus(query) != query:
+        as_sent = text.pairs + split_query(query, str)
+        forms["signed as on the wire"] = text._replace(pairs=as_sent)
+        forms["left in the URL, decoded"] = text._replace(path=f"{text.path}?{unquote(query)}")
+    return forms
 
 
 def refusal(reason: str, record: Record, error: str = "unauthorized") -> RefusedError:
@@ -255,7 +257,9 @@ class Gate:
 
     def read_header(self, request: Request, for_token: bool, record: Record) -> Pairs:
         headers = request.headers.get_all("Authorization") or []
-        needed = [*NEEDED, CHALLENGE] if for_token else NEEDED
+        needed = list(NEEDED)
+        if for_token:
+            needed.append(CHALLENGE)
         try:
             pairs, remarks = parse_authorization(headers, needed)
         except ValueError as error:
@@ -314,7 +318,9 @@ class Gate:
     ) -> tuple[Session | None, Text | None]:
         """Whose token signed which text: no session for a token request, no text if none fits."""
         raw = decode_base64(signature)
-        signers = [None] if for_token else self.good_sessions(record.path)
+        signers: Sequence[Session | None] = [None]
+        if not for_token:
+            signers = self.good_sessions(record.path)
         for form, text in texts.items():
             for session in signers:
                 if not self.fits(session, text.message, raw):
@@ -327,11 +333,12 @@ class Gate:
                 return session, text
         return None, None
 
-    def good_sessions(self, path: str) -> Sequence[Session | None]:
+    def good_sessions(self, path: str) -> list[Session]:
         with self.lock:
             self.sessions.expire(self.now())
-            ended = self.sessions.ended if without_slash(path) in AFTER_LOGOUT else []
-            return self.sessions.live + ended
+            if without_slash(path) in AFTER_LOGOUT:
+                return self.sessions.live + self.sessions.ended
+            return list(self.sessions.live)
 
     def fits(self, session: Session | None, message: bytes, signature: bytes) -> bool:
         if session:

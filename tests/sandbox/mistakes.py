@@ -12,6 +12,8 @@ import hashlib
 import hmac
 import itertools
 import json
+import math
+import operator
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +29,7 @@ SECONDS = 0.5  # of computing, to explain one signature
 SOME = 20  # parameters whose values are tried in other forms
 USUAL = ["page", "period", "bar", "exchange", "since", "compete", "publish", "name", "secType"]
 USUAL += ["filters", "accountId", "sort", "fields", "startTime", "outsideRth"]
+NO_VALUE = ["None", "null", "undefined", "", "true", "false", "True", "False", "0"]
 
 Pair = tuple[str, str]
 Pairs = list[Pair]
@@ -115,9 +118,13 @@ class Case(NamedTuple):
 
 
 def methods(text: Text) -> list[Variant]:
-    found = [("HTTP method in small letters", text.method.lower())]
-    found.append(("HTTP method with one capital", text.method.capitalize()))
-    return found + [(f"{other} as HTTP method", other) for other in ("GET", "POST", "PUT")]
+    return [
+        ("HTTP method in small letters", text.method.lower()),
+        ("HTTP method with one capital", text.method.capitalize()),
+        ("GET as HTTP method", "GET"),
+        ("POST as HTTP method", "POST"),
+        ("PUT as HTTP method", "PUT"),
+    ]
 
 
 def origins(text: Text) -> list[Variant]:
@@ -146,9 +153,12 @@ def paths(text: Text, case: Case) -> list[Variant]:
     ]
     if case.query:
         found.append(("query in the URL and in the list", f"{text.path}?{case.query}"))
-    others = [f"{BASE_PATH}/oauth/{name}_token" for name in ("live_session", "request", "access")]
-    others += [earlier.path for earlier in case.earlier]
-    for path in [*others, text.path.rpartition("/")[0]]:
+    others = [text.path.rpartition("/")[0]]
+    for name in ("live_session_token", "request_token", "access_token"):
+        others.append(f"{BASE_PATH}/oauth/{name}")
+    for earlier in case.earlier:
+        others.append(earlier.path)
+    for path in others:
         found.append((f"another path in the URL ({path})", path))
     return found
 
@@ -173,6 +183,10 @@ def prepends(text: Text, case: Case) -> list[Variant]:
     return found
 
 
+def left_out(text: Text) -> list[Variant]:
+    return [(f"{name} sent but not signed", name) for name, _ in text.pairs[:SOME]]
+
+
 def added(case: Case) -> list[Variant]:
     found: list[Variant] = [("realm signed", (("realm", case.sent["realm"]),))]
     pairs = [("oauth_version", "1.0"), ("oauth_callback", "oob"), ("oauth_signature", "")]
@@ -190,12 +204,11 @@ def added(case: Case) -> list[Variant]:
     return found
 
 
-def other_forms(name: str, value: str) -> list[tuple[str, str]]:
-    if name == "oauth_timestamp":
-        moments = [("of another second", str(int(value) + off)) for off in (-1, 1)]
-        return [*moments, ("in milliseconds", f"{value}000")]
-    if name == "oauth_signature_method":
-        return [(f"as {other}", other) for other in ("HMAC-SHA256", "RSA-SHA256", "HMAC-SHA1")]
+def other_forms(name: str, value: str) -> list[Pair]:
+    if name == "oauth_timestamp" and value.isdigit():
+        before, after = str(int(value) - 1), str(int(value) + 1)
+        forms = [("in milliseconds", f"{value}000")]
+        return [*forms, ("of another second", before), ("of another second", after)]
     if name.startswith("oauth_"):
         return []
     return [
@@ -206,7 +219,10 @@ def other_forms(name: str, value: str) -> list[tuple[str, str]]:
         ("encoded before the list was", encoded(value)),
         ("decoded", unquote(value)),
         ("without blanks at its ends", value.strip()),
-        *((f"as {other or 'empty'}", other) for other in ("None", "null", "undefined", "")),
+        ("as None", "None"),
+        ("as null", "null"),
+        ("as undefined", "undefined"),
+        ("as empty", ""),
     ]
 
 
@@ -218,7 +234,9 @@ def changed(text: Text) -> list[Variant]:
         for form, value in other_forms(*pair):
             found.append((f"{pair[0]} signed {form}", {pair: value}))
             of_all.setdefault(form, {})[pair] = value
-    return found + [(f"all values signed {form}", values) for form, values in of_all.items()]
+    for form, values in of_all.items():
+        found.append((f"all values signed {form}", values))
+    return found
 
 
 slashes_left = functools.partial(quote, safe="~/")
@@ -250,7 +268,7 @@ def parts_of_text(text: Text, case: Case) -> Parts:
         "origin": origins(text),
         "path": paths(text, case),
         "added": added(case),
-        "left_out": [(f"{name} sent but not signed", name) for name, _ in text.pairs[:SOME]],
+        "left_out": left_out(text),
         "hashed": [("SHA-256 of the text signed, which hashes it twice", sha256)],
         "changed": changed(text),
     }
@@ -343,13 +361,19 @@ class Guess(NamedTuple):
     text: Text
 
 
-def with_mistakes(start: Start, count: int) -> Iterator[Guess]:
-    """So many parts spoilt, in every way."""
-    for names in itertools.combinations(start.parts, count):
-        for variants in itertools.product(*(start.parts[name] for name in names)):
-            mistakes = [mistake for mistake, _ in variants]
-            values = [value for _, value in variants]
-            yield Guess(mistakes, start.text._replace(**dict(zip(names, values))))
+def with_mistakes(starts: Sequence[Start], count: int) -> Iterator[Guess]:
+    """So many parts spoilt, in every way; those that are soon through come first."""
+    tries = []
+    for start in starts:
+        for names in itertools.combinations(start.parts, count):
+            parts = [start.parts[name] for name in names]
+            size = math.prod(map(len, parts))
+            tries.append((size, start.text, names, parts))
+    tries.sort(key=operator.itemgetter(0))
+    for _, text, names, parts in tries:
+        for variants in itertools.product(*parts):
+            mistakes, values = zip(*variants)
+            yield Guess(list(mistakes), text._replace(**dict(zip(names, values))))
 
 
 def alone(text: Text, case: Case) -> Iterator[Guess]:
@@ -357,25 +381,28 @@ def alone(text: Text, case: Case) -> Iterator[Guess]:
     for earlier in case.earlier:
         whole = earlier._replace(prepend=text.prepend).base_string
         yield Guess(["the text of an earlier request signed"], text._replace(whole=whole))
-    for name in USUAL:
-        for value in ("None", "null", "undefined", "", "true", "false", "True", "False", "0"):
-            mistake = f"{name} signed but not sent"
-            yield Guess([mistake], text._replace(added=((name, value),)))
-    if len(text.pairs) <= 7:
-        for some_order in itertools.permutations(text.pairs):
-            unsorted = text._replace(pairs=list(some_order), order=list)
-            yield Guess(["parameters unsorted"], unsorted)
+    for pair in itertools.product(USUAL, NO_VALUE):
+        yield Guess([f"{pair[0]} signed but not sent"], text._replace(added=(pair,)))
+    for pairs in orders(text.pairs):
+        yield Guess(["parameters unsorted"], text._replace(pairs=pairs, order=list))
+
+
+def orders(pairs: Pairs) -> Iterator[Pairs]:
+    """Those of the header in any order, the query's before or after them."""
+    of_header = [pair for pair in pairs if pair[0].startswith(("oauth_", "diffie_"))]
+    others = [pair for pair in pairs if pair not in of_header]
+    for some_order in itertools.permutations(of_header[:6]):
+        yield [*some_order, *others]
+        yield [*others, *some_order]
 
 
 def guesses(starts: Sequence[Start], case: Case) -> Iterator[Guess]:
     for start in starts:
         yield Guess(start.mistakes, start.text)
-    for start in starts:
-        yield from with_mistakes(start, 1)
+    yield from with_mistakes(starts, 1)
     for start in starts:
         yield from alone(start.text, case)
-    for start in starts:
-        yield from with_mistakes(start, 2)
+    yield from with_mistakes(starts, 2)
 
 
 def find_mistakes(
