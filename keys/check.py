@@ -384,8 +384,7 @@ NEW_PRIME = "make new ones: openssl dhparam -out dhparam.pem 2048; upload them, 
 
 
 def prime_and_generator(text: str) -> tuple[str, str]:
-    """Return both from what `openssl asn1parse` prints; for any other text, itself and ""."""
-    # a terminal may have broken the lines, even within a number
+    """Return both from what `openssl asn1parse` prints, lines broken or not; else text and ""."""
     form = r"INTEGER\s*:(-?[0-9A-Fa-f\s]+?)\s*(?:\s\d+:d=|$)"
     numbers = re.findall(form, text) or [text]
     numbers.append("")
