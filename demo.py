@@ -11,7 +11,6 @@ import base64
 import errno
 import json
 import logging
-import math
 import os
 import re
 import signal
@@ -78,8 +77,7 @@ class Demo:
         self.brokerage = "not asked for"  # then what session_state returns
 
     def run(self) -> None:
-        """Go through all steps but the logout. Where one fails, those that need its result are left
-        out."""
+        """Go through all steps but the logout; what needs the result of a failed one is left out."""
         symbol = self.options.symbol
         self.step("Live session token", self.client.log_in)
         if self.client.auth is None:
@@ -130,8 +128,7 @@ class Demo:
             self.console.complain("warning", message, CLOSE_OTHERS, hint)
 
     def session_is_up(self) -> bool:
-        """Wait for the brokerage session, which every step under /iserver needs, or say that the
-        step is left out."""
+        """Wait for the brokerage session, or say that the step, which needs it, is left out."""
         for _ in range(STATUS_SECONDS):
             if self.brokerage == SETTLING:
                 sleep(1)
@@ -228,8 +225,7 @@ class Demo:
         for asked in range(2 * QUOTE_SECONDS):
             answer = self.client.get("/iserver/marketdata/snapshot", list, params)
             for item in objects(answer):
-                if str(item.get("conid")) == conid:
-                    data.update(present(item, fields))
+                data.update(present(item, fields))
             complete = {LAST, BID, ASK, AVAILABILITY} <= data.keys()
             unsubscribed = asked > 2 and data.get(AVAILABILITY, "").startswith("N")
             if complete or unsubscribed or monotonic() > ends:
@@ -301,42 +297,40 @@ def utc(milliseconds: object) -> str:
 
 
 class Client:
-    """Sends one request at a time, no faster than IBKR allows, and prints a line for each.
+    """Sends one request at a time, no faster than IBKR allows, and prints a line for each."""
 
-    The first Ctrl-C, SIGTERM or SIGHUP ends the run by KeyboardInterrupt, or is only noted while
-    `hold` is set. After that only another Ctrl-C does anything: it ends the process."""
-
-    def __init__(
-        self, report: check.Report, ingredients: check.Ingredients, console: Console
-    ) -> None:
+    def __init__(self, report: check.Report, found: check.Ingredients, console: Console) -> None:
         self.report = report
-        self.credentials, self.base_url = ingredients
+        self.credentials, self.base_url = found
         self.console = console
+        self.timeout: Any = oauth.TIMEOUT
         self.session = self.new_session()
-        self.auth: oauth.HmacSha256Auth | None = None  # there is a session to log out
+        self.auth: oauth.HmacSha256Auth | None = None  # if set, there is a session to log out
         self.next_start = 0.0
         self.request_line = ""  # method and path of the last request
         self.response: requests.Response | None = None  # to the last request
         self.status = 0  # of it, 0 if there was no answer
-        self.shown: list[str] = []  # the last five lines
         self.log: list[str] = []  # what oauth.py has logged since the last answer
         self.interrupted = False
-        self.hold = False
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # the last two not everywhere
-            which = getattr(signal, name, None)
-            if which is not None and signal.getsignal(which) != signal.SIG_IGN:
-                signal.signal(which, self.interrupt)
+        self.ending = False  # nothing but the logout is sent, and nothing printed before it
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last is not everywhere
+            number = getattr(signal, name, None)
+            if number and signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self.interrupt)
         if console.verbose:
             oauth.log.setLevel(logging.DEBUG)
             oauth.log.filters = [self.note]
 
-    def interrupt(self, which: int, _frame: object) -> None:
-        if self.interrupted and which == signal.SIGINT:
+    def interrupt(self, number: int, _frame: object) -> None:
+        """End the run, or only note it while the logout, or a token for it, is on its way. After
+        that only another Ctrl-C does anything: it ends the process."""
+        if self.interrupted and number == signal.SIGINT:
             os._exit(130)
-        if not self.interrupted:
+        answered = self.auth is None and self.response is not None
+        if not self.interrupted and not self.ending and not answered:
             self.interrupted = True
-            if not self.hold:
-                raise KeyboardInterrupt
+            raise KeyboardInterrupt
+        self.interrupted = True
 
     def note(self, record: logging.LogRecord) -> bool:
         """Keep what oauth.py logs. It is called within `requests`, where nothing may be printed."""
@@ -353,22 +347,19 @@ class Client:
     def keep(self, response: requests.Response, **_: object) -> None:
         self.response = response
         self.status = response.status_code
-        if self.auth is None:
-            self.hold = True  # until the token that it brings can be logged out
 
     def log_in(self) -> None:
         """Request the live session token, with which all that follows is signed."""
         self.begin("POST", "/oauth/live_session_token")
         try:
             token = oauth.request_live_session_token(
-                self.session, self.base_url, self.credentials, timeout=oauth.TIMEOUT
+                self.session, self.base_url, self.credentials, timeout=self.timeout
             )
             self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
             self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
+        finally:
             if self.interrupted:
                 raise KeyboardInterrupt
-        finally:
-            self.hold = False
             self.show()
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
@@ -382,15 +373,12 @@ class Client:
         """Return the JSON answer, a dict or a list as `kind` says. Raises oauth.AnswerError for any
         other, and what `requests` raises."""
         self.begin(method, path)
+        url = self.base_url + path
         response = self.session.request(
-            method,
-            self.base_url + path,
-            auth=self.auth,
-            timeout=oauth.TIMEOUT,
-            allow_redirects=False,
-            **content,
+            method, url, auth=self.auth, timeout=self.timeout, allow_redirects=False, **content
         )
-        self.show()
+        if not self.ending:
+            self.show()
         if self.status < 200:
             self.session.close()  # the real answer would be taken for the next request's
         if self.status // 100 != 2:
@@ -410,29 +398,25 @@ class Client:
         self.response, self.status = None, 0
 
     def show(self) -> None:
-        """Print a line about the last answer, of equal ones in a row four at most; with --verbose
-        all of them, and both sides in full."""
+        """Print a line about the last answer; with --verbose both sides in full."""
         lines, self.log = self.log, []
         if self.response is not None:
             milliseconds = self.response.elapsed.total_seconds() * 1000
-            line = f"  {self.request_line:<50} {self.status}"
-            self.shown = [*self.shown[-4:], line]
-            if self.console.verbose or self.shown != [line] * 5:
-                lines.append(f"{line} {milliseconds:>7,.0f} ms")
+            lines.append(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
             if self.console.verbose:
                 lines += [f"    < {text}" for text in readable(self.response).splitlines()]
         self.console.say(*lines)
 
     def log_out(self) -> str:
-        """Send the logout, once more if the connection was lost, and print nothing. Return what
-        went wrong. After an interruption the old session may have a lock that is taken for ever."""
-        url, failure = f"{self.base_url}/logout", ""
-        session = self.new_session() if self.interrupted else self.session
+        """Send the logout, once more if the connection was lost. Return what went wrong."""
+        failure, self.timeout = "", LOGOUT_TIMEOUT
+        if self.interrupted:
+            self.session = self.new_session()  # the old one may have a lock, taken for ever
         for _ in range(2):
-            self.begin("POST", "/logout")
             try:
-                session.post(url, auth=self.auth, timeout=LOGOUT_TIMEOUT, allow_redirects=False)
-                judge_logout(self.response)
+                answer = self.post("/logout", dict)
+                if answer.get("confirmed") or answer.get("status") is False:
+                    raise oauth.AnswerError("IBKR says that it did not log out")
                 return ""
             except (oauth.OAuthError, OSError, ValueError) as error:
                 failure = explain(error, self)[0]
@@ -441,24 +425,13 @@ class Client:
         return failure
 
 
-def judge_logout(response: Any) -> None:
-    """Raise oauth.AnswerError if the logout did not happen: `confirmed` is the session, then."""
-    if response.status_code // 100 != 2:
-        raise oauth.AnswerError(f"HTTP {response.status_code}")
-    answer = json_of(response)
-    if not isinstance(answer, dict):
-        return
-    if answer.get("error") or answer.get("confirmed") or answer.get("status") is False:
-        raise oauth.AnswerError("IBKR says that it did not log out")
-
-
 # What errors mean, and what helps
 
 SEE_ANSWER = "with -v the demo shows the whole answer"
 LATER = f"try later; {SEE_ANSWER}"
 CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and run again"
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
-KNOWN_WORDS = {  # patterns for what an answer or an error says, in small letters
+HINTS = {  # patterns for status, request and what is said, in small letters; status 0: no answer
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session has it: {CLOSE_OTHERS}, or with --compete",
     "permissions|no data of type": SUBSCRIBE,
@@ -470,14 +443,15 @@ KNOWN_WORDS = {  # patterns for what an answer or an error says, in small letter
     "has expired|not yet valid": "set this computer's clock; or the certificate is out of date",
     "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
     "proxy|tunnel connection": "check the proxy that HTTPS_PROXY names",
-}
-KNOWN_STATUS = {
-    0: "is base_url right, is there a network, does it need a proxy (HTTPS_PROXY)?",  # no answer
-    401: "the live session token is not accepted any more: run the demo again",
-    403: "this address is blocked: try without a VPN, or from another network",
-    410: "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
-    429: "too many requests: wait 15 minutes, each try before prolongs the ban",
-    503: "IBKR is slow or in maintenance (midnight, Saturday evening, New York time): try later",
+    "^0 ": "is base_url right, is there a network, does it need a proxy (HTTPS_PROXY)?",
+    "401 get /portfolio/.+/": "is it an account of this username? If it answered before, try later",
+    "^401": "the live session token is not accepted any more: run the demo again",
+    "^403": "this address is blocked: try without a VPN, or from another network",
+    "^410": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
+    "^429": "too many requests: wait 15 minutes, each try before prolongs the ban",
+    "^503": "IBKR is slow or in maintenance (midnight, Saturday evening, New York time): try later",
+    "^5": LATER,
+    "": SEE_ANSWER,
 }
 
 
@@ -506,19 +480,16 @@ def token_hints(words: str, client: Client) -> list[str]:
     named = isinstance(answer, dict) and "error" in answer
     if client.status == 401 or (client.status < 400 and named):
         return check.suspects("refused", words, clock_offset(client.response), client.report)
+    hints = [answer_hint(words, client)]
     if client.status == 404 or (client.status < 500 and answer is None):
-        return [f"is base_url right? IBKR's own is {check.BASE_URL}", answer_hint(words, client)]
-    return [answer_hint(words, client)]
+        hints.insert(0, f"is base_url right? IBKR's own is {check.BASE_URL}")
+    return hints
 
 
 def answer_hint(words: str, client: Client) -> str:
     """Return what helps with an answer that users of IBKR know: by its words, then its status."""
-    for known, hint in KNOWN_WORDS.items():
-        if re.search(known, words.lower()):
-            return hint
-    if client.status == 401 and re.match("GET /portfolio/.+/", client.request_line):
-        return "is it an account of this username? If it answered before, try later"
-    return KNOWN_STATUS.get(client.status, LATER if client.status >= 500 else SEE_ANSWER)
+    text = f"{client.status} {client.request_line}: {words}".lower()
+    return next(hint for known, hint in HINTS.items() if re.search(known, text))
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -636,7 +607,7 @@ def cell(value: Any, least: int = 2) -> str:
     """Return a JSON text or number for people, "-" for all else that a server may send instead."""
     if isinstance(value, str):
         return " ".join(value.split())[:40] or "-"
-    if type(value) in (int, float) and math.isfinite(value):
+    if type(value) in (int, float):
         return number(value, least)
     return "-"
 
@@ -661,7 +632,8 @@ def command_line(arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     default = os.path.join(HERE, os.path.expanduser(CONFIG))
     shown = ascii(CONFIG)[1:-1].replace("%", "%%")
-    add("config", nargs="?", default=default, help=f"path of the JSON config (default: {shown})")
+    about = f"path of the JSON config (default: {shown})"
+    add("config", nargs="?", type=os.path.expanduser, default=default, help=about)
     add("--account", metavar="ID", help="account to show (default: the first)")
     add("--symbol", type=str.upper, default="AAPL", help="stock to quote (default: AAPL)")
     take_over = "take the brokerage session over: logs out a TWS or IBKR Mobile of the username"
@@ -695,12 +667,11 @@ def load_config(path: str) -> dict[str, Any]:
 
 def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the pairs as a dict. Raises Problem for a name that is there twice."""
-    values: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in values:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
             raise Problem(f"{name[:40]} is there twice", "leave one of them out")
-        values[name] = value
-    return values
+    return dict(pairs)
 
 
 def print_findings(report: check.Report, path: str, console: Console) -> None:
@@ -725,7 +696,7 @@ def print_findings(report: check.Report, path: str, console: Console) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Return the exit status: 0 all well, 1 something failed, 2 nothing was sent."""
-    path = os.path.expanduser(options.config)
+    path = options.config
     values = load_config(path)
     for name in ("access_token", "access_token_secret"):
         console.secrets.append(str(values.get(name)).strip())
@@ -740,7 +711,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     credentials, base_url = report.ingredients
     console.secrets.append(credentials.access_token_secret.hex())
     console.say(
-        f"config    {options.config}",
+        f"config    {path}",
         f"realm     {check.shown(credentials.realm, check.REALM_FORM)}",
         f"consumer  {check.shown(credentials.consumer_key, check.CONSUMER_FORM)}",
         f"host      {urlsplit(base_url).netloc}",
@@ -757,7 +728,7 @@ def run_steps(demo: Demo, client: Client) -> int:
     except (Stop, KeyboardInterrupt):
         pass
     finally:
-        client.hold = True
+        client.ending = True
         if client.auth is not None:
             failure = client.log_out()
             outcome = failure or "logged out"
