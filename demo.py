@@ -64,9 +64,6 @@ class Stop(Exception):
     """Nothing but the logout may follow."""
 
 
-# The steps
-
-
 class Demo:
     """The story: one method for each endpoint, with its request and what is shown of the answer."""
 
@@ -77,7 +74,7 @@ class Demo:
         self.brokerage = "not asked for"  # then what session_state returns
 
     def run(self) -> None:
-        """Go through all steps but the logout; what needs the result of a failed one is left out."""
+        """Go through all steps but the logout, as far as what they need is there."""
         symbol = self.options.symbol
         self.step("Live session token", self.client.log_in)
         if self.client.auth is None:
@@ -95,9 +92,9 @@ class Demo:
 
     def step(self, title: str, action: Callable[..., str | None], *values: str) -> str | None:
         """Run one step under its heading, and return its result, None if it failed or has none.
-        Raises Stop where nothing more may be sent, or nobody reads what would be printed."""
+        Raises Stop where nothing more may be sent, or printed."""
         self.console.say("", title)
-        if self.console.broken or self.client.interrupted:  # a destructor swallows an interrupt
+        if self.console.silent:
             raise Stop
         try:
             return action(*values)
@@ -147,13 +144,11 @@ class Demo:
         self.console.table(["accountId", "type", "currency"], answer)
         ids = [str(account.get("accountId")) for account in answer]
         wanted = self.options.account
-        if wanted and wanted not in ids:
-            raise Problem(f"no account {wanted}", f"IBKR lists {', '.join(ids)}")
-        if wanted:
-            return str(wanted)
         for name in ids:
-            if name not in ("None", "All"):
+            if name == wanted or (wanted is None and name not in ("None", "All")):
                 return name
+        if wanted:
+            raise Problem(f"no account {wanted}", f"IBKR lists {', '.join(ids)}")
         raise Problem("no account in the answer", "ask IBKR which accounts the username has")
 
     def summary(self, account: str) -> None:
@@ -262,8 +257,7 @@ def objects(value: Any) -> list[dict[str, Any]]:
 
 
 def session_state(answer: dict[str, Any]) -> str:
-    """Return what init or status says of the brokerage session. One that is up is up, whatever else
-    stands beside it."""
+    """Return what init or status says: a session that is up is up, whatever stands beside it."""
     up = answer.get("authenticated") is True and answer.get("connected") is True
     if up and answer.get("established") is not False:
         return UP
@@ -291,9 +285,6 @@ def utc(milliseconds: object) -> str:
         return "-"
     moment = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
     return f"{moment:%Y-%m-%d %H:%M}".replace(" 00:00", "")
-
-
-# The client: one signed call
 
 
 class Client:
@@ -327,10 +318,11 @@ class Client:
         if self.interrupted and number == signal.SIGINT:
             os._exit(130)
         answered = self.auth is None and self.response is not None
-        if not self.interrupted and not self.ending and not answered:
-            self.interrupted = True
-            raise KeyboardInterrupt
+        noted = self.interrupted or self.ending or answered
         self.interrupted = True
+        self.console.silent |= not self.ending  # printing could wait for a pager
+        if not noted:
+            raise KeyboardInterrupt
 
     def note(self, record: logging.LogRecord) -> bool:
         """Keep what oauth.py logs. It is called within `requests`, where nothing may be printed."""
@@ -358,8 +350,6 @@ class Client:
             self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
             self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
         finally:
-            if self.interrupted:
-                raise KeyboardInterrupt
             self.show()
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
@@ -383,6 +373,8 @@ class Client:
             self.session.close()  # the real answer would be taken for the next request's
         if self.status // 100 != 2:
             raise oauth.AnswerError(f"HTTP {self.status}")
+        if self.ending and not response.content:
+            return {}  # an empty answer to the logout is well
         answer = oauth.read_json(response)
         if isinstance(answer, dict) and answer.get("error"):
             raise oauth.AnswerError("HTTP 200 with an error")
@@ -411,7 +403,8 @@ class Client:
         """Send the logout, once more if the connection was lost. Return what went wrong."""
         failure, self.timeout = "", LOGOUT_TIMEOUT
         if self.interrupted:
-            self.session = self.new_session()  # the old one may have a lock, taken for ever
+            self.abandoned = self.session  # it may have a lock for which its destructor would wait
+            self.session = self.new_session()
         for _ in range(2):
             try:
                 answer = self.post("/logout", dict)
@@ -544,23 +537,20 @@ def readable(response: Any) -> str:
     return str(response.text) if answer is None else json.dumps(answer, indent=2)
 
 
-# The console
-
-
 class Console:
     """Prints plain ASCII: what was found on stdout, errors, warnings and hints on stderr. Printing
-    never raises: that it failed is noted as `broken`, and stdout is not tried again."""
+    never raises; when it has failed, or after an interruption, stdout stays silent."""
 
     def __init__(self, verbose: bool, checking: bool) -> None:
         self.verbose = verbose
         self.checking = checking  # then all goes to stdout, as one report
         self.secrets: list[str] = []  # shown as ***
         self.errors = 0
-        self.broken = False
+        self.silent = False
 
     def say(self, *lines: str, stream: Any = None) -> None:
         """Print lines to stdout, if no other stream is named."""
-        if not lines or (self.broken and stream is None):
+        if not lines or (self.silent and stream is None):
             return
         text = "\n".join(lines)
         for secret in self.secrets:
@@ -570,12 +560,11 @@ class Console:
         try:
             print(text, file=stream or sys.stdout, flush=True)
         except OSError as error:
-            first, self.broken = not self.broken, True
+            first, self.silent = not self.silent, True
             if first and error.errno not in (errno.EPIPE, errno.EINVAL):  # a pipe that was closed
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
     def complain(self, kind: str, message: str, *hints: str) -> None:
-        """Print an error or a warning, as `kind` says."""
         self.errors += kind == "error"
         stream = None if self.checking else sys.stderr
         self.say(f"{kind}: {message}", *map("hint: {}".format, hints), stream=stream)
@@ -741,7 +730,7 @@ def run_steps(demo: Demo, client: Client) -> int:
     if failure:
         kind = "warning" if client.status in (200, 401) else "error"  # 401: it had ended before
         console.complain(kind, failure, "the session ends by itself some minutes later")
-    if console.errors or console.broken:
+    if console.errors or console.silent:
         console.say("", f"errors: {console.errors}")
         return 1
     console.say("", "all well")
