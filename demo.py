@@ -50,7 +50,8 @@ QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
 UP, SETTLING, REFUSED = "up", "settling", "refused"  # the brokerage session
 HELD = "held by another session"
 
-LAST, BID, BID_SIZE, ASK, ASK_SIZE, AVAILABILITY = "31", "84", "88", "86", "85", "6509"
+FIELDS = {"31": "last", "84": "bid", "85": "ask size", "86": "ask", "88": "bid size"}
+FIELDS["6509"] = "availability"  # which begins with one of these letters:
 QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
 QUALITY.update(N="not subscribed", O="market-data agreement incomplete")
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
@@ -199,12 +200,12 @@ class Demo:
         data = self.snapshot(conid)
         if not data:
             raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
-        code = data.get(AVAILABILITY, "-")
-        last = data.get(LAST, "-").replace("C", "previous close ").replace("H", "halted ")
+        code = data.get("availability", "-")
+        last = data.get("last", "-").replace("C", "previous close ").replace("H", "halted ")
         self.console.say(
             f"    last  {last}",
-            f"    bid   {data.get(BID, '-')} x {data.get(BID_SIZE, '-')}",
-            f"    ask   {data.get(ASK, '-')} x {data.get(ASK_SIZE, '-')}",
+            f"    bid   {data.get('bid', '-')} x {data.get('bid size', '-')}",
+            f"    ask   {data.get('ask', '-')} x {data.get('ask size', '-')}",
             f"    data  {QUALITY.get(code[0], code)}",
         )
         if code[0] in "NO":
@@ -213,16 +214,15 @@ class Demo:
 
     def snapshot(self, conid: str) -> dict[str, str]:
         """Return what there is of a quote: the first answer only subscribes, then it fills up."""
-        fields = [LAST, BID, ASK_SIZE, ASK, BID_SIZE, AVAILABILITY]
-        params = {"conids": conid, "fields": ",".join(fields)}
+        params = {"conids": conid, "fields": ",".join(FIELDS)}
         ends = monotonic() + QUOTE_SECONDS
         data: dict[str, str] = {}
         for asked in range(2 * QUOTE_SECONDS):
             answer = self.client.get("/iserver/marketdata/snapshot", list, params)
             for item in objects(answer):
-                data.update(present(item, fields))
-            complete = {LAST, BID, ASK, AVAILABILITY} <= data.keys()
-            unsubscribed = asked > 2 and data.get(AVAILABILITY, "").startswith("N")
+                data.update(present(item))
+            complete = {"last", "bid", "ask", "availability"} <= data.keys()
+            unsubscribed = asked > 2 and data.get("availability", "").startswith("N")
             if complete or unsubscribed or monotonic() > ends:
                 break
             sleep(0.5)
@@ -251,9 +251,8 @@ class Demo:
 
 def objects(value: Any) -> list[dict[str, Any]]:
     """Return the objects of what should be a list of them."""
-    if not isinstance(value, list):
-        return []
-    return [item for item in value if isinstance(item, dict)]
+    items = value if isinstance(value, list) else []
+    return [item for item in items if isinstance(item, dict)]
 
 
 def session_state(answer: dict[str, Any]) -> str:
@@ -262,20 +261,18 @@ def session_state(answer: dict[str, Any]) -> str:
     if up and answer.get("established") is not False:
         return UP
     fail = str(answer.get("fail") or "")
-    if fail.startswith("Force compete capability"):
-        return HELD
-    if fail:
+    if fail and not fail.startswith("Force compete capability"):
         return REFUSED
-    if answer.get("passed") is False or answer.get("competing") is True:
+    if fail or answer.get("passed") is False or answer.get("competing") is True:
         return HELD
     if not up and str(answer.get("message") or "ok").lower() != "ok":
         return REFUSED
     return SETTLING
 
 
-def present(item: dict[str, Any], fields: list[str]) -> dict[str, str]:
-    """Return those fields of a snapshot that hold data, as text."""
-    texts = {name: cell(item.get(name), 0) for name in fields}
+def present(item: dict[str, Any]) -> dict[str, str]:
+    """Return those fields of a snapshot that hold data, as text by name."""
+    texts = {name: cell(item.get(field), 0) for field, name in FIELDS.items()}
     return {name: text for name, text in texts.items() if text not in ("-", "-1", "N/A")}
 
 
@@ -711,7 +708,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 def run_steps(demo: Demo, client: Client) -> int:
     """Run all steps, and log out whatever happens; say what became of that only afterwards."""
-    console, failure, outcome = client.console, "", "before the log-in"
+    console, failure = client.console, ""
     try:
         demo.run()
     except (Stop, KeyboardInterrupt):
@@ -720,9 +717,9 @@ def run_steps(demo: Demo, client: Client) -> int:
         client.ending = True
         if client.auth is not None:
             failure = client.log_out()
-            outcome = failure or "logged out"
     if client.interrupted:
-        console.say(f"interrupted: {outcome}", stream=sys.stderr)
+        outcome = "logged out" if client.auth else "before the log-in"
+        console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
         return 130
     if client.auth is not None:
         console.say("", "Logout")
