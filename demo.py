@@ -129,8 +129,9 @@ class Demo:
         """Wait for the brokerage session, or say that the step, which needs it, is left out."""
         for _ in range(STATUS_SECONDS):
             if self.brokerage == SETTLING:
-                sleep(1)
                 self.judge_session(self.client.post("/iserver/auth/status", dict))
+            if self.brokerage == SETTLING:
+                sleep(1)
         if self.brokerage == SETTLING:
             self.brokerage = REFUSED
             hint = "run the demo again in a minute"
@@ -314,8 +315,8 @@ class Client:
         that only another Ctrl-C does anything: it ends the process."""
         if self.interrupted and number == signal.SIGINT:
             os._exit(130)
-        answered = self.auth is None and self.response is not None
-        noted = self.interrupted or self.ending or answered
+        token_here = self.auth is None and self.response is not None
+        noted = self.interrupted or self.ending or token_here
         self.interrupted = True
         self.console.silent |= not self.ending  # printing could wait for a pager
         if not noted:
@@ -452,14 +453,15 @@ def explain(error: Exception, client: Client) -> list[str]:
         return [message, *error.hints]
     if isinstance(error, oauth.ExchangeError):
         return [message, *check.suspects("exchange", "", 0, client.report)]
-    if isinstance(error, oauth.AnswerError):
+    answered = isinstance(error, oauth.AnswerError)
+    if answered:
         said = server_words(client.response)
     else:
         message = f"{client.request_line}: {urlsplit(client.base_url).netloc}"
         said = str(root_cause(error))
     words = " ".join(said.split())[:200]
     message = f"{message}: {words}".rstrip(": ")
-    if client.auth is None and client.status:
+    if answered and client.auth is None:
         return [message, *token_hints(words, client)]
     return [message, answer_hint(words, client)]
 
