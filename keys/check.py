@@ -251,7 +251,7 @@ def check_key(value: object, use: str, fields: Fields) -> Checked:
         raise Problem("not a path", hint)
     path = Path(fields.folder, os.path.expanduser(text))
     try:
-        key = private_key(path, use)
+        key = private_key(path)
     except FileNotFoundError:
         hint = f"private_{use}.pem comes with IBKR's web demo, in its folder keys: copy it there"
         if not fields.test_environment:
@@ -279,8 +279,8 @@ def did_you_mean(path: str) -> str:
     return close and f"did you mean {os.path.join(folder, close)}?"
 
 
-def private_key(path: Path, use: str) -> RSA.RsaKey:
-    """Return the key in a PEM file. Raises OSError, or Problem with hints for this path and use."""
+def private_key(path: Path) -> RSA.RsaKey:
+    """Return the key in a PEM file. Raises OSError, or Problem."""
     label, body, der = pem_block(path.read_bytes())
     if "ENCRYPTED" in label or "Proc-Type:" in body:
         raise Problem("has a passphrase", f"remove it: openssl rsa -in {path} -out NEW.pem")
@@ -288,9 +288,7 @@ def private_key(path: Path, use: str) -> RSA.RsaKey:
         raise Problem("has a passphrase", "remove it, in a copy: ssh-keygen -p -m PEM -f COPY")
     if "PRIVATE" not in label:
         what = "a public key" if "PUBLIC" in label else f"no private key: {label.lower()}"
-        raise Problem(
-            f"is {what}", f"give the private half, which generate.sh calls private_{use}.pem"
-        )
+        raise Problem(f"is {what}", "a private one begins with -----BEGIN PRIVATE KEY or alike")
     if RSA_PSS_OID in der[:40]:
         raise Problem("is an RSA-PSS key", NEW_KEY)
     if der and not (label[:3] == "RSA" or RSA_OID in der[:40] or b"ssh-rsa" in der):
@@ -368,7 +366,7 @@ def wrong_key_hints(text: str, fields: Fields) -> list[str]:
     for private in filter(None, (encryption, signature)):
         for path in sorted(private.path.parent.iterdir()):
             with suppress(OSError, Problem):
-                if path.suffix in (".pem", ".key") and decrypts(text, private_key(path, "")):
+                if path.suffix in (".pem", ".key") and decrypts(text, private_key(path)):
                     return [f"it decrypts with {path}: name that file"]
     public = fields.found.get("public_encryption.pem")
     if public and public.kind == "warn":
