@@ -480,10 +480,10 @@ def token_hints(words: str, client: Client) -> list[str]:
     named = isinstance(answer, dict) and "error" in answer
     if client.status == 401 or (client.status < 400 and named):
         return check.suspects("refused", words, clock_offset(client.response), client.report)
-    hints = [answer_hint(words, client)]
-    if client.status == 404 or (client.status < 500 and answer is None):
-        hints.insert(0, f"is base_url right? IBKR's own is {check.BASE_URL}")
-    return hints
+    if client.status == 404 or (client.status < 400 and answer is None):
+        other = "or a proxy, a log-in page or IBKR's maintenance answers in its place"
+        return [f"is base_url right? IBKR's own is {check.BASE_URL}", other]
+    return [answer_hint(words, client)]
 
 
 def answer_hint(words: str, client: Client) -> str:

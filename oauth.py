@@ -56,8 +56,10 @@ For every request:
   not be sent. An answer is gzip if the request accepts that.
 
 A live session token lasts about 24 hours; then go on at 2. Calls under /iserver need a brokerage
-session besides: the POST to ssodh/init, above, comes before them. Once there is a token, the last
-call is POST {base}/logout, also after an error; the answer is {"status": true}.
+session besides: the POST to ssodh/init, above, comes before them, and is not enough while its
+answer has "established": false. Then ask POST {base}/iserver/auth/status, with no body, once a
+second; calls that come too early get 400 "no bridge". Once there is a token, the last call is
+POST {base}/logout, with no body, also after an error; the answer is {"status": true}.
 
 Once a call with a token was accepted, a 401 to a later one does not mean that a key is wrong. Under
 /iserver, "not authenticated" means that there is no brokerage session, or that another program took

@@ -199,7 +199,7 @@ def check_realm(value: object, fields: Fields) -> Checked:
     realm = one_word(value, f'give "{REALM}", or "{TEST_REALM}" for the consumer {TEST_CONSUMER}')
     fitting = TEST_REALM if fields.test_environment else REALM
     if realm != fitting and "consumer_key" in fields.values:
-        return realm, "warn", f'does not fit the consumer, whose realm is "{fitting}"'
+        return realm, "warn", f'does not fit the consumer key: set it to "{fitting}"'
     return realm, "ok", shown(realm, REALM_FORM)
 
 
@@ -283,7 +283,9 @@ def private_key(path: Path) -> RSA.RsaKey:
     """Return the key in a PEM file. Raises OSError, or Problem."""
     label, body, der = pem_block(path.read_bytes())
     if "ENCRYPTED" in label or "Proc-Type:" in body:
-        raise Problem("has a passphrase", f"remove it: openssl rsa -in {path} -out NEW.pem")
+        raise Problem(
+            "has a passphrase", f"remove it, in a new file: openssl rsa -in {path} -out NEW"
+        )
     if "OPENSSH" in label and der and b"\0\0\0\4none" not in der[:40]:
         raise Problem("has a passphrase", "remove it, in a copy: ssh-keygen -p -m PEM -f COPY")
     if "PRIVATE" not in label:
@@ -379,7 +381,8 @@ def wrong_key_hints(text: str, fields: Fields) -> list[str]:
 
 # The Diffie-Hellman parameters, and the files that were uploaded
 
-COPY_PRIME = "copy all that this prints: openssl asn1parse -in dhparam.pem"
+ASN1PARSE = "openssl asn1parse -in dhparam.pem"
+COPY_PRIME = f"copy all that this prints: {ASN1PARSE}"
 NEW_PRIME = "make new ones: openssl dhparam -out dhparam.pem 2048; upload them, copy their prime"
 
 
@@ -440,8 +443,10 @@ def compare(name: str, private: KeyFile, expected: str, fields: Fields) -> None:
     fields.found[name] = Finding("ok", name, "fits")
     if uploaded != expected:
         message = f"does not fit: {uploaded}; the config's: {expected}"
-        hint = "if this file was uploaded, the config needs what belongs to it"
-        hints = (hint, "if not, upload what belongs to the config")
+        hint = "if this file was uploaded, name the private key that belongs to it"
+        if name == "dhparam.pem":
+            hint = f"if this file was uploaded, put into dh_prime what this prints: {ASN1PARSE}"
+        hints = (hint, "if not, upload the one that fits the config")
         fields.found[name] = Finding("warn", name, message, hints)
 
 
@@ -509,11 +514,13 @@ def warnings_of(findings: list[Finding]) -> dict[str, str]:
 
 
 def refusal_suspects(used: oauth.Credentials, warned: dict[str, str]) -> list[str]:
-    hints = ['access_token_secret: is it of the last "Generate"? Look before pressing it again']
+    hints = ['access_token_secret: was "Generate" pressed since? Compare the others before you do']
     if "public_signature.pem" not in warned:  # which has said both digests
         key = digest(used.signature_key)
-        hints.append(f"signature key: was its public half uploaded? It has {key}")
-    return [*hints, "access_token: compare it with the portal, digit by digit"]
+        hints.append(
+            f"signature_key_fp: was its public half uploaded? It has {key}: see the README"
+        )
+    return [*hints, "access_token: compare it with where it was generated, digit by digit"]
 
 
 def exchange_suspects(used: oauth.Credentials, warned: dict[str, str]) -> list[str]:
@@ -523,5 +530,5 @@ def exchange_suspects(used: oauth.Credentials, warned: dict[str, str]) -> list[s
         hints.append("dh_generator: openssl's is 2; is it that of the dhparam.pem uploaded?")
     if "dhparam.pem" not in warned:  # which has said both digests
         config = parameters(used.dh_prime, used.dh_generator)
-        hints.append(f"dh_prime, dh_generator: of the dhparam.pem uploaded? They have {config}")
+        hints.append(f"dh_prime: was the dhparam.pem with {config} uploaded? See the README")
     return hints
