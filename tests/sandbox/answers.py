@@ -22,7 +22,7 @@ class Answer(NamedTuple):
 
 
 class RefusedError(Exception):
-    """A request is refused: the reason for the log, and the answer for the client."""
+    """A request is refused. `reason`: for the log, in short on its first line."""
 
     def __init__(self, reason: str, answer: Answer) -> None:
         super().__init__(reason)
@@ -47,28 +47,22 @@ def html_answer(status: int, title: str) -> Answer:
     return text_answer(status, text, "html")
 
 
-def printable(text: str) -> str:
-    """One short line of plain ASCII, whatever a client sent."""
-    return "".join(char if " " <= char <= "~" else "?" for char in text[:300])
-
-
 def read_entries() -> dict[str, dict[str, Any]]:
     """The entries of recorded.json by route; several routes may share one."""
     content = json.loads(Path(__file__).with_name("recorded.json").read_text("ascii"))
     del content["about"]
     entries = {}
     for names, entry in content.items():
-        for name in names.split(", "):
-            entries[name] = entry
+        entries.update(dict.fromkeys(names.split(", "), entry))
     return entries
 
 
 ENTRIES = read_entries()
 
 
-def recorded(name: str) -> Any:
+def recorded(name: str, which: str = "answer") -> Any:
     """The recorded answer of a route, such as "GET /portfolio/accounts", for the caller to keep."""
-    return copy.deepcopy(ENTRIES[name]["answer"])
+    return copy.deepcopy(ENTRIES[name][which])
 
 
 ACCESS_DENIED = text_answer(403, "Error 403 - Access Denied", "plain")

@@ -31,10 +31,6 @@ from tests.sandbox.sessions import Session, Sessions
 SETTLING = 0.5  # seconds after init when /iserver opens to who never asks for the status
 IDS = [account["id"] for account in recorded("GET /portfolio/accounts")]
 OPEN_PORTFOLIO = {"/portfolio/accounts", "/portfolio/subaccounts", "/portfolio/subaccounts2"}
-TRADING_DAY = 6 * 3600 + 1800  # seconds that the market is open
-LENGTHS = {"min": 60, "h": 3600, "d": TRADING_DAY, "w": 5 * TRADING_DAY, "m": 21 * TRADING_DAY}
-LENGTHS["y"] = 252 * TRADING_DAY
-MOST_BARS = 1000
 
 
 @dataclass
@@ -48,13 +44,12 @@ class Call:
     now: float
     answer: Any = None  # as recorded, of the account in the path
 
-    @property
-    def asked(self) -> dict[str, Any]:
-        return parameters(self.request)
+    def asked(self, name: str, default: str = "") -> str:
+        return str(parameters(self.request).get(name, default))
 
     def listed(self, name: str) -> list[str]:
         """A parameter that is a list with commas."""
-        return str(self.asked.get(name, "")).split(",")[:100]
+        return self.asked(name).split(",")
 
     def part(self, index: int) -> str:
         return self.request.path.split("/")[index]
@@ -74,7 +69,7 @@ def endpoint(*routes: str) -> Callable[[Endpoint], Endpoint]:
 
 def answer_of(route: str, call: Call) -> Any:
     """What a route answers, as JSON. Raises RefusedError."""
-    entry = ENTRIES.get(route, {})
+    entry = ENTRIES[route]
     needs = entry.get("needs", "").split()
     if "brokerage" in needs:
         need_brokerage(call)
@@ -115,10 +110,10 @@ def need_account(call: Call) -> str:
 
 def number(text: str) -> int:
     """A contract's id; behind an @ stands an exchange. Raises RefusedError."""
-    match = re.fullmatch("([0-9]{1,12})(@[A-Za-z0-9.]*)?", text)
-    if not match:
+    conid = text.partition("@")[0]
+    if not re.fullmatch("[0-9]{1,12}", conid):
         raise RefusedError("conid is not a number", BAD_REQUEST)
-    return int(match[1])
+    return int(conid)
 
 
 # Sessions
@@ -129,7 +124,7 @@ def init(call: Call) -> Any:
     session = call.session
     if call.request.method == "GET":
         call.record.remarks.append("init by GET is documented as POST")
-    compete = str(call.asked.get("compete", False)).lower() == "true"
+    compete = call.asked("compete").lower() == "true"
     if session.brokerage in ("held", "taken") and not compete:
         session.brokerage = "held"
         return recorded("init refused")
@@ -219,55 +214,72 @@ def secdef(call: Call) -> Any:
 
 @endpoint("GET /iserver/secdef/search", "POST /iserver/secdef/search")
 def search(call: Call) -> Any:
-    return [row for row in call.answer if row["symbol"] == call.asked.get("symbol")]
+    return [row for row in call.answer if row["symbol"] == call.asked("symbol")]
 
 
 @endpoint("GET /iserver/contract/{conid}/info")
 def info(call: Call) -> Any:
-    contract = call.answer.get(str(number(call.part(3))))
-    if contract is None:
+    return contract(number(call.part(3)))
+
+
+def contract(conid: int) -> dict[str, Any]:
+    known: dict[str, dict[str, Any]] = recorded("GET /iserver/contract/{conid}/info")
+    if str(conid) not in known:
         raise RefusedError("unknown conid", BAD_REQUEST)
-    return contract
+    return known[str(conid)]
 
 
 # Market data
 
 
+def recorded_quotes() -> dict[int, dict[str, Any]]:
+    return {quote["conid"]: quote for quote in recorded("GET /iserver/marketdata/snapshot")}
+
+
 @endpoint("GET /iserver/marketdata/snapshot")
 def snapshot(call: Call) -> Any:
     """It fills up: no price at first, then the last one, then all that was asked for."""
-    quotes = {quote["conid"]: quote for quote in call.answer}
-    unasked = ["server_id", "6509"]
+    quotes = recorded_quotes()
     answer = []
     for text in call.listed("conids"):
         conid = number(text)
         row = {"conid": conid, "conidEx": text, "_updated": int(time.time() * 1000)}
-        before = call.session.subscribe(text)
-        names = call.listed("fields") + unasked
+        names = [*call.listed("fields"), "server_id", "6509"]  # the last two come unasked
+        before = call.session.snapshots[text]
         if before < 2:
             names = ["server_id", "31"][: before + 1]
+        call.session.snapshots[text] += 1
         known = quotes.get(conid, {})
-        for name in names:
-            if name in known:
-                row[name] = known[name]
+        row.update({name: known[name] for name in names if name in known})
         answer.append(row)
     return answer
 
 
+TRADING_DAY = 6 * 3600 + 1800  # seconds that the market is open
+LENGTHS = {"min": 60, "h": 3600, "d": TRADING_DAY, "w": 5 * TRADING_DAY, "m": 21 * TRADING_DAY}
+LENGTHS["y"] = 252 * TRADING_DAY
+MOST_BARS = 1000
+
+
 @endpoint("GET /iserver/marketdata/history")
 def history(call: Call) -> Any:
-    conid = number(str(call.asked.get("conid", "")))
-    contract = recorded("GET /iserver/contract/{conid}/info").get(str(conid))
-    if contract is None:
-        raise RefusedError("unknown conid", error_answer(500, "Chart data unavailable"))
-    period = str(call.asked.get("period", "1m"))
-    bar = trading_seconds(str(call.asked.get("bar", "1d")))
-    times = bar_times(trading_seconds(period), bar)
-    answer = {**call.answer, "symbol": contract["symbol"], "text": contract["company_name"]}
-    answer["timePeriod"] = period
-    answer["barLength"] = bar if bar < TRADING_DAY else bar // TRADING_DAY * 24 * 3600
-    answer["data"] = bars_at(times, call.answer["data"], last_price(conid))
-    return answer
+    """The recorded bars over and over, in proportion to the last price; the oldest first."""
+    conid = number(call.asked("conid"))
+    symbol, period = contract(conid)["symbol"], call.asked("period", "1m")
+    bar = trading_seconds(call.asked("bar", "1d"))
+    count = max(1, min(trading_seconds(period) // bar, MOST_BARS))
+    openings = trading_days(count * bar // TRADING_DAY + 1)
+    rows = call.answer["data"]
+    price = recorded_quotes().get(conid, {}).get("31", "100")
+    factor = float(price.lstrip("CH")) / rows[-1]["c"]
+    bars: list[dict[str, Any]] = []
+    for place in range(count):
+        days, rest = divmod((place + 1) * bar - 1, TRADING_DAY)
+        begins = openings[days] + TRADING_DAY - 1 - rest
+        row = rows[-1 - place % len(rows)]
+        prices = {name: round(row[name] * factor, 2) for name in "ochl"}
+        bars.insert(0, {**prices, "v": row["v"], "t": begins * 1000})
+    return {**call.answer, "symbol": symbol, "timePeriod": period, "data": bars}
 
 
 def trading_seconds(text: str) -> int:
@@ -276,17 +288,6 @@ def trading_seconds(text: str) -> int:
     if not match:
         raise RefusedError("period or bar is not like 30min, 2h, 1d, 1w, 1m, 1y", BAD_REQUEST)
     return int(match[1]) * LENGTHS[match[2]]
-
-
-def bar_times(period: int, bar: int) -> list[int]:
-    """When the bars begin, the newest first; a day's at the opening."""
-    count = max(1, min(period // bar, MOST_BARS))
-    openings = trading_days(count * bar // TRADING_DAY + 1)
-    times = []
-    for ended in range(count):
-        days, rest = divmod((ended + 1) * bar - 1, TRADING_DAY)
-        times.append(openings[days] + TRADING_DAY - 1 - rest)
-    return times
 
 
 def trading_days(count: int) -> list[int]:
@@ -301,22 +302,7 @@ def trading_days(count: int) -> list[int]:
     return openings
 
 
-def bars_at(times: list[int], rows: list[dict[str, Any]], price: float) -> list[dict[str, Any]]:
-    """The recorded bars over and over, in proportion to the last price; the oldest first."""
-    factor = price / rows[-1]["c"]
-    bars = []
-    for place, begins in enumerate(times):
-        row = rows[-1 - place % len(rows)]
-        prices = {name: round(row[name] * factor, 2) for name in "ochl"}
-        bars.append({**prices, "v": row["v"], "t": begins * 1000})
-    return bars[::-1]
-
-
-def last_price(conid: int) -> float:
-    for quote in recorded("GET /iserver/marketdata/snapshot"):
-        if quote["conid"] == conid:
-            return float(quote["31"].lstrip("CH"))
-    return 100.0
+# Which route a request is for
 
 
 def pattern(route: str) -> re.Pattern[str]:
@@ -324,7 +310,7 @@ def pattern(route: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path))
 
 
-ROUTES = {route: pattern(route) for route in {**ENTRIES, **FUNCTIONS} if " /" in route}
+ROUTES = {route: pattern(route) for route in ENTRIES if " /" in route}
 
 
 def find_route(request: Request) -> str:

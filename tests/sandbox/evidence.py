@@ -12,16 +12,16 @@ from urllib.parse import unquote
 
 from Crypto.PublicKey import RSA
 
-from tests.sandbox.mistakes import Case, Start, Text, find_mistakes, keys, parts_of_text
+from tests.sandbox.mistakes import Case, Guess, Start, Text, find_mistakes, keys, parts_of_text
 from tests.sandbox.sessions import Session
 
 RECENT = 3  # live session tokens that are tried, the newest first
-HMAC_SIZES = {20: "sha1", 32: "sha256", 64: "sha512"}  # in bytes
+HMAC_SIZES = {20: "sha1", 32: "sha256"}  # in bytes
 DIGEST_INFO = {  # RFC 8017, section 9.2, note 1
     "sha256": bytes.fromhex("3031300d060960864801650304020105000420"),
     "sha1": bytes.fromhex("3021300906052b0e03021a05000414"),
-    "sha512": bytes.fromhex("3051300d060960864801650304020305000440"),
 }
+SHA1 = "SHA1 instead of SHA-256"
 _HEX = re.compile("(?:[0-9A-Fa-f]{2})+")
 _PADDED = re.compile(rb"\x00\x01\xff{8,}\x00(.*)", re.DOTALL)
 
@@ -38,10 +38,10 @@ class Evidence(NamedTuple):
 
 
 def explain(case: Case) -> str:
-    """The short reason on the first line, the evidence on those below it."""
+    """The short reason on the first line, the evidence on those below it, then the text."""
     mistakes, signature = read_signature(case.sent["oauth_signature"])
     if not signature:
-        return "signature is no base64"
+        return "signature is no base64" + expected_lines(case)
     look_into = look_into_rsa if case.texts[0].prepend else look_into_hmac
     evidence = look_into(case, signature)
     mistakes += evidence.mistakes
@@ -54,11 +54,11 @@ def explain(case: Case) -> str:
     if guess:
         mistakes += guess.mistakes
         if case.throwaway:
-            lines.append(f"this was signed: {ascii(guess.text.base_string)[1:-1]}")
+            lines.append(f"this was signed: {guess.text.base_string}")
     elif evidence.nothing:
         mistakes.append(evidence.nothing)
         lines += evidence.then
-    return "\n    ".join(["; and ".join(mistakes), *lines])
+    return "\n".join(["; and ".join(mistakes), *lines]) + expected_lines(case)
 
 
 # The form
@@ -84,17 +84,10 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
         text = "".join(text.split())
     if _HEX.fullmatch(text):
         return [*mistakes, "signature in hex instead of base64"], bytes.fromhex(text)
-    if "-" in text or "_" in text:
-        mistakes.append("signature in the base64 of URLs, with - and _")
-        text = text.replace("-", "+").replace("_", "/")
     if len(text) % 4:
         mistakes.append("signature without the = at its end")
         text += "=" * (-len(text) % 4)
-    data = decode_base64(text)
-    in_hex = data.decode("latin-1")
-    if _HEX.fullmatch(in_hex):
-        return [*mistakes, "signature in base64 of its hex text"], bytes.fromhex(in_hex)
-    return mistakes, data
+    return mistakes, decode_base64(text)
 
 
 # RSA
@@ -102,14 +95,20 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
 
 def look_into_rsa(case: Case, signature: bytes) -> Evidence:
     mistakes, content = open_signature(case, signature)
-    if not content:
-        return foreign_key(case, signature)
-    digest, hashed = read_digest(content)
+    digest = "sha1" if content.startswith(DIGEST_INFO["sha1"]) else "sha256"
+    info, text = DIGEST_INFO[digest], case.texts[0]
+    if not content.startswith(info):
+        return Evidence(
+            mistakes=["made with another key, neither the signature key nor the encryption key"],
+            lines=[
+                "no PKCS#1 v1.5 padding shows under either public half; is it the private half of "
+                "the file uploaded, and not PSS? The text is not judged"
+            ],
+        )
     key = "this other key" if mistakes else "the right key"
-    if content == hashed:
-        mistakes.append("DigestInfo missing before the hash")
-    mistakes += wrong_digest(digest)
-    text = case.texts[0]
+    if digest == "sha1":
+        mistakes.append(SHA1)
+    hashed = content[len(info) :]
     below = hashlib.new(digest, text.message).hexdigest()
     return Evidence(
         mistakes=mistakes,
@@ -120,7 +119,7 @@ def look_into_rsa(case: Case, signature: bytes) -> Evidence:
             f"{digest} of the text signed: {hashed.hex()}; of the one below: {below}",
             "if your text equals the one below, you send another than you sign (nonce, timestamp)",
         ],
-        starts=[Start([], right, parts_of_text(right, case)) for right in case.texts],
+        starts=[Start(Guess([], text), parts_of_text(text, case)) for text in case.texts],
         fits=lambda guess: hashlib.new(digest, guess.message).digest() == hashed,
     )
 
@@ -141,40 +140,18 @@ def open_signature(case: Case, signature: bytes) -> tuple[list[str], bytes]:
     return [], b""
 
 
-def read_digest(content: bytes) -> tuple[str, bytes]:
-    for digest, info in DIGEST_INFO.items():
-        if content.startswith(info):
-            return digest, content[len(info) :]
-    return "sha256", content
-
-
-def foreign_key(case: Case, signature: bytes) -> Evidence:
-    size = case.identity.signature_key.size_in_bytes()
-    if len(signature) != size:
-        reason = f"signature of {len(signature)} bytes, where RSA with this key makes {size}"
-        return Evidence(mistakes=[reason])
-    reason = "made with another key, neither the signature key nor the encryption key"
-    doubt = "is it the private half of the file uploaded, and not PSS? The text is not judged"
-    padding = "no PKCS#1 v1.5 padding shows under either public half"
-    return Evidence(mistakes=[reason], lines=[f"{padding}; {doubt}"])
-
-
-def wrong_digest(digest: str) -> list[str]:
-    return [] if digest == "sha256" else [f"{digest.upper()} instead of SHA-256"]
-
-
 # HMAC
 
 
 def look_into_hmac(case: Case, signature: bytes) -> Evidence:
     if not case.live and not case.ended:
         return Evidence(mistakes=["nobody has a live session token yet"])
-    digest = HMAC_SIZES.get(len(signature), "")
+    digest = HMAC_SIZES.get(len(signature))
     if not digest:
         reason = f"signature of {len(signature)} bytes, where HMAC-SHA256 makes 32"
         return Evidence(mistakes=[reason])
     return what_the_token_shows(case)._replace(
-        mistakes=wrong_digest(digest),
+        mistakes=[SHA1] if digest == "sha1" else [],
         starts=starts_of_calls(case),
         fits=lambda text: hmac.digest(text.key, text.message, digest) == signature,
     )
@@ -184,11 +161,11 @@ def starts_of_calls(case: Case) -> list[Start]:
     starts = []
     for text in case.texts:
         for session in case.live[:RECENT]:
-            parts = {"key": keys(session, case), **parts_of_text(text, case)}
-            starts.append(Start([], text._replace(key=session.token), parts))
+            parts = [keys(session, case), *parts_of_text(text, case)]
+            starts.append(Start(Guess([], text._replace(key=session.token)), parts))
         for session in case.ended:
             ended = ["live session token that has ended"]
-            starts.append(Start(ended, text._replace(key=session.token), {}))
+            starts.append(Start(Guess(ended, text._replace(key=session.token)), []))
     return starts
 
 
@@ -205,7 +182,7 @@ def what_the_token_shows(case: Case) -> Evidence:
             then=["if your text equals the one below, it is the key: do you use the newest token?"],
         )
     nothing = "no known mistake in text or derivation; the token has never signed rightly"
-    if len(newest.made.response) % 2:
+    if len(newest.response) % 2:
         nothing = "last digit of diffie_hellman_response dropped? It has an odd number of them, "
         nothing += "the token has never signed rightly, and no other known mistake fits"
     return Evidence(nothing=nothing, then=derivation(newest, case))
@@ -220,7 +197,7 @@ def derivation(session: Session, case: Case) -> list[str]:
     ]
     if case.throwaway:
         token = f"{session.token.hex()}, in base64 {base64.b64encode(session.token).decode()}"
-        lines.append(f"  K           {session.made.k.hex()}")
+        lines.append(f"  K           {session.k.hex()}")
         lines.append(f"  secret      {case.identity.secret.hex()}")
         lines.append(f"  token       {token}: HMAC-SHA1 of the secret, with K as its key")
     return lines
@@ -230,11 +207,11 @@ def derivation(session: Session, case: Case) -> list[str]:
 
 
 def expected_lines(case: Case) -> str:
-    """What should have been signed, for the log: in parts, then in one line."""
+    """What should have been signed: in parts, then in one line."""
     text = case.texts[0]
     if not case.throwaway:
         text = masked(text)
-    lines = ["what should have been signed:"]
+    lines = ["\nwhat should have been signed:"]
     if text.prepend:
         lines.append(f"  prepend     {text.prepend}")
     lines.append(f"  method      {text.method}")
@@ -242,7 +219,7 @@ def expected_lines(case: Case) -> str:
     for name, value in sorted(text.pairs):
         lines.append(f"  parameter   {name}={value}")
     lines.append(f"in one line: {text.base_string}")
-    return "".join("\n    " + ascii(line)[1:-1] for line in lines)
+    return "\n".join(lines)
 
 
 def masked(text: Text) -> Text:
