@@ -13,10 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.client import INIT, opened
 from tests.sandbox import Sandbox
-from tests.test_sandbox import INIT, Setup, setup
-
-__all__ = ["setup"]  # a fixture
 
 # IBKR's Python demo of 2023: a slash at the end, capitals, and %2C where `,` was signed
 FIELDS = "31%2C84%2C86"
@@ -163,11 +161,13 @@ function power(base, exponent, modulus) {
 """
 
 
-def test_ibkrs_python_demo_of_2023_gets_through_to_its_last_call(setup: Setup) -> None:
-    for method, path, query in IBKR_2023:
-        assert setup.send(method, path, query), path
-    assert not [record for record in setup.sandbox.requests if record.refused]
-    assert setup.sandbox.logged_out
+def test_ibkrs_python_demo_of_2023_gets_through_to_its_last_call() -> None:
+    with opened() as client:
+        client.log_in()
+        for method, path, query in IBKR_2023:
+            assert client.send(method, path, query), path
+        assert not [request for request in client.sandbox.requests if request.refused]
+        assert client.sandbox.logged_out
 
 
 CLIENTS = {

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ DEMO = Path(__file__).resolve().parent.parent.parent / "demo.py"
 def main() -> int:
     """Returns the exit status: the demo's, or 1 when the sandbox cannot start."""
     options, demo_options = parse_arguments()
-    on_end(signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return start(options, demo_options)
     except KeyboardInterrupt:
@@ -49,8 +48,7 @@ def start(options: argparse.Namespace, demo_options: list[str]) -> int:
             say("simulated: no connection to IBKR, invented data, throw-away keys")
         status = serve(sandbox) if options.serve else run_demo(sandbox, demo_options)
     if rehearsal:
-        for line in rehearsal.verdict(sandbox):
-            say(line)
+        say(rehearsal.verdict(sandbox))
     return status
 
 
@@ -81,14 +79,6 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def on_end(handler: Callable[..., object]) -> None:
-    """What to do when told to end in another way than by Ctrl-C; `nohup` stays in force."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, handler)
-
-
 def serve(sandbox: Sandbox) -> int:
     say(f"config: {sandbox.config_path}")
     say(f"base_url: {sandbox.base_url}")
@@ -107,7 +97,7 @@ def run_demo(sandbox: Sandbox, demo_options: list[str]) -> int:
     say(f"$ python demo.py {subprocess.list2cmdline(arguments)}")
     with subprocess.Popen([sys.executable, str(DEMO), *arguments]) as child:
         signal.signal(signal.SIGINT, lambda *_: None)  # which reaches the demo by itself
-        on_end(lambda *_: child.terminate())
+        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
         status = child.wait()
     for line in sandbox.complaints:
         print(f"sandbox: {line}", file=sys.stderr)

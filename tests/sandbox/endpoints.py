@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 from tests.sandbox.answers import (
@@ -25,11 +25,13 @@ from tests.sandbox.answers import (
     error_answer,
     recorded,
 )
-from tests.sandbox.gate import Record, Request, parameters, without_slash
+from tests.sandbox.gate import Request, parameters, without_slash
 from tests.sandbox.sessions import Session, Sessions
 
 SETTLING = 0.5  # seconds after init when /iserver opens to who never asks for the status
 IDS = [account["id"] for account in recorded("GET /portfolio/accounts")]
+DAY = 24 * 3600  # in seconds
+MOST_BARS = 1000
 OPEN_PORTFOLIO = {"/portfolio/accounts", "/portfolio/subaccounts", "/portfolio/subaccounts2"}
 
 
@@ -38,7 +40,6 @@ class Call:
     """A request that passed the gate, and what its endpoint may look at."""
 
     request: Request
-    record: Record
     session: Session
     sessions: Sessions
     now: float
@@ -91,10 +92,8 @@ def need_brokerage(call: Call) -> None:
         raise RefusedError("another session holds the brokerage session", NOT_AUTHENTICATED)
     if session.brokerage == "settling" and call.now - session.brokerage_since >= SETTLING:
         session.brokerage = "ready"
-    if session.brokerage == "settling":
-        raise RefusedError("ssodh/init not settled yet", NO_BRIDGE)
     if session.brokerage != "ready":
-        raise RefusedError("ssodh/init missing", NO_BRIDGE)
+        raise RefusedError("ssodh/init missing, or not settled yet", NO_BRIDGE)
 
 
 def need_account(call: Call) -> str:
@@ -123,7 +122,7 @@ def number(text: str) -> int:
 def init(call: Call) -> Any:
     session = call.session
     if call.request.method == "GET":
-        call.record.remarks.append("init by GET is documented as POST")
+        call.request.remarks.append("init by GET is documented as POST")
     compete = call.asked("compete").lower() == "true"
     if session.brokerage in ("held", "taken") and not compete:
         session.brokerage = "held"
@@ -163,12 +162,6 @@ def status(call: Call) -> Any:
 def tickle(call: Call) -> Any:
     ready = call.session.brokerage == "ready"
     call.answer["iserver"]["authStatus"].update(authenticated=ready, established=ready)
-    return call.answer
-
-
-@endpoint("POST /logout", "GET /logout")
-def logout(call: Call) -> Any:
-    call.sessions.end(call.session)
     return call.answer
 
 
@@ -255,51 +248,37 @@ def snapshot(call: Call) -> Any:
     return answer
 
 
-TRADING_DAY = 6 * 3600 + 1800  # seconds that the market is open
-LENGTHS = {"min": 60, "h": 3600, "d": TRADING_DAY, "w": 5 * TRADING_DAY, "m": 21 * TRADING_DAY}
-LENGTHS["y"] = 252 * TRADING_DAY
-MOST_BARS = 1000
+LENGTHS = {"min": 60, "h": 3600, "d": DAY, "w": 7 * DAY, "m": 30 * DAY, "y": 365 * DAY}
 
 
 @endpoint("GET /iserver/marketdata/history")
 def history(call: Call) -> Any:
-    """The recorded bars over and over, in proportion to the last price; the oldest first."""
+    """The recorded bars over and over, in proportion to the last price; the oldest first. The
+    market is open around the clock, but for weekends and the Christmas among the recorded ones."""
     conid = number(call.asked("conid"))
     symbol, period = contract(conid)["symbol"], call.asked("period", "1m")
-    bar = trading_seconds(call.asked("bar", "1d"))
-    count = max(1, min(trading_seconds(period) // bar, MOST_BARS))
-    openings = trading_days(count * bar // TRADING_DAY + 1)
+    length, bar = seconds(period), seconds(call.asked("bar", "1d"))
     rows = call.answer["data"]
     price = recorded_quotes().get(conid, {}).get("31", "100")
     factor = float(price.lstrip("CH")) / rows[-1]["c"]
+    newest = rows[-1]["t"] // 1000
     bars: list[dict[str, Any]] = []
-    for place in range(count):
-        days, rest = divmod((place + 1) * bar - 1, TRADING_DAY)
-        begins = openings[days] + TRADING_DAY - 1 - rest
-        row = rows[-1 - place % len(rows)]
-        prices = {name: round(row[name] * factor, 2) for name in "ochl"}
-        bars.insert(0, {**prices, "v": row["v"], "t": begins * 1000})
-    return {**call.answer, "symbol": symbol, "timePeriod": period, "data": bars}
+    for begins in range(newest, newest - length, -bar):
+        day = datetime.fromtimestamp(begins, timezone.utc)
+        if day.weekday() < 5 and (day.month, day.day) != (12, 25):
+            row = rows[-1 - len(bars) % len(rows)]
+            prices = {name: round(row[name] * factor, 2) for name in "ochl"}
+            bars.append({**prices, "v": row["v"], "t": begins * 1000})
+    newest_last = bars[:MOST_BARS][::-1]
+    return {**call.answer, "symbol": symbol, "timePeriod": period, "data": newest_last}
 
 
-def trading_seconds(text: str) -> int:
-    """How long the market is open in a period or a bar, such as 30min or 1m, which is a month."""
-    match = re.fullmatch("([1-9][0-9]{0,3})(min|h|d|w|m|y)", text)
+def seconds(text: str) -> int:
+    """The length of a period or a bar, such as 30min or 1m, which is a month."""
+    match = re.fullmatch("([1-9][0-9]{0,2})(min|h|d|w|m|y)", text)
     if not match:
         raise RefusedError("period or bar is not like 30min, 2h, 1d, 1w, 1m, 1y", BAD_REQUEST)
     return int(match[1]) * LENGTHS[match[2]]
-
-
-def trading_days(count: int) -> list[int]:
-    """The openings of so many days, the last recorded one first."""
-    newest = recorded("GET /iserver/marketdata/history")["data"][-1]["t"] // 1000
-    day = datetime.fromtimestamp(newest, timezone.utc)
-    openings: list[int] = []
-    while len(openings) < count:
-        if day.weekday() < 5 and (day.month, day.day) != (12, 25):
-            openings.append(int(day.timestamp()))
-        day -= timedelta(days=1)
-    return openings
 
 
 # Which route a request is for

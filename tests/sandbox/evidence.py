@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from Crypto.PublicKey import RSA
 
-from tests.sandbox.mistakes import Case, Guess, Start, Text, find_mistakes, keys, parts_of_text
+from tests.sandbox.mistakes import Case, Guess, Text, find_mistakes, keys, parts_of_text
 from tests.sandbox.sessions import Session
 
 RECENT = 3  # live session tokens that are tried, the newest first
@@ -33,7 +33,7 @@ class Evidence(NamedTuple):
     lines: Sequence[str] = ()  # below the reason
     nothing: str = ""  # the reason when no known mistake fits
     then: Sequence[str] = ()  # and the lines for that
-    starts: Sequence[Start] = ()
+    starts: Sequence[Guess] = ()
     fits: Callable[[Text], bool] = bool
 
 
@@ -119,7 +119,7 @@ def look_into_rsa(case: Case, signature: bytes) -> Evidence:
             f"{digest} of the text signed: {hashed.hex()}; of the one below: {below}",
             "if your text equals the one below, you send another than you sign (nonce, timestamp)",
         ],
-        starts=[Start(Guess([], text), parts_of_text(text, case)) for text in case.texts],
+        starts=[Guess([], text, parts_of_text(text, case)) for text in case.texts],
         fits=lambda guess: hashlib.new(digest, guess.message).digest() == hashed,
     )
 
@@ -157,15 +157,15 @@ def look_into_hmac(case: Case, signature: bytes) -> Evidence:
     )
 
 
-def starts_of_calls(case: Case) -> list[Start]:
+def starts_of_calls(case: Case) -> list[Guess]:
     starts = []
     for text in case.texts:
         for session in case.live[:RECENT]:
             parts = [keys(session, case), *parts_of_text(text, case)]
-            starts.append(Start(Guess([], text._replace(key=session.token)), parts))
+            starts.append(Guess([], text._replace(key=session.token), parts))
         for session in case.ended:
             ended = ["live session token that has ended"]
-            starts.append(Start(Guess(ended, text._replace(key=session.token)), []))
+            starts.append(Guess(ended, text._replace(key=session.token)))
     return starts
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hmac
 import json
 import re
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote, unquote_plus
 
 from Crypto.Hash import SHA256
@@ -39,8 +40,9 @@ _PAIR = re.compile(r'([A-Za-z_]+)="([^"]*)"|(realm)=([^",\s]+)')
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*")
 
 
-class Request(NamedTuple):
-    """A request as it came over the wire."""
+@dataclass
+class Request:
+    """A request as it came over the wire, and below that what became of it."""
 
     method: str
     path: str  # without BASE_PATH
@@ -48,28 +50,18 @@ class Request(NamedTuple):
     headers: Message
     body: bytes
     connection: int
-
-
-@dataclass
-class Record:
-    """What became of a request. `refused`: the reason, or empty."""
-
-    method: str
-    path: str
-    query: str
-    connection: int
-    arrived: float  # monotonic, in seconds
+    arrived: float = field(default_factory=time.monotonic)
     number: int = 0
     status: int = 0
-    refused: str = ""
+    refused: str = ""  # the reason, in short
     query_form: str = ""  # a key of query_forms(), or "" without a query
     passed: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)  # accepted, but not as documented
 
 
-def refusal(reason: str, record: Record, error: str = "unauthorized") -> RefusedError:
+def refusal(reason: str, request: Request, error: str = "unauthorized") -> RefusedError:
     """IBKR's 401 does not say what was wrong; only the log does."""
-    return RefusedError(reason, error_answer(401, f"id: {record.number}, error: {error}"))
+    return RefusedError(reason, error_answer(401, f"id: {request.number}, error: {error}"))
 
 
 def check_manners(request: Request) -> None:
@@ -83,30 +75,30 @@ def check_manners(request: Request) -> None:
         raise RefusedError("the sandbox has no websocket", NOT_FOUND)
 
 
-def read_header(request: Request, needed: list[str], record: Record) -> Pairs:
+def read_header(request: Request, needed: list[str]) -> Pairs:
     """Section 3.5.1 of RFC 5849. Raises RefusedError, which shows no value."""
     headers = request.headers.get_all("Authorization") or [""]
     scheme, _, rest = headers[0].partition(" ")
     if len(headers) > 1 or scheme.lower() != "oauth":
-        raise refusal("header: not one Authorization of the scheme OAuth", record)
+        raise refusal("header: not one Authorization of the scheme OAuth", request)
     pairs = {}
     for item in rest.split(","):
         match = _PAIR.fullmatch(item.strip())
         if not match:
             reason = 'Authorization is not made of name="value" pairs with commas between'
-            raise refusal(f"header: {reason}", record)
+            raise refusal(f"header: {reason}", request)
         name, value = match[1] or match[3], match[2] or match[4] or ""
         if match[3]:
-            record.remarks.append("the realm stands without quotes")
+            request.remarks.append("the realm stands without quotes")
         if not _ENCODED.fullmatch(value):
-            raise refusal(f"header: {name} not percent-encoded", record)
+            raise refusal(f"header: {name} not percent-encoded", request)
         pairs[name] = unquote(value)
         if name not in needed:
             remark = f"{name} in the header, which IBKR's documents do not have here"
-            record.remarks.append(remark)
+            request.remarks.append(remark)
     missing = [name for name in needed if not pairs.get(name)]
     if missing:
-        raise refusal(f"header: missing {', '.join(missing)}", record)
+        raise refusal(f"header: missing {', '.join(missing)}", request)
     return list(pairs.items())
 
 
@@ -155,13 +147,11 @@ def without_slash(path: str) -> str:
     return path.rstrip("/") or path
 
 
-IN_URL = "the query left in the signed URL: recorded, in no document"
 QUERY_REMARKS = {  # IBKR's documents disagree
     "signed as on the wire": "the query signed as on the wire, or its values encoded twice as in "
     "RFC 5849; IBKR-guide says once",
     "left out": "the query not signed; IBKR-docs say so, IBKR-2018 and IBKR-guide sign it",
-    "left in the URL": IN_URL,
-    "left in the URL, decoded": IN_URL,
+    "left in the URL": "the query left in the signed URL: recorded, in no document",
 }
 
 
@@ -177,7 +167,6 @@ def query_forms(text: Text, query: str) -> dict[str, Text]:
     if unquote_plus(query) != query:
         as_sent = text.pairs + split_query(query, str)
         forms["signed as on the wire"] = text._replace(pairs=as_sent)
-        forms["left in the URL, decoded"] = text._replace(path=f"{text.path}?{unquote(query)}")
     return forms
 
 
@@ -194,30 +183,30 @@ class Gate:
         self.nonces: set[str] = set()
         self.texts: deque[Text] = deque(maxlen=20)  # signed rightly: tried again later
 
-    def check(self, request: Request, record: Record) -> tuple[dict[str, str], Session | None]:
+    def check(self, request: Request) -> tuple[dict[str, str], Session | None]:
         """The parameters of the header, and whose token it is: nobody's when it asks for one."""
         check_manners(request)
         for_token = without_slash(request.path) == TOKEN_PATH
-        pairs = read_header(request, [*NEEDED, CHALLENGE] if for_token else NEEDED, record)
+        pairs = read_header(request, [*NEEDED, CHALLENGE] if for_token else NEEDED)
         sent = dict(pairs)
-        record.passed.append("header")
-        self.check_names(sent, for_token, record)
+        request.passed.append("header")
+        self.check_names(request, sent, for_token)
         host = self.signed_host(request)
         if not host:
-            raise refusal("host: the Host header is neither this server nor api.ibkr.com", record)
-        record.passed.append("host")
+            raise refusal("host: the Host header is neither this server nor api.ibkr.com", request)
+        request.passed.append("host")
         signed = [pair for pair in pairs if pair[0] not in ("realm", "oauth_signature")]
         text = Text(request.method, f"http://{host}", BASE_PATH + request.path, signed)
         if for_token:
             text = text._replace(prepend=self.identity.secret.hex())
-        session = self.check_signature(request, sent, text, record)
-        record.passed.append("signature")
+        session = self.check_signature(request, sent, text)
+        request.passed.append("signature")
         self.nonces.add(sent["oauth_nonce"])
         if request.path != without_slash(request.path):
-            record.remarks.append("a slash at the end of the path")
+            request.remarks.append("a slash at the end of the path")
         return sent, session
 
-    def check_names(self, sent: dict[str, str], for_token: bool, record: Record) -> None:
+    def check_names(self, request: Request, sent: dict[str, str], for_token: bool) -> None:
         consumer, realm = self.identity.consumer_key, self.identity.realm
         if self.throwaway and sent["oauth_consumer_key"] == "TESTCONS":
             consumer, realm = "TESTCONS", "test_realm"
@@ -234,8 +223,8 @@ class Gate:
         ):
             if problem:
                 error = "invalid consumer" if name == "consumer" else "unauthorized"
-                raise refusal(f"{name}: {problem}", record, error)
-            record.passed.append(name)
+                raise refusal(f"{name}: {problem}", request, error)
+            request.passed.append(name)
 
     def timestamp_problem(self, timestamp: str) -> str:
         if not re.fullmatch("[0-9]{1,15}", timestamp):
@@ -256,9 +245,7 @@ class Gate:
             return own[0]
         return host if host in own else ""
 
-    def check_signature(
-        self, request: Request, sent: dict[str, str], text: Text, record: Record
-    ) -> Session | None:
+    def check_signature(self, request: Request, sent: dict[str, str], text: Text) -> Session | None:
         forms = query_forms(text, signed_query(request))
         signature = decode_base64(sent["oauth_signature"])
         signers: Sequence[Session | None] = [None]
@@ -267,12 +254,12 @@ class Gate:
         for form, accepted in forms.items():
             for session in signers:
                 if self.fits(session, accepted.message, signature):
-                    record.query_form = form
-                    self.remark(form, session, record)
+                    request.query_form = form
+                    self.remark(request, form, session)
                     self.texts.append(accepted)
                     return session
         reason = explain(self.case(request, sent, list(forms.values())))
-        raise refusal(f"signature: {reason}", record)
+        raise refusal(f"signature: {reason}", request)
 
     def good_sessions(self, path: str) -> list[Session]:
         if without_slash(path) in AFTER_LOGOUT:
@@ -289,13 +276,13 @@ class Gate:
             return False
         return True
 
-    def remark(self, form: str, session: Session | None, record: Record) -> None:
+    def remark(self, request: Request, form: str, session: Session | None) -> None:
         if form in QUERY_REMARKS:
-            record.remarks.append(QUERY_REMARKS[form])
+            request.remarks.append(QUERY_REMARKS[form])
         if session:
             session.signed += 1
             if session in self.sessions.ended:
-                record.remarks.append("the live session token is used again after its logout")
+                request.remarks.append("the live session token is used again after its logout")
 
     def case(self, request: Request, sent: dict[str, str], texts: list[Text]) -> Case:
         return Case(

@@ -100,14 +100,6 @@ class Case(NamedTuple):
 # The parts of the text
 
 
-def methods(text: Text) -> list[Variant]:
-    return [
-        ("HTTP method in small letters", {"method": text.method.lower()}),
-        ("GET as HTTP method", {"method": "GET"}),
-        ("POST as HTTP method", {"method": "POST"}),
-    ]
-
-
 def origins(text: Text) -> list[Variant]:
     found = []
     port = text.origin.rpartition(":")[2]
@@ -223,7 +215,7 @@ UNSORTED = "parameters unsorted"
 def parts_of_text(text: Text, case: Case) -> list[list[Variant]]:
     return [
         prepends(text, case),
-        methods(text),
+        [("HTTP method in small letters", {"method": text.method.lower()})],
         ENCODINGS,
         [(UNSORTED, {"order": list})],
         origins(text),
@@ -300,8 +292,11 @@ def keys(session: Session, case: Case) -> list[Variant]:
 
 
 class Guess(NamedTuple):
+    """A text with some mistakes, and how each part of it can be spoilt further."""
+
     mistakes: list[str]
     text: Text
+    parts: Sequence[list[Variant]] = ()
 
     def spoilt(self, *variants: Variant) -> Guess:
         mistakes, text = list(self.mistakes), self.text
@@ -311,33 +306,26 @@ class Guess(NamedTuple):
         return Guess(mistakes, text)
 
 
-class Start(NamedTuple):
-    """A text that would be accepted, but for a mistake, and how each of its parts is spoilt."""
-
-    guess: Guess
-    parts: list[list[Variant]]
-
-
-def guesses(starts: Sequence[Start], case: Case) -> Iterator[Guess]:
+def guesses(starts: Sequence[Guess], case: Case) -> Iterator[Guess]:
     """Those with one mistake first; of two, the parts that are soon through."""
     pairs = []
-    for guess, parts in starts:
-        yield guess
-        for variant in itertools.chain(*parts):
-            yield guess.spoilt(variant)
-        for one, other in itertools.combinations(parts, 2):
-            pairs.append((len(one) * len(other), guess, one, other))
-    for guess, _ in starts:
-        for variant in alone(guess.text, case):
-            yield guess.spoilt(variant)
+    for start in starts:
+        yield start
+        for variant in itertools.chain(*start.parts):
+            yield start.spoilt(variant)
+        for one, other in itertools.combinations(start.parts, 2):
+            pairs.append((len(one) * len(other), start, one, other))
+    for start in starts:
+        for variant in alone(start.text, case):
+            yield start.spoilt(variant)
     pairs.sort(key=operator.itemgetter(0))
-    for _, guess, one, other in pairs:
+    for _, start, one, other in pairs:
         for variants in itertools.product(one, other):
-            yield guess.spoilt(*variants)
+            yield start.spoilt(*variants)
 
 
 def find_mistakes(
-    starts: Sequence[Start], case: Case, fits: Callable[[Text], bool]
+    starts: Sequence[Guess], case: Case, fits: Callable[[Text], bool]
 ) -> Guess | None:
     """The fewest mistakes that explain a signature. Raises TimeoutError after half a second."""
     ends = time.thread_time() + SECONDS

@@ -69,7 +69,7 @@ def exchange(challenge: str, identity: Identity, fault: Fault) -> Session:
     exponent = secrets.randbits(256) + 1
     response = pow(identity.generator, exponent, identity.prime)
     shared = pow(public, exponent, identity.prime)
-    while not fault.wanted(shared):  # one more in the exponent, until K has the form
+    while shared.bit_length() not in fault.k_bits:  # one more in the exponent, until K has the form
         response = response * identity.generator % identity.prime
         shared = shared * public % identity.prime
     sent = f"{response:x}"

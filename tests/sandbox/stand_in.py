@@ -16,7 +16,7 @@ from typing import Any
 from tests.sandbox.answers import BASE_PATH, Answer, RefusedError, json_answer
 from tests.sandbox.endpoints import Call, answer_of, find_route, settle
 from tests.sandbox.faults import FAULTS, INIT, LOGOUT, Fault
-from tests.sandbox.gate import CHALLENGE, Gate, Record, Request
+from tests.sandbox.gate import CHALLENGE, Gate, Request
 from tests.sandbox.identity import FILES, KEYS, Identity, encrypted_secret, throwaway_identity
 from tests.sandbox.server import Server
 from tests.sandbox.sessions import Sessions, exchange
@@ -51,7 +51,7 @@ class Sandbox:
         self.gate = Gate(self.identity, self.sessions, self.now)
         self.gate.throwaway = identity is None
         self.gate.encrypted_secret = encrypted_secret(self.identity)
-        self.requests: list[Record] = []
+        self.requests: list[Request] = []
         self.complaints: list[str] = []  # the log lines of what went wrong
         self.connections = 0
         self.logged_out = False
@@ -114,20 +114,20 @@ class Sandbox:
         if self.log:
             self.log(line)
 
-    def _log_request(self, record: Record, evidence: list[str]) -> None:
+    def _log_request(self, request: Request, evidence: list[str]) -> None:
         """One line for a request, and below it the rest of why it was refused."""
-        target = f"{record.path}?{record.query}".rstrip("?")
-        line = f"{record.number} {record.method} {target} {record.status}"
-        if record.passed:
-            line += f" | ok: {', '.join(record.passed)}"
-        if record.query_form:
-            line += f" | query {record.query_form}"
-        for remark in record.remarks:
+        target = f"{request.path}?{request.query}".rstrip("?")
+        line = f"{request.number} {request.method} {target} {request.status}"
+        if request.passed:
+            line += f" | ok: {', '.join(request.passed)}"
+        if request.query_form:
+            line += f" | query {request.query_form}"
+        for remark in request.remarks:
             line += f" | accepted: {remark}"
-        if record.refused:
-            line += f" | refused: {record.refused}"
+        if request.refused:
+            line += f" | refused: {request.refused}"
         lines = [in_ascii(line), *("    " + in_ascii(more) for more in evidence)]
-        self._say("\n".join(lines), complaint=bool(record.refused))
+        self._say("\n".join(lines), complaint=bool(request.refused))
 
     def _watch_rate(self, now: float) -> None:
         self._recent.append(now)
@@ -139,34 +139,32 @@ class Sandbox:
     # A request, from its arrival to its answer
 
     def respond(self, request: Request) -> Answer:
-        arrived = time.monotonic()
-        record = Record(request.method, request.path, request.query, request.connection, arrived)
         with self._lock:
-            self._watch_rate(arrived)
-            record.number = len(self.requests) + 1
+            self._watch_rate(request.arrived)
+            request.number = len(self.requests) + 1
             evidence: list[str] = []
             try:
-                answer = self._answer(request, record)
+                answer = self._answer(request)
             except RefusedError as refusal:
-                record.refused, *evidence = refusal.reason.split("\n")
-                reason = {"X-Sandbox-Refused": in_ascii(record.refused)}
+                request.refused, *evidence = refusal.reason.split("\n")
+                reason = {"X-Sandbox-Refused": in_ascii(request.refused)}
                 answer = refusal.answer._replace(headers={**refusal.answer.headers, **reason})
-            record.status = answer.status
-            self.requests.append(record)
-            self._log_request(record, evidence)
+            request.status = answer.status
+            self.requests.append(request)
+            self._log_request(request, evidence)
         return answer
 
-    def _answer(self, request: Request, record: Record) -> Answer:
+    def _answer(self, request: Request) -> Answer:
         """The signature first, whatever the path; then the endpoint."""
-        sent, session = self.gate.check(request, record)
+        sent, session = self.gate.check(request)
         route = find_route(request)
         path = route.split()[1]
         canned = self.answers.get(route)
         if canned is None and self.fault.concerns(path):
             canned = self.fault.answer
         if session is None:
-            return canned or self._live_session_token(sent, record)
-        call = Call(request, record, session, self.sessions, self.now())
+            return canned or self._live_session_token(sent, request)
+        call = Call(request, session, self.sessions, self.now())
         answer = canned or self._genuine(route, call)
         if answer.status == 200:
             session.called.add(path)
@@ -178,18 +176,19 @@ class Sandbox:
         data = answer_of(route, call)
         path = route.split()[1]
         if path == LOGOUT:
+            self.sessions.end(call.session)
             self.logged_out = True
         if self.fault.change and self.fault.concerns(path):
             data = self.fault.change(data)
         return json_answer(data)
 
-    def _live_session_token(self, sent: dict[str, str], record: Record) -> Answer:
+    def _live_session_token(self, sent: dict[str, str], request: Request) -> Answer:
         challenge = sent[CHALLENGE]
         session = exchange(challenge, self.identity, self.fault)
         if challenge != challenge.lower():
-            record.remarks.append(f"{CHALLENGE} in capitals")
+            request.remarks.append(f"{CHALLENGE} in capitals")
         if challenge.startswith("0"):
-            record.remarks.append(f"{CHALLENGE} with zeros in front")
+            request.remarks.append(f"{CHALLENGE} with zeros in front")
         self.sessions.open(session)
         if self.fault.held:
             session.brokerage = "held"
