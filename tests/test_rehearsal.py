@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,14 +16,17 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from tests.client import Client
+from tests.client import Client, b64
 from tests.sandbox import DH_PRIME, KEYS, Sandbox
 from tests.sandbox.rehearsal import read_rehearsal
 
-PEM = serialization.Encoding.PEM
-PUBLIC = serialization.PublicFormat.SubjectPublicKeyInfo
-PRIVATE = serialization.PrivateFormat.PKCS8
-TEST_CONFIG = json.loads((KEYS.parent.parent / "test-config.json").read_text("ascii"))
+OTHER_PRIME = json.loads((KEYS.parent.parent / "test-config.json").read_text("ascii"))["dh_prime"]
+_OTHER = rsa.generate_private_key(65537, 2048)
+_PEM = serialization.Encoding.PEM
+_PKCS8 = serialization.PrivateFormat.PKCS8
+PRIVATE = _OTHER.private_bytes(_PEM, _PKCS8, serialization.NoEncryption())
+PUBLIC = _OTHER.public_key().public_bytes(_PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+Change = Callable[["Person"], object]
 
 
 class Person(NamedTuple):
@@ -31,39 +34,18 @@ class Person(NamedTuple):
 
     folder: Path
     config: dict[str, Any]
-    other_key: rsa.RSAPrivateKey
 
     def save(self) -> str:
         """Returns the path of the config."""
         (self.folder / "config.json").write_text(json.dumps(self.config))
         return str(self.folder / "config.json")
 
-    def change_nothing(self) -> None:
-        """As it should be."""
-
-    def remove_uploaded(self) -> None:
-        for name in ("public_signature.pem", "public_encryption.pem", "dhparam.pem"):
-            (self.folder / name).unlink()
-
-    def change_private(self, use: str) -> None:
-        pem = self.other_key.private_bytes(PEM, PRIVATE, serialization.NoEncryption())
-        (self.folder / f"private_{use}.pem").write_bytes(pem)
-
-    def change_public(self, use: str) -> None:
-        pem = self.other_key.public_key().public_bytes(PEM, PUBLIC)
-        (self.folder / f"public_{use}.pem").write_bytes(pem)
-
 
 @pytest.fixture
-def person(tmp_path: Path, other_key: rsa.RSAPrivateKey) -> Person:
+def person(tmp_path: Path) -> Person:
     folder = tmp_path / "my folder"
-    folder.mkdir()
-    for file in KEYS.glob("*.pem"):
-        (folder / file.name).write_bytes(file.read_bytes())
-        (folder / file.name).chmod(0o600)
-    key = serialization.load_pem_public_key((KEYS / "public_encryption.pem").read_bytes())
-    assert isinstance(key, rsa.RSAPublicKey)
-    encrypted = key.encrypt(secrets.token_bytes(32), padding.PKCS1v15())
+    shutil.copytree(KEYS, folder)
+    key: Any = serialization.load_pem_public_key((KEYS / "public_encryption.pem").read_bytes())
     config = {
         "realm": "limited_poa",
         "encryption_key_fp": "private_encryption.pem",
@@ -71,14 +53,22 @@ def person(tmp_path: Path, other_key: rsa.RSAPrivateKey) -> Person:
         "consumer_key": "MYOWNKEY1",
         "dh_prime": f"{DH_PRIME:x}",
         "access_token": secrets.token_hex(10),
-        "access_token_secret": base64.b64encode(encrypted).decode(),
+        "access_token_secret": b64(key.encrypt(secrets.token_bytes(32), padding.PKCS1v15())),
     }
-    return Person(folder, config, other_key)
+    return Person(folder, config)
 
 
-@pytest.fixture(scope="module")
-def other_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 2048)
+def write(name: str, content: bytes) -> Change:
+    return lambda person: (person.folder / name).write_bytes(content)
+
+
+def configure(**values: str) -> Change:
+    return lambda person: person.config.update(values)
+
+
+def remove_uploaded(person: Person) -> None:
+    for name in ("public_signature.pem", "public_encryption.pem", "dhparam.pem"):
+        (person.folder / name).unlink()
 
 
 ALL_FITS = "rehearsal: all fits: "
@@ -86,15 +76,14 @@ ONLY_IBKR = "rehearsal: only IBKR knows"
 NOT_FIT = "rehearsal: does not fit the config: "
 OTHER_KEY = "signed with a key whose public half is not public_signature.pem"
 MISSING = "it fits, but without public_signature.pem, public_encryption.pem, dhparam.pem"
-Change = Callable[[Person], object]
 SET_UPS: dict[str, tuple[Change, bool, list[str]]] = {  # a change, whether it logs in, what is said
-    "all fits": (Person.change_nothing, True, [ALL_FITS, ONLY_IBKR]),
-    "public halves missing": (Person.remove_uploaded, True, [f"rehearsal: {MISSING}", ONLY_IBKR]),
-    "another signature key": (lambda person: person.change_private("signature"), False, [f"{NOT_FIT}public_signature.pem", OTHER_KEY]),
-    "another dhparam.pem": (lambda person: person.config.update(dh_prime=TEST_CONFIG["dh_prime"]), True, [f"{NOT_FIT}dhparam.pem"]),
-    "another encryption key uploaded": (lambda person: person.change_public("encryption"), True, [f"{NOT_FIT}public_encryption.pem"]),
-    "the test realm": (lambda person: person.config.update(consumer_key="TESTCONS", realm="test_realm"), True, [ALL_FITS]),
-    "no key in the file": (lambda person: (person.folder / "public_signature.pem").write_text("?"), True, [f"{NOT_FIT}public_signature.pem"]),
+    "all fits": (configure(), True, [ALL_FITS, ONLY_IBKR]),
+    "public halves missing": (remove_uploaded, True, [f"rehearsal: {MISSING}", ONLY_IBKR]),
+    "another signature key": (write("private_signature.pem", PRIVATE), False, [f"{NOT_FIT}public_signature.pem", OTHER_KEY]),
+    "another dhparam.pem": (configure(dh_prime=OTHER_PRIME), True, [f"{NOT_FIT}dhparam.pem"]),
+    "another encryption key uploaded": (write("public_encryption.pem", PUBLIC), True, [f"{NOT_FIT}public_encryption.pem"]),
+    "the test realm": (configure(consumer_key="TESTCONS", realm="test_realm"), True, [ALL_FITS]),
+    "no key in the file": (write("public_signature.pem", b"?"), True, [f"{NOT_FIT}public_signature.pem"]),
 }  # fmt: skip
 
 
@@ -119,8 +108,8 @@ def test_it_ends_as_it_would_at_ibkr_and_names_the_file(person: Person, name: st
 
 
 COMMANDS: dict[str, tuple[Change, int, list[str]]] = {
-    "all fits": (Person.change_nothing, 0, ["all well", ALL_FITS, ONLY_IBKR]),
-    "another encryption key": (lambda person: person.change_private("encryption"), 2, ["error  ", "access_token_secret"]),
+    "all fits": (configure(), 0, ["all well", ALL_FITS, ONLY_IBKR]),
+    "another encryption key": (write("private_encryption.pem", PRIVATE), 2, ["error  ", "access_token_secret"]),
 }  # fmt: skip
 
 

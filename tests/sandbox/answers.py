@@ -47,22 +47,16 @@ def html_answer(status: int, title: str) -> Answer:
     return text_answer(status, text, "html")
 
 
-def read_entries() -> dict[str, dict[str, Any]]:
-    """The entries of recorded.json by route; several routes may share one."""
-    content = json.loads(Path(__file__).with_name("recorded.json").read_text("ascii"))
-    del content["about"]
-    entries = {}
-    for names, entry in content.items():
-        entries.update(dict.fromkeys(names.split(", "), entry))
-    return entries
+_CONTENT = json.loads(Path(__file__).with_name("recorded.json").read_text("ascii"))
+del _CONTENT["about"]
+ENTRIES: dict[str, dict[str, Any]] = {}
+for _routes, _entry in _CONTENT.items():
+    ENTRIES.update(dict.fromkeys(_routes.split(", "), _entry))
 
 
-ENTRIES = read_entries()
-
-
-def recorded(name: str, which: str = "answer") -> Any:
+def recorded(name: str) -> Any:
     """The recorded answer of a route, such as "GET /portfolio/accounts", for the caller to keep."""
-    return copy.deepcopy(ENTRIES[name][which])
+    return copy.deepcopy(ENTRIES[name]["answer"])
 
 
 ACCESS_DENIED = text_answer(403, "Error 403 - Access Denied", "plain")

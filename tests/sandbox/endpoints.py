@@ -127,7 +127,9 @@ def init(call: Call) -> Any:
     if session.brokerage in ("held", "taken") and not compete:
         session.brokerage = "held"
         return recorded("init refused")
-    call.sessions.revive(session)
+    if session in call.sessions.ended:  # used again after its logout
+        call.sessions.ended.remove(session)
+        call.sessions.live.insert(0, session)
     settle(session, call.now)
     if compete:  # takes over at once
         for other in call.sessions.live:
@@ -284,20 +286,16 @@ def seconds(text: str) -> int:
 # Which route a request is for
 
 
-def pattern(route: str) -> re.Pattern[str]:
-    path = route.split()[1].replace("{page}", "[0-9]+")
-    return re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path))
-
-
-ROUTES = {route: pattern(route) for route in ENTRIES if " /" in route}
+ROUTES = [route for route in ENTRIES if " /" in route]
 
 
 def find_route(request: Request) -> str:
     """The route with its {parts}, such as "GET /portfolio/{id}/summary". Raises RefusedError."""
     methods = []
-    for route, path in ROUTES.items():
-        if path.fullmatch(without_slash(request.path)):
-            method = route.split()[0]
+    for route in ROUTES:
+        method, path = route.split()
+        pattern = re.sub(r"\{[a-z]+\}", "[^/]+", path.replace("{page}", "[0-9]+"))
+        if re.fullmatch(pattern, without_slash(request.path)):
             if method == request.method:
                 return route
             methods.append(method)

@@ -10,12 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from Crypto.PublicKey import RSA
-
 from tests.sandbox.mistakes import Case, Guess, Text, find_mistakes, keys, parts_of_text
 from tests.sandbox.sessions import Session
 
-RECENT = 3  # live session tokens that are tried, the newest first
 HMAC_SIZES = {20: "sha1", 32: "sha256"}  # in bytes
 DIGEST_INFO = {  # RFC 8017, section 9.2, note 1
     "sha256": bytes.fromhex("3031300d060960864801650304020105000420"),
@@ -128,15 +125,12 @@ def open_signature(case: Case, signature: bytes) -> tuple[list[str], bytes]:
     """The key as a mistake, if it is one, and what stands behind the padding."""
     number = int.from_bytes(signature, "big")
     swapped = "signed with the encryption key instead of the signature key"
-    keys_to_try: list[tuple[list[str], RSA.RsaKey]] = [([], case.identity.signature_key)]
-    for mistake, key in [*case.identity.stray_keys, (swapped, case.identity.encryption_key)]:
-        keys_to_try.append(([mistake], key))
-    for mistakes, key in keys_to_try:
-        if number < key.n:
-            padded = pow(number, key.e, key.n).to_bytes(key.size_in_bytes(), "big")
-            found = _PADDED.fullmatch(padded)
-            if found:
-                return mistakes, found.group(1)
+    other_keys = [*case.identity.stray_keys, (swapped, case.identity.encryption_key)]
+    for mistake, key in [("", case.identity.signature_key), *other_keys]:
+        padded = pow(number, key.e, key.n).to_bytes(key.size_in_bytes(), "big")
+        found = _PADDED.fullmatch(padded)
+        if found:
+            return list(filter(None, [mistake])), found.group(1)
     return [], b""
 
 
@@ -144,8 +138,6 @@ def open_signature(case: Case, signature: bytes) -> tuple[list[str], bytes]:
 
 
 def look_into_hmac(case: Case, signature: bytes) -> Evidence:
-    if not case.live and not case.ended:
-        return Evidence(mistakes=["nobody has a live session token yet"])
     digest = HMAC_SIZES.get(len(signature))
     if not digest:
         reason = f"signature of {len(signature)} bytes, where HMAC-SHA256 makes 32"
@@ -160,10 +152,10 @@ def look_into_hmac(case: Case, signature: bytes) -> Evidence:
 def starts_of_calls(case: Case) -> list[Guess]:
     starts = []
     for text in case.texts:
-        for session in case.live[:RECENT]:
+        for session in case.sessions.live:
             parts = [keys(session, case), *parts_of_text(text, case)]
             starts.append(Guess([], text._replace(key=session.token), parts))
-        for session in case.ended:
+        for session in case.sessions.ended:
             ended = ["live session token that has ended"]
             starts.append(Guess(ended, text._replace(key=session.token)))
     return starts
@@ -171,9 +163,9 @@ def starts_of_calls(case: Case) -> list[Guess]:
 
 def what_the_token_shows(case: Case) -> Evidence:
     """Whether to look at the key or at the text."""
-    if not case.live:
-        return Evidence(nothing="no live session token is good any more")
-    newest = case.live[0]
+    if not case.sessions.live:
+        return Evidence(nothing="there is no live session token, or none any more")
+    newest = case.sessions.live[0]
     if newest.signed:
         times = f"{newest.signed} times"
         return Evidence(
@@ -210,7 +202,8 @@ def expected_lines(case: Case) -> str:
     """What should have been signed: in parts, then in one line."""
     text = case.texts[0]
     if not case.throwaway:
-        text = masked(text)
+        shown = {**dict(text.pairs), "oauth_token": "ACCESS-TOKEN"}
+        text = text._replace(pairs=list(shown.items()), prepend=text.prepend and "PREPEND")
     lines = ["\nwhat should have been signed:"]
     if text.prepend:
         lines.append(f"  prepend     {text.prepend}")
@@ -220,10 +213,3 @@ def expected_lines(case: Case) -> str:
         lines.append(f"  parameter   {name}={value}")
     lines.append(f"in one line: {text.base_string}")
     return "\n".join(lines)
-
-
-def masked(text: Text) -> Text:
-    pairs = []
-    for name, value in text.pairs:
-        pairs.append((name, "ACCESS-TOKEN" if name == "oauth_token" else value))
-    return text._replace(pairs=pairs, prepend="PREPEND" if text.prepend else "")

@@ -191,19 +191,13 @@ class Gate:
         sent = dict(pairs)
         request.passed.append("header")
         self.check_names(request, sent, for_token)
-        host = self.signed_host(request)
-        if not host:
-            raise refusal("host: the Host header is neither this server nor api.ibkr.com", request)
-        request.passed.append("host")
         signed = [pair for pair in pairs if pair[0] not in ("realm", "oauth_signature")]
-        text = Text(request.method, f"http://{host}", BASE_PATH + request.path, signed)
+        text = Text(request.method, self.origin(request), BASE_PATH + request.path, signed)
         if for_token:
             text = text._replace(prepend=self.identity.secret.hex())
         session = self.check_signature(request, sent, text)
         request.passed.append("signature")
         self.nonces.add(sent["oauth_nonce"])
-        if request.path != without_slash(request.path):
-            request.remarks.append("a slash at the end of the path")
         return sent, session
 
     def check_names(self, request: Request, sent: dict[str, str], for_token: bool) -> None:
@@ -237,34 +231,27 @@ class Gate:
         side = "ahead of" if off > 0 else "behind"
         return f"{abs(off):.0f} s {side} the server's clock"
 
-    def signed_host(self, request: Request) -> str:
-        """Host and port that the URL in the base string must have; empty for a foreign one."""
-        own = (f"127.0.0.1:{self.port}", f"localhost:{self.port}")
-        host = request.headers.get("Host", "").lower()
-        if host == "api.ibkr.com":  # some clients hard-code it, even when they call another server
-            return own[0]
-        return host if host in own else ""
+    def origin(self, request: Request) -> str:
+        """What the signed URL begins with. Some clients send api.ibkr.com as Host, and mean us."""
+        is_localhost = request.headers.get("Host", "").lower().startswith("localhost:")
+        return f"http://{'localhost' if is_localhost else '127.0.0.1'}:{self.port}"
 
     def check_signature(self, request: Request, sent: dict[str, str], text: Text) -> Session | None:
         forms = query_forms(text, signed_query(request))
         signature = decode_base64(sent["oauth_signature"])
         signers: Sequence[Session | None] = [None]
         if not text.prepend:
-            signers = self.good_sessions(request.path)
+            signers = self.sessions.live
+        if without_slash(request.path) in AFTER_LOGOUT:
+            signers = self.sessions.live + self.sessions.ended
         for form, accepted in forms.items():
             for session in signers:
                 if self.fits(session, accepted.message, signature):
-                    request.query_form = form
-                    self.remark(request, form, session)
+                    self.accept(request, form, session)
                     self.texts.append(accepted)
                     return session
         reason = explain(self.case(request, sent, list(forms.values())))
         raise refusal(f"signature: {reason}", request)
-
-    def good_sessions(self, path: str) -> list[Session]:
-        if without_slash(path) in AFTER_LOGOUT:
-            return self.sessions.live + self.sessions.ended
-        return self.sessions.live
 
     def fits(self, session: Session | None, message: bytes, signature: bytes) -> bool:
         if session:
@@ -276,13 +263,16 @@ class Gate:
             return False
         return True
 
-    def remark(self, request: Request, form: str, session: Session | None) -> None:
+    def accept(self, request: Request, form: str, session: Session | None) -> None:
+        request.query_form = form
         if form in QUERY_REMARKS:
             request.remarks.append(QUERY_REMARKS[form])
+        if session in self.sessions.ended:
+            request.remarks.append("the live session token is used again after its logout")
+        if request.path != without_slash(request.path):
+            request.remarks.append("a slash at the end of the path")
         if session:
             session.signed += 1
-            if session in self.sessions.ended:
-                request.remarks.append("the live session token is used again after its logout")
 
     def case(self, request: Request, sent: dict[str, str], texts: list[Text]) -> Case:
         return Case(
@@ -292,8 +282,7 @@ class Gate:
             body=json_fields(request),
             identity=self.identity,
             encrypted_secret=self.encrypted_secret,
-            live=self.sessions.live,
-            ended=self.sessions.ended,
+            sessions=self.sessions,
             earlier=list(self.texts),
             throwaway=self.throwaway,
         )

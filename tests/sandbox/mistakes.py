@@ -20,7 +20,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 from tests.sandbox.answers import BASE_PATH
 from tests.sandbox.identity import Identity
-from tests.sandbox.sessions import Session
+from tests.sandbox.sessions import Session, Sessions
 
 SECONDS = 0.5  # of computing, to explain one signature
 OFTEN_EMPTY = ["page", "period", "bar", "exchange", "since", "compete", "publish", "name"]
@@ -91,8 +91,7 @@ class Case(NamedTuple):
     body: Mapping[str, Any]  # of JSON
     identity: Identity
     encrypted_secret: str  # base64, as in the config
-    live: list[Session]
-    ended: list[Session]
+    sessions: Sessions
     earlier: list[Text]  # that were signed rightly
     throwaway: bool  # then secrets may be shown
 
@@ -148,15 +147,11 @@ def prepends(text: Text, case: Case) -> list[Variant]:
     return found
 
 
-def left_out(text: Text) -> list[Variant]:
-    return [(f"{name} sent but not signed", {"left_out": name}) for name, _ in text.pairs]
-
-
 def added(case: Case) -> list[Variant]:
     found: list[Variant] = [("realm signed", {"added": [("realm", case.sent["realm"])]})]
     pairs = [("oauth_version", "1.0"), ("oauth_callback", "oob"), ("oauth_signature", "")]
-    if case.live:
-        pairs.append(("diffie_hellman_challenge", case.live[0].challenge))
+    for session in case.sessions.live[:1]:
+        pairs.append(("diffie_hellman_challenge", session.challenge))
     for pair in pairs:
         found.append((f"{pair[0]} signed but not sent", {"added": [pair]}))
     if case.body:
@@ -221,7 +216,7 @@ def parts_of_text(text: Text, case: Case) -> list[list[Variant]]:
         origins(text),
         paths(text, case),
         added(case),
-        left_out(text),
+        [(f"{name} sent but not signed", {"left_out": name}) for name, _ in text.pairs],
         changed(text),
     ]
 

@@ -96,7 +96,8 @@ class Rehearsal(NamedTuple):
         if stale:
             remedy = "upload the file that fits, or make the config fit the one uploaded"
             return f"rehearsal: does not fit the config: {', '.join(stale)}\nrehearsal: {remedy}"
-        if not used_token(sandbox):
+        used = [r for r in sandbox.requests if "signature" in r.passed and "/oauth/" not in r.path]
+        if not used:
             return "rehearsal: nothing proved: no call was signed with a live session token"
         proved = "all fits: config, keys and the files beside them belong together"
         missing = [name for name in UPLOADED if name not in self.found]
@@ -105,11 +106,3 @@ class Rehearsal(NamedTuple):
             proved = f"it fits, but without {names} this proves no more than --check"
         unknown = "whether it has these same files, and whether it has activated the consumer key"
         return f"rehearsal: {proved}\nrehearsal: only IBKR knows {unknown}"
-
-
-def used_token(sandbox: Sandbox) -> bool:
-    """Whether a call was accepted that only the right live session token can have signed."""
-    for record in sandbox.requests:
-        if "signature" in record.passed and not record.path.startswith("/oauth/"):
-            return True
-    return False

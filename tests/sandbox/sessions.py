@@ -36,36 +36,24 @@ class Sessions:
         self.live: list[Session] = []
         self.ended: list[Session] = []
 
-    def open(self, session: Session) -> None:
-        self.live.insert(0, session)
-
     def end(self, session: Session) -> None:
         if session in self.live:
             self.live.remove(session)
             self.ended.insert(0, session)
         session.brokerage = "none"
 
-    def revive(self, session: Session) -> None:
-        """After its logout a client used the token again: it counts as live once more."""
-        if session in self.ended:
-            self.ended.remove(session)
-            self.live.insert(0, session)
 
+def exchange(challenge: str, identity: Identity, fault: Fault) -> Session:
+    """The server's side of Diffie-Hellman, and the token that comes of it. Raises RefusedError.
 
-def check_challenge(challenge: str, prime: int) -> int:
-    """Zeros in front and capitals are what working clients send. Raises RefusedError."""
+    Working clients send zeros in front, and capitals.
+    """
     answer = error_answer(401, "id: 0, error: unauthorized")
     if not re.fullmatch("[0-9A-Fa-f]+", challenge):
         raise RefusedError("diffie_hellman_challenge: not hex digits alone", answer)
     public = int(challenge, 16)
-    if not 2 <= public <= prime - 2:
+    if not 2 <= public <= identity.prime - 2:
         raise RefusedError("diffie_hellman_challenge: not within 2 to p - 2", answer)
-    return public
-
-
-def exchange(challenge: str, identity: Identity, fault: Fault) -> Session:
-    """The server's side of Diffie-Hellman, and the token that comes of it."""
-    public = check_challenge(challenge, identity.prime)
     exponent = secrets.randbits(256) + 1
     response = pow(identity.generator, exponent, identity.prime)
     shared = pow(public, exponent, identity.prime)

@@ -165,16 +165,15 @@ class Sandbox:
         if session is None:
             return canned or self._live_session_token(sent, request)
         call = Call(request, session, self.sessions, self.now())
-        answer = canned or self._genuine(route, call)
+        answer = canned or self._genuine(route, path, call)
         if answer.status == 200:
             session.called.add(path)
             if canned and path == INIT:
                 settle(session, self.now())
         return answer
 
-    def _genuine(self, route: str, call: Call) -> Answer:
+    def _genuine(self, route: str, path: str, call: Call) -> Answer:
         data = answer_of(route, call)
-        path = route.split()[1]
         if path == LOGOUT:
             self.sessions.end(call.session)
             self.logged_out = True
@@ -189,7 +188,7 @@ class Sandbox:
             request.remarks.append(f"{CHALLENGE} in capitals")
         if challenge.startswith("0"):
             request.remarks.append(f"{CHALLENGE} with zeros in front")
-        self.sessions.open(session)
+        self.sessions.live.insert(0, session)
         if self.fault.held:
             session.brokerage = "held"
         self.secrets += [session.k, session.k.lstrip(b"\0") or session.k, session.token]
