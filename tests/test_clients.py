@@ -136,18 +136,12 @@ function send(method, where, query = "", more = {}) {
   });
 }
 
-function power(base, exponent, modulus) {
-  let result = 1n;
-  for (; exponent; exponent >>= 1n, base = base * base % modulus)
-    if (exponent & 1n) result = result * base % modulus;
-  return result;
-}
-
 (async () => {
-  const prime = BigInt("0x" + c.dh_prime), a = BigInt("0x" + crypto.randomBytes(32).toString("hex"));
-  const challenge = power(2n, a, prime).toString(16);
+  const dh = crypto.createDiffieHellman(c.dh_prime, "hex", 2);
+  const challenge = dh.generateKeys("hex");
   const made = await send("POST", "/oauth/live_session_token", "", { diffie_hellman_challenge: challenge });
-  let k = power(BigInt("0x" + made.diffie_hellman_response), a, prime).toString(16);
+  const shared = dh.computeSecret(made.diffie_hellman_response.padStart(512, "0"), "hex", "hex");
+  let k = BigInt("0x" + shared).toString(16);  // without the zeros in front
   k = Buffer.from(k.length % 2 ? "0" + k : k, "hex");
   if (k[0] & 128) k = Buffer.concat([Buffer.alloc(1), k]);
   token = crypto.createHmac("sha1", k).update(secret).digest();

@@ -43,7 +43,8 @@ def text_answer(status: int, text: str, subtype: str) -> Answer:
 
 
 def html_answer(status: int, title: str) -> Answer:
-    text = f"<html><head><title>{status} {title}</title></head><body>{title}</body></html>\n"
+    head = f"<head><title>{status} {title}</title></head>"
+    text = f"<html>{head}<body>{title}</body></html>\n"
     return text_answer(status, text, "html")
 
 

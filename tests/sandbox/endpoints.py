@@ -203,8 +203,8 @@ def stocks(call: Call) -> Any:
 
 @endpoint("GET /trsrv/secdef")
 def secdef(call: Call) -> Any:
-    conids = [number(text) for text in call.listed("conids")]
-    return {"secdef": [row for row in call.answer["secdef"] if row["conid"] in conids]}
+    conids = call.listed("conids")
+    return {"secdef": [row for row in call.answer["secdef"] if str(row["conid"]) in conids]}
 
 
 @endpoint("GET /iserver/secdef/search", "POST /iserver/secdef/search")
@@ -286,14 +286,11 @@ def seconds(text: str) -> int:
 # Which route a request is for
 
 
-ROUTES = [route for route in ENTRIES if " /" in route]
-
-
 def find_route(request: Request) -> str:
     """The route with its {parts}, such as "GET /portfolio/{id}/summary". Raises RefusedError."""
     methods = []
-    for route in ROUTES:
-        method, path = route.split()
+    for route in ENTRIES:
+        method, _, path = route.partition(" ")
         pattern = re.sub(r"\{[a-z]+\}", "[^/]+", path.replace("{page}", "[0-9]+"))
         if re.fullmatch(pattern, without_slash(request.path)):
             if method == request.method:

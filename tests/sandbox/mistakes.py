@@ -12,7 +12,6 @@ import hmac
 import itertools
 import json
 import operator
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -22,7 +21,6 @@ from tests.sandbox.answers import BASE_PATH
 from tests.sandbox.identity import Identity
 from tests.sandbox.sessions import Session, Sessions
 
-SECONDS = 0.5  # of computing, to explain one signature
 OFTEN_EMPTY = ["page", "period", "bar", "exchange", "since", "compete", "publish", "name"]
 NO_VALUE = ["None", "null", "undefined", "", "true", "false", "True", "False", "0"]
 
@@ -317,16 +315,3 @@ def guesses(starts: Sequence[Guess], case: Case) -> Iterator[Guess]:
     for _, start, one, other in pairs:
         for variants in itertools.product(one, other):
             yield start.spoilt(*variants)
-
-
-def find_mistakes(
-    starts: Sequence[Guess], case: Case, fits: Callable[[Text], bool]
-) -> Guess | None:
-    """The fewest mistakes that explain a signature. Raises TimeoutError after half a second."""
-    ends = time.thread_time() + SECONDS
-    for guess in guesses(starts, case):
-        if fits(guess.text):
-            return guess
-        if time.thread_time() > ends:
-            raise TimeoutError
-    return None

@@ -38,8 +38,13 @@ def read_rehearsal(path: str) -> Rehearsal | None:
         return None
     folder = os.path.abspath(os.path.dirname(path))
     paths = {name: Path(folder, os.path.expanduser(values[name].strip())) for name in KEY_FILES}
-    found = {finding.name: finding.kind for finding in report.findings}
-    return Rehearsal(values, paths, report.ingredients.credentials, found)
+    missing, stale = list(UPLOADED), []
+    for finding in report.findings:
+        if finding.name in UPLOADED:
+            missing.remove(finding.name)
+            if finding.kind == "warn":
+                stale.append(finding.name)
+    return Rehearsal(values, paths, report.ingredients.credentials, missing, stale)
 
 
 class Rehearsal(NamedTuple):
@@ -48,7 +53,8 @@ class Rehearsal(NamedTuple):
     values: dict[str, Any]
     paths: dict[str, Path]  # of the private keys
     credentials: oauth.Credentials
-    found: dict[str, str]  # by keys/check.py: "ok" or "warn" by ingredient
+    missing: list[str]  # of what was uploaded: not beside the keys
+    stale: list[str]  # there, but of something else
 
     def beside_the_key(self, name: str) -> Path:
         return self.paths["signature_key_fp"].with_name(name)
@@ -56,8 +62,10 @@ class Rehearsal(NamedTuple):
     def uploaded(self, name: str, read: Callable[[str], Any], own: Any) -> Any:
         """What a file beside the key has in it; without one that can be read, the config's."""
         path = self.beside_the_key(name)
+        if not path.is_file():
+            return own
         try:
-            return read(path.read_text("ascii")) if path.is_file() else own
+            return read(path.read_text("ascii"))
         except (ValueError, IndexError, TypeError):  # as keys/check.py says
             return own
 
@@ -92,17 +100,17 @@ class Rehearsal(NamedTuple):
 
     def verdict(self, sandbox: Sandbox) -> str:
         """What the rehearsal has proved, and what it cannot."""
-        stale = [name for name in UPLOADED if self.found.get(name) == "warn"]
-        if stale:
+        if self.stale:
             remedy = "upload the file that fits, or make the config fit the one uploaded"
-            return f"rehearsal: does not fit the config: {', '.join(stale)}\nrehearsal: {remedy}"
+            return (
+                f"rehearsal: does not fit the config: {', '.join(self.stale)}\nrehearsal: {remedy}"
+            )
         used = [r for r in sandbox.requests if "signature" in r.passed and "/oauth/" not in r.path]
         if not used:
             return "rehearsal: nothing proved: no call was signed with a live session token"
         proved = "all fits: config, keys and the files beside them belong together"
-        missing = [name for name in UPLOADED if name not in self.found]
-        if missing:
-            names = ", ".join(missing)
+        if self.missing:
+            names = ", ".join(self.missing)
             proved = f"it fits, but without {names} this proves no more than --check"
         unknown = "whether it has these same files, and whether it has activated the consumer key"
         return f"rehearsal: {proved}\nrehearsal: only IBKR knows {unknown}"
