@@ -5,7 +5,6 @@ What is refused for its signature is in test_refusals.py.
 
 from __future__ import annotations
 
-import email.utils
 import hmac
 import json
 import os
@@ -48,31 +47,23 @@ def open_all(client: Client) -> None:
 
 
 def test_a_whole_session_over_one_connection(client: Client) -> None:
-    send = client.send
-    client.log_in()
-    assert client.json["live_session_token_signature"] == proof(client)
+    proof = hmac.new(client.token, b"SIMULATED", "sha1").hexdigest()
+    assert client.json["live_session_token_signature"] == proof
     ahead = client.json["live_session_token_expiration"] / 1000 - time.time()
     assert 86000 < ahead <= 86400
-    assert (
-        send("POST", INIT, body=b'{"publish":true,"compete":false}', headers=JSON)["established"]
-        is False
-    )
+    send = client.send
+    assert send("POST", INIT, body=b'{"compete":false}', headers=JSON)["established"] is False
     assert send("GET", "/portfolio/accounts")[0]["id"] == ACCOUNT
-    assert send("GET", f"/portfolio/{ACCOUNT}/summary")["netliquidation"]["amount"] > 1e6
-    assert {"BASE", "EUR", "USD"} <= send("GET", f"/portfolio/{ACCOUNT}/ledger").keys()
     assert send("GET", f"/portfolio/{ACCOUNT}/positions/0")[0]["contractDesc"] == "AAPL"
     assert send("GET", f"/portfolio/{ACCOUNT}/positions/1") == []
-    assert send("GET", "/trsrv/stocks", "symbols=AAPL")["AAPL"]
     assert send("POST", STATUS)["authenticated"] is False
     assert send("GET", STATUS)["authenticated"] is True
     assert send("GET", "/iserver/accounts")["selectedAccount"] == ACCOUNT
     quotes = [send("GET", SNAPSHOT, "conids=265598@SMART&fields=31,85")[0] for _ in range(3)]
     assert [quote.get("31") for quote in quotes] == [None, "C231.50", "C231.50"]
     assert [quote.get("85") for quote in quotes] == [None, None, "1,300"]
-    assert quotes[2]["conid"] == 265598
     assert send("POST", "/logout") == {"status": True}
-    assert client.sandbox.logged_out
-    assert not [record for record in client.sandbox.requests if record.refused]
+    assert not [request for request in client.sandbox.requests if request.refused]
     assert client.sandbox.connections == 1
     assert send("GET", "/portfolio/accounts")["statusCode"] == 401
 
@@ -187,47 +178,6 @@ def test_period_and_bar_decide_how_many_bars_come_and_how_far_apart(
     assert len(bars) == count
     assert min(distances, default=0) == apart
     assert not bars or bars[-1]["c"] == 262.4
-
-
-# Faults
-
-
-def proof(client: Client) -> str:
-    return hmac.new(client.token, b"SIMULATED", "sha1").hexdigest()
-
-
-def clock_ahead(client: Client) -> float:
-    date = email.utils.parsedate_to_datetime(client.headers["Date"])
-    return date.timestamp() - time.time()
-
-
-FAULT_ROWS: list[tuple[str, str, Any]] = [  # the fault, where it shows, and how
-    ("token-200-error", f"POST {TOKEN}", lambda client: "error" in client.json),
-    ("dh-one", f"POST {TOKEN}", lambda client: client.json["diffie_hellman_response"] == "1"),
-    ("wrong-proof", f"POST {TOKEN}", lambda client: client.json["live_session_token_signature"] != proof(client)),
-    ("clock-off", f"POST {TOKEN}", lambda client: client.status == 401 and 590 < clock_ahead(client) < 610),
-    ("k-short", f"POST {TOKEN}", lambda client: client.k.bit_length() <= 2040 and client.send()),
-    ("message-ok", f"POST {STATUS}", lambda client: client.json["message"] == "ok" and client.json["established"]),
-    ("many-positions", f"GET /portfolio/{ACCOUNT}/positions/0", lambda client: len(client.json) == 100),
-    ("other-address", f"GET {SNAPSHOT}", lambda client: "different IP address" in client.json["error"]),
-    ("no-subscription", f"GET {SNAPSHOT}?conids=8314&fields=31", lambda client: client.json[0]["6509"] == "N"),
-    ("history-no-permissions", f"GET {HISTORY}", lambda client: "permissions" in client.json["error"]),
-    ("history-sydney", f"GET {HISTORY}?conid=8314", lambda client: client.json["data"][0]["t"] // 3600_000 % 24 == 23),
-    ("expired", "POST /logout", lambda client: client.status == 401),
-    ("logout-refused", "POST /logout", lambda client: client.json == {"status": False}),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("fault", "request_line", "shows"), FAULT_ROWS)
-def test_a_fault_shows_in_its_place(fault: str, request_line: str, shows: Any) -> None:
-    method, target = request_line.split()
-    with opened(fault) as client:
-        client.log_in()
-        if target != TOKEN:
-            open_all(client)
-            client.send(method, *target.split("?"))
-        assert shows(client)
-        assert not client.sandbox.logged_out
 
 
 def test_more_than_ten_requests_in_a_second_are_answered_and_noted(client: Client) -> None:
