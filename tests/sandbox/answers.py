@@ -48,7 +48,8 @@ def html_answer(status: int, title: str) -> Answer:
     return text_answer(status, text, "html")
 
 
-_CONTENT = json.loads(Path(__file__).with_name("recorded.json").read_text("ascii"))
+_FILE = Path(__file__).with_name("recorded.json")
+_CONTENT = json.loads(_FILE.read_text("ascii"))
 del _CONTENT["about"]
 ENTRIES: dict[str, dict[str, Any]] = {}
 for _routes, _entry in _CONTENT.items():

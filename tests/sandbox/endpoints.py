@@ -90,7 +90,8 @@ def need_brokerage(call: Call) -> None:
     session = call.session
     if session.brokerage in ("held", "taken"):
         raise RefusedError("another session holds the brokerage session", NOT_AUTHENTICATED)
-    if session.brokerage == "settling" and call.now - session.brokerage_since >= SETTLING:
+    waited = call.now - session.brokerage_since
+    if session.brokerage == "settling" and waited >= SETTLING:
         session.brokerage = "ready"
     if session.brokerage != "ready":
         raise RefusedError("ssodh/init missing, or not settled yet", NO_BRIDGE)
@@ -182,7 +183,8 @@ def positions(call: Call) -> Any:
 
 @endpoint("GET /portfolio/{id}/position/{conid}")
 def position(call: Call) -> Any:
-    return [row for row in call.answer if row["conid"] == number(call.part(4))]
+    conid = number(call.part(4))
+    return [row for row in call.answer if row["conid"] == conid]
 
 
 @endpoint("GET /iserver/account/orders")
@@ -209,7 +211,8 @@ def secdef(call: Call) -> Any:
 
 @endpoint("GET /iserver/secdef/search", "POST /iserver/secdef/search")
 def search(call: Call) -> Any:
-    return [row for row in call.answer if row["symbol"] == call.asked("symbol")]
+    symbol = call.asked("symbol")
+    return [row for row in call.answer if row["symbol"] == symbol]
 
 
 @endpoint("GET /iserver/contract/{conid}/info")
@@ -245,7 +248,9 @@ def snapshot(call: Call) -> Any:
             names = ["server_id", "31"][: before + 1]
         call.session.snapshots[text] += 1
         known = quotes.get(conid, {})
-        row.update({name: known[name] for name in names if name in known})
+        for name in names:
+            if name in known:
+                row[name] = known[name]
         answer.append(row)
     return answer
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from tests.sandbox.mistakes import Case, Guess, Text, guesses, keys, parts_of_text
-from tests.sandbox.sessions import Session
 
 SECONDS = 0.5  # of computing, to explain one signature
 HMAC_SIZES = {20: "sha1", 32: "sha256"}  # in bytes
@@ -172,7 +171,7 @@ def starts_of_calls(case: Case) -> list[Guess]:
 
 
 def what_the_token_shows(case: Case) -> Evidence:
-    """Whether to look at the key or at the text."""
+    """Whether to look at the key or at the text; values are shown where they are throw-away."""
     if not case.sessions.live:
         return Evidence(nothing="there is no live session token, or none any more")
     newest = case.sessions.live[0]
@@ -187,22 +186,17 @@ def what_the_token_shows(case: Case) -> Evidence:
     if len(newest.response) % 2:
         nothing = "last digit of diffie_hellman_response dropped? It has an odd number of them, "
         nothing += "the token has never signed rightly, and no other known mistake fits"
-    return Evidence(nothing=nothing, then=derivation(newest, case))
-
-
-def derivation(session: Session, case: Case) -> list[str]:
-    """What to compare; the values themselves where they are throw-away."""
     lines = [
         "is your HMAC-SHA1(token, consumer key) the live_session_token_signature?",
         "if so, it is the text: is the nonce sent the one that was signed?",
         "if not, or if your text equals the one below, it is the key",
     ]
     if case.throwaway:
-        token = f"{session.token.hex()}, in base64 {base64.b64encode(session.token).decode()}"
-        lines.append(f"  K           {session.k.hex()}")
+        token = f"{newest.token.hex()}, in base64 {base64.b64encode(newest.token).decode()}"
+        lines.append(f"  K           {newest.k.hex()}")
         lines.append(f"  secret      {case.identity.secret.hex()}")
         lines.append(f"  token       {token}: HMAC-SHA1 of the secret, with K as its key")
-    return lines
+    return Evidence(nothing=nothing, then=lines)
 
 
 # The text

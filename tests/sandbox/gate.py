@@ -250,8 +250,18 @@ class Gate:
                     self.accept(request, form, session)
                     self.texts.append(accepted)
                     return session
-        reason = explain(self.case(request, sent, list(forms.values())))
-        raise refusal(f"signature: {reason}", request)
+        case = Case(
+            sent=sent,
+            texts=list(forms.values()),
+            query=signed_query(request),
+            body=json_fields(request),
+            identity=self.identity,
+            encrypted_secret=self.encrypted_secret,
+            sessions=self.sessions,
+            earlier=list(self.texts),
+            throwaway=self.throwaway,
+        )
+        raise refusal(f"signature: {explain(case)}", request)
 
     def fits(self, session: Session | None, message: bytes, signature: bytes) -> bool:
         if session:
@@ -273,16 +283,3 @@ class Gate:
             request.remarks.append("a slash at the end of the path")
         if session:
             session.signed += 1
-
-    def case(self, request: Request, sent: dict[str, str], texts: list[Text]) -> Case:
-        return Case(
-            sent=sent,
-            texts=texts,
-            query=signed_query(request),
-            body=json_fields(request),
-            identity=self.identity,
-            encrypted_secret=self.encrypted_secret,
-            sessions=self.sessions,
-            earlier=list(self.texts),
-            throwaway=self.throwaway,
-        )

@@ -98,18 +98,14 @@ class Case(NamedTuple):
 
 
 def origins(text: Text) -> list[Variant]:
+    own_port = text.origin.rpartition(":")[2]
+    schemes = ("http", "https")
+    hosts = ("127.0.0.1", "localhost", "api.ibkr.com")
     found = []
-    port = text.origin.rpartition(":")[2]
-    for host in (
-        f"127.0.0.1:{port}",
-        "127.0.0.1",
-        f"localhost:{port}",
-        "localhost",
-        "api.ibkr.com",
-    ):
-        for origin in (f"http://{host}", f"https://{host}"):
-            mistake = f"wrong scheme, host or port in the URL ({origin})"
-            found.append((mistake, {"origin": origin}))
+    for scheme, host, port in itertools.product(schemes, hosts, (f":{own_port}", "")):
+        origin = f"{scheme}://{host}{port}"
+        mistake = f"wrong scheme, host or port in the URL ({origin})"
+        found.append((mistake, {"origin": origin}))
     return found
 
 

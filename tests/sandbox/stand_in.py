@@ -165,21 +165,20 @@ class Sandbox:
         if session is None:
             return canned or self._live_session_token(sent, request)
         call = Call(request, session, self.sessions, self.now())
-        answer = canned or self._genuine(route, path, call)
+        answer = canned
+        if answer is None:
+            data = answer_of(route, call)
+            if path == LOGOUT:
+                self.sessions.end(session)
+                self.logged_out = True
+            if self.fault.change and self.fault.concerns(path):
+                data = self.fault.change(data)
+            answer = json_answer(data)
         if answer.status == 200:
             session.called.add(path)
             if canned and path == INIT:
                 settle(session, self.now())
         return answer
-
-    def _genuine(self, route: str, path: str, call: Call) -> Answer:
-        data = answer_of(route, call)
-        if path == LOGOUT:
-            self.sessions.end(call.session)
-            self.logged_out = True
-        if self.fault.change and self.fault.concerns(path):
-            data = self.fault.change(data)
-        return json_answer(data)
 
     def _live_session_token(self, sent: dict[str, str], request: Request) -> Answer:
         challenge = sent[CHALLENGE]
