@@ -142,7 +142,8 @@ def prepends(text: Text, case: Case) -> list[Variant]:
 
 
 def added(case: Case) -> list[Variant]:
-    found: list[Variant] = [("realm signed", {"added": [("realm", case.sent["realm"])]})]
+    realm = ("realm", case.sent["realm"])
+    found: list[Variant] = [("realm signed", {"added": [realm]})]
     pairs = [("oauth_version", "1.0"), ("oauth_callback", "oob"), ("oauth_signature", "")]
     for session in case.sessions.live[:1]:
         pairs.append(("diffie_hellman_challenge", session.challenge))
@@ -151,8 +152,10 @@ def added(case: Case) -> list[Variant]:
     if case.body:
         in_json, in_python = [], []
         for name, value in case.body.items():
-            in_json.append((name, value if isinstance(value, str) else json.dumps(value)))
             in_python.append((name, str(value)))
+            if not isinstance(value, str):
+                value = json.dumps(value)
+            in_json.append((name, value))
         found.append(("fields of a JSON body signed", {"added": in_json}))
         found.append(("fields of a JSON body signed, as Python writes them", {"added": in_python}))
     return found
@@ -257,8 +260,10 @@ def spellings_of_secret(case: Case) -> list[tuple[str, bytes]]:
 
 def keys(session: Session, case: Case) -> list[Variant]:
     """What clients sign calls with in place of the token."""
-    token, k, secret = session.token, session.k, case.identity.secret
-    in_base64, in_hex = base64.b64encode(token), token.hex().encode()
+    token, k = session.token, session.k
+    secret = case.identity.secret
+    in_base64 = base64.b64encode(token)
+    in_hex = token.hex().encode()
     proof = hmac.digest(token, case.identity.consumer_key.encode(), "sha1")
     found = [
         ("token as base64 text instead of decoded", in_base64),
@@ -270,10 +275,10 @@ def keys(session: Session, case: Case) -> list[Variant]:
         ("SHA-256 instead of SHA-1 in the derivation", hmac.digest(k, secret, "sha256")),
         ("proof used as the token", proof),
     ]
-    spellings = itertools.product(spellings_of_k(k), spellings_of_secret(case))
-    for (in_k, some_k), (in_secret, some_secret) in spellings:
-        mistake = "; and ".join(filter(None, (in_k, in_secret)))
-        found.append((mistake, hmac.digest(some_k, some_secret, "sha1")))
+    for in_k, some_k in spellings_of_k(k):
+        for in_secret, some_secret in spellings_of_secret(case):
+            mistake = "; and ".join(filter(None, (in_k, in_secret)))
+            found.append((mistake, hmac.digest(some_k, some_secret, "sha1")))
     return [(mistake, {"key": key}) for mistake, key in found if key != token]
 
 
