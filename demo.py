@@ -11,7 +11,6 @@ import base64
 import errno
 import json
 import logging
-import math
 import os
 import re
 import signal
@@ -47,9 +46,12 @@ PACE = 0.11  # seconds from the start of a request to the next: IBKR bars whoeve
 LOGOUT_TIMEOUT = 5  # seconds, so that whoever interrupts does not wait long
 STATUS_SECONDS = 10  # to ask, once a second, whether the brokerage session is up
 QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
-TOKEN_PATH = "/oauth/live_session_token"
 
-LAST, BID, BID_SIZE, ASK, ASK_SIZE, AVAILABILITY = "31", "84", "88", "86", "85", "6509"
+UP, SETTLING, REFUSED = "up", "settling", "refused"  # the brokerage session
+HELD = "held by another session"
+
+FIELDS = {"31": "last", "84": "bid", "85": "ask size", "86": "ask", "88": "bid size"}
+FIELDS["6509"] = "availability"  # which begins with one of these letters:
 QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
 QUALITY.update(N="not subscribed", O="market-data agreement incomplete")
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
@@ -63,25 +65,20 @@ class Stop(Exception):
     """Nothing but the logout may follow."""
 
 
-# The steps
-
-
 class Demo:
     """The story: one method for each endpoint, with its request and what is shown of the answer."""
 
-    def __init__(self, client: Client, console: Console, options: argparse.Namespace) -> None:
+    def __init__(self, client: Client, options: argparse.Namespace) -> None:
         self.client = client
-        self.console = console
-        self.compete: bool = options.compete
-        self.symbol: str = options.symbol
-        self.account: str | None = options.account
+        self.console = client.console
+        self.options = options
         self.brokerage = "not asked for"  # then what session_state returns
 
     def run(self) -> None:
-        """Go through all steps but the logout. Where one fails, those that need its result are left
-        out."""
-        self.step("Live session token", self.log_in)
-        if self.client.session.auth is None:
+        """Go through all steps but the logout, as far as what they need is there."""
+        symbol = self.options.symbol
+        self.step("Live session token", self.client.log_in)
+        if self.client.auth is None:
             return
         self.step("Brokerage session", self.open_brokerage_session)
         account = self.step("Accounts", self.accounts)
@@ -89,32 +86,28 @@ class Demo:
             self.step(f"Summary of {account}", self.summary, account)
             self.step(f"Ledger of {account}", self.ledger, account)
             self.step(f"Positions of {account}", self.positions, account)
-        conid = self.step(f"Stock {self.symbol}", self.stock)
+        conid = self.step(f"Stock {symbol}", self.stock, symbol)
         if conid:
-            self.step(f"Quote of {self.symbol}, conid {conid}", self.quote, conid)
-            self.step(f"Daily bars of {self.symbol}, conid {conid}", self.history, conid)
+            self.step(f"Quote of {symbol}, conid {conid}", self.quote, conid)
+            self.step(f"Daily bars of {symbol}, conid {conid}", self.history, conid)
 
     def step(self, title: str, action: Callable[..., str | None], *values: str) -> str | None:
         """Run one step under its heading, and return its result, None if it failed or has none.
-        Raises Stop where nothing more may be sent, or nobody reads what would be printed."""
+        Raises Stop where nothing more may be sent, or printed."""
         self.console.say("", title)
-        if self.console.broken or self.client.signals.seen:  # a destructor swallows an interrupt
+        if self.console.silent:
             raise Stop
         try:
             return action(*values)
         except (Problem, oauth.OAuthError, OSError, ValueError) as error:  # requests': OSErrors
-            self.console.error(*explain(error, self.client))
+            self.console.complain("error", *explain(error, self.client))
             if timed_out(error) or self.client.status == 429:
                 raise Stop from None  # every further step would wait as long, or prolong the ban
             return None
 
-    def log_in(self) -> None:
-        token = self.client.log_in()
-        self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
-
     def open_brokerage_session(self) -> None:
         """Ask for the brokerage session, which opens /iserver. It may come up a little later."""
-        wish = {"publish": True, "compete": self.compete}
+        wish = {"publish": True, "compete": self.options.compete}
         self.judge_session(self.client.post("/iserver/auth/ssodh/init", dict, wish))
 
     def judge_session(self, answer: dict[str, Any]) -> None:
@@ -123,42 +116,41 @@ class Demo:
         note = answer.get("fail") or answer.get("message") or ""
         if self.brokerage != before:
             self.console.say(f"    {self.brokerage}: {note}".rstrip(": "))
-        if self.brokerage == "refused":
+        if self.brokerage == REFUSED:
             raise Problem(f"no brokerage session: {note}", answer_hint(note, self.client))
-        if self.brokerage == "held by another session":
-            if self.compete:
-                raise Problem("held by another session, in spite of --compete", CLOSE_OTHERS)
+        if self.brokerage == HELD and self.options.compete:
+            raise Problem("held by another session, in spite of --compete", CLOSE_OTHERS)
+        if self.brokerage == HELD:
             message = "another session of this username holds the brokerage session"
-            self.console.warning(message, CLOSE_OTHERS, "or run with --compete, which logs it out")
+            hint = "or run with --compete, which logs it out"
+            self.console.complain("warning", message, CLOSE_OTHERS, hint)
 
     def session_is_up(self) -> bool:
-        """Wait for the brokerage session, which every step under /iserver needs, or say that the
-        step is left out."""
+        """Wait for the brokerage session, or say that the step, which needs it, is left out."""
         for _ in range(STATUS_SECONDS):
-            if self.brokerage == "settling":
+            if self.brokerage == SETTLING:
                 self.judge_session(self.client.post("/iserver/auth/status", dict))
-            if self.brokerage == "settling":
+            if self.brokerage == SETTLING:
                 sleep(1)
-        if self.brokerage == "settling":
-            self.brokerage = "refused"
+        if self.brokerage == SETTLING:
+            self.brokerage = REFUSED
             hint = "run the demo again in a minute"
             raise Problem(f"the brokerage session is not up after {STATUS_SECONDS} s", hint)
-        if self.brokerage != "up":
+        if self.brokerage != UP:
             self.console.say("    left out: there is no brokerage session")
-        return self.brokerage == "up"
+        return self.brokerage == UP
 
     def accounts(self) -> str:
         """Return the id of the account to show: the one asked for, or the first but a group."""
         answer = objects(self.client.get("/portfolio/accounts", list))
         self.console.table(["accountId", "type", "currency"], answer)
         ids = [str(account.get("accountId")) for account in answer]
-        if self.account in ids:
-            return self.account
-        if self.account is not None:
-            raise Problem(f"no account {self.account}", f"IBKR lists {', '.join(ids)}")
+        wanted = self.options.account
         for name in ids:
-            if name not in ("None", "All"):
+            if name == wanted or (wanted is None and name not in ("None", "All")):
                 return name
+        if wanted:
+            raise Problem(f"no account {wanted}", f"IBKR lists {', '.join(ids)}")
         raise Problem("no account in the answer", "ask IBKR which accounts the username has")
 
     def summary(self, account: str) -> None:
@@ -182,20 +174,19 @@ class Demo:
         columns = ["contractDesc", "position", "mktPrice", "mktValue", "unrealizedPnl", "currency"]
         self.console.table(columns, answer, page=100)
 
-    def stock(self) -> str:
+    def stock(self, symbol: str) -> str:
         """Return the contract id of the symbol's first listing, in the US if there is one."""
-        answer = self.client.get("/trsrv/stocks", dict, {"symbols": self.symbol})
+        answer = self.client.get("/trsrv/stocks", dict, {"symbols": symbol})
         listings = []
-        for company in objects(answer.get(self.symbol)):
+        for company in objects(answer.get(symbol)):
             for contract in objects(company.get("contracts")):
-                if contract.get("conid"):
-                    listings.append({"name": company.get("name"), **contract})
+                conid = str(contract.get("conid") or "")  # as text, or it would get commas
+                if conid:
+                    listings.append({**company, **contract, "conid": conid})
         if not listings:
             hint = 'try another --symbol; a share class is written with a space: "BRK B"'
-            raise Problem(f"no stock has the symbol {self.symbol}", hint)
+            raise Problem(f"no stock has the symbol {symbol}", hint)
         listings.sort(key=lambda listing: listing.get("isUS") is not True)
-        for listing in listings:
-            listing["conid"] = str(listing["conid"])  # as text, or it would get commas
         self.console.table(["name", "exchange", "conid"], listings)
         return str(listings[0]["conid"])
 
@@ -210,31 +201,30 @@ class Demo:
         data = self.snapshot(conid)
         if not data:
             raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
-        code = data.get(AVAILABILITY, "-")
+        code = data.get("availability", "-")
+        last = data.get("last", "-").replace("C", "previous close ").replace("H", "halted ")
         self.console.say(
-            f"    last  {last_price(data)}",
-            f"    bid   {data.get(BID, '-')} x {data.get(BID_SIZE, '-')}",
-            f"    ask   {data.get(ASK, '-')} x {data.get(ASK_SIZE, '-')}",
+            f"    last  {last}",
+            f"    bid   {data.get('bid', '-')} x {data.get('bid size', '-')}",
+            f"    ask   {data.get('ask', '-')} x {data.get('ask size', '-')}",
             f"    data  {QUALITY.get(code[0], code)}",
         )
         if code[0] in "NO":
-            self.console.warning(f"{self.symbol}: {QUALITY[code[0]]}", SUBSCRIBE)
+            message = f"{self.options.symbol}: {QUALITY[code[0]]}"
+            self.console.complain("warning", message, SUBSCRIBE)
 
     def snapshot(self, conid: str) -> dict[str, str]:
         """Return what there is of a quote: the first answer only subscribes, then it fills up."""
-        fields = [LAST, BID, ASK_SIZE, ASK, BID_SIZE, AVAILABILITY]
-        params = {"conids": conid, "fields": ",".join(fields)}
+        params = {"conids": conid, "fields": ",".join(FIELDS)}
         ends = monotonic() + QUOTE_SECONDS
         data: dict[str, str] = {}
-        unsubscribed = 0
-        for _ in range(2 * QUOTE_SECONDS):
+        for asked in range(2 * QUOTE_SECONDS):
             answer = self.client.get("/iserver/marketdata/snapshot", list, params)
             for item in objects(answer):
-                if str(item.get("conid")) == conid:
-                    data.update(present(item, fields))
-            complete = {LAST, BID, ASK, AVAILABILITY} <= data.keys()
-            unsubscribed += data.get(AVAILABILITY, "").startswith("N")
-            if complete or unsubscribed == 4 or monotonic() > ends:  # 4: no delayed prices either
+                data.update(present(item))
+            complete = {"last", "bid", "ask", "availability"} <= data.keys()
+            unsubscribed = asked > 2 and data.get("availability", "").startswith("N")
+            if complete or unsubscribed or monotonic() > ends:
                 break
             sleep(0.5)
         return data
@@ -262,45 +252,29 @@ class Demo:
 
 def objects(value: Any) -> list[dict[str, Any]]:
     """Return the objects of what should be a list of them."""
-    if not isinstance(value, list):
-        return []
-    return [item for item in value if isinstance(item, dict)]
+    items = value if isinstance(value, list) else []
+    return [item for item in items if isinstance(item, dict)]
 
 
 def session_state(answer: dict[str, Any]) -> str:
-    """Return what init or status says of the brokerage session. One that is up is up, whatever else
-    stands beside it."""
+    """Return what init or status says: a session that is up is up, whatever stands beside it."""
     up = answer.get("authenticated") is True and answer.get("connected") is True
     if up and answer.get("established") is not False:
-        return "up"
+        return UP
     fail = str(answer.get("fail") or "")
-    if fail.startswith("Force compete capability"):
-        return "held by another session"
-    if fail:
-        return "refused"
-    if answer.get("passed") is False or answer.get("competing") is True:
-        return "held by another session"
+    if fail and not fail.startswith("Force compete capability"):
+        return REFUSED
+    if fail or answer.get("passed") is False or answer.get("competing") is True:
+        return HELD
     if not up and str(answer.get("message") or "ok").lower() != "ok":
-        return "refused"
-    return "settling"
+        return REFUSED
+    return SETTLING
 
 
-def present(item: dict[str, Any], fields: list[str]) -> dict[str, str]:
-    """Return those fields of a snapshot that hold data, as text."""
-    found = {}
-    for name in fields:
-        text = cell(item.get(name), 0)
-        if text not in ("-", "-1", "N/A"):
-            found[name] = text
-    return found
-
-
-def last_price(data: dict[str, str]) -> str:
-    last = data.get(LAST, "-")
-    for mark, meaning in {"C": "previous close", "H": "halted"}.items():
-        if last.startswith(mark):
-            return f"{meaning} {last[1:]}"
-    return last
+def present(item: dict[str, Any]) -> dict[str, str]:
+    """Return those fields of a snapshot that hold data, as text by name."""
+    texts = {name: cell(item.get(field), 0) for field, name in FIELDS.items()}
+    return {name: text for name, text in texts.items() if text not in ("-", "-1", "N/A")}
 
 
 def utc(milliseconds: object) -> str:
@@ -311,27 +285,47 @@ def utc(milliseconds: object) -> str:
     return f"{moment:%Y-%m-%d %H:%M}".replace(" 00:00", "")
 
 
-# The client: one signed call
-
-
 class Client:
     """Sends one request at a time, no faster than IBKR allows, and prints a line for each."""
 
-    def __init__(self, report: check.Report, console: Console, signals: Signals) -> None:
-        found = report.ingredients
-        assert found is not None
+    def __init__(self, report: check.Report, found: check.Ingredients, console: Console) -> None:
         self.report = report
-        self.base_url = found.base_url
-        self.credentials = found.credentials
+        self.credentials, self.base_url = found
         self.console = console
-        self.signals = signals
-        self.timeout: Any = oauth.TIMEOUT  # of every call but the logout
+        self.timeout: Any = oauth.TIMEOUT
         self.session = self.new_session()
+        self.auth: oauth.HmacSha256Auth | None = None  # if set, there is a session to log out
         self.next_start = 0.0
         self.request_line = ""  # method and path of the last request
         self.response: requests.Response | None = None  # to the last request
         self.status = 0  # of it, 0 if there was no answer
-        self.shown: list[str] = []  # the last five lines
+        self.log: list[str] = []  # what oauth.py has logged since the last answer
+        self.interrupted = False
+        self.ending = False  # nothing but the logout is sent, and nothing printed before it
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last is not everywhere
+            number = getattr(signal, name, None)
+            if number and signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self.interrupt)
+        if console.verbose:
+            oauth.log.setLevel(logging.DEBUG)
+            oauth.log.filters = [self.note]
+
+    def interrupt(self, number: int, _frame: object) -> None:
+        """End the run, or only note it while the logout, or a token for it, is on its way. After
+        that only another Ctrl-C does anything: it ends the process."""
+        if self.interrupted and number == signal.SIGINT:
+            os._exit(130)
+        token_here = self.auth is None and self.response is not None
+        noted = self.interrupted or self.ending or token_here
+        self.interrupted = True
+        self.console.silent |= not self.ending  # printing could wait for a pager
+        if not noted:
+            raise KeyboardInterrupt
+
+    def note(self, record: logging.LogRecord) -> bool:
+        """Keep what oauth.py logs. It is called within `requests`, where nothing may be printed."""
+        self.log.append(f"    > {record.getMessage()}")
+        return False  # nobody else prints it
 
     def new_session(self) -> requests.Session:
         session = requests.Session()
@@ -343,25 +337,19 @@ class Client:
     def keep(self, response: requests.Response, **_: object) -> None:
         self.response = response
         self.status = response.status_code
-        if self.session.auth is None:
-            self.signals.hold = True  # until the token that it brings can be logged out
 
-    def log_in(self) -> oauth.LiveSessionToken:
-        """Request the live session token, and sign with it all that follows."""
-        self.begin("POST", TOKEN_PATH)
+    def log_in(self) -> None:
+        """Request the live session token, with which all that follows is signed."""
+        self.begin("POST", "/oauth/live_session_token")
         try:
             token = oauth.request_live_session_token(
                 self.session, self.base_url, self.credentials, timeout=self.timeout
             )
-            self.session.auth = oauth.HmacSha256Auth(self.credentials, token.token)
-            self.console.hide(base64.b64encode(token.token).decode())
-            self.console.hide(token.token.hex())
-            if self.signals.seen:
-                raise KeyboardInterrupt
+            self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
+            self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
         finally:
-            self.signals.hold = False
             self.show()
-        return token
+        self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
     def get(self, path: str, kind: type, params: dict[str, str] | None = None) -> Any:
         return self.call("GET", path, kind, params=params)
@@ -375,18 +363,21 @@ class Client:
         self.begin(method, path)
         url = self.base_url + path
         response = self.session.request(
-            method, url, timeout=self.timeout, allow_redirects=False, **content
+            method, url, auth=self.auth, timeout=self.timeout, allow_redirects=False, **content
         )
-        self.show()
-        if response.status_code < 200:
+        if not self.ending:
+            self.show()
+        if self.status < 200:
             self.session.close()  # the real answer would be taken for the next request's
-        if response.status_code // 100 != 2:
-            raise oauth.AnswerError(f"HTTP {response.status_code}", "", response)
+        if self.status // 100 != 2:
+            raise oauth.AnswerError(f"HTTP {self.status}")
+        if self.ending and not response.content:
+            return {}  # an empty answer to the logout is well
         answer = oauth.read_json(response)
         if isinstance(answer, dict) and answer.get("error"):
-            raise oauth.AnswerError("HTTP 200 with an error", "", response)
+            raise oauth.AnswerError("HTTP 200 with an error")
         if not isinstance(answer, kind):
-            raise oauth.AnswerError("an answer of another form than expected", "", response)
+            raise oauth.AnswerError("an answer of another form than expected")
         return answer
 
     def begin(self, method: str, path: str) -> None:
@@ -397,50 +388,32 @@ class Client:
         self.response, self.status = None, 0
 
     def show(self) -> None:
-        """Print a line about the last answer, of equal ones in a row four at most; with --verbose
-        all of them, and both sides in full."""
-        lines, self.console.log = self.console.log, []
+        """Print a line about the last answer; with --verbose both sides in full."""
+        lines, self.log = self.log, []
         if self.response is not None:
             milliseconds = self.response.elapsed.total_seconds() * 1000
-            line = f"  {self.request_line:<50} {self.status}"
-            self.shown = [*self.shown[-4:], line]
-            if self.console.verbose or self.shown != [line] * 5:
-                lines.append(f"{line} {milliseconds:>7,.0f} ms")
+            lines.append(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
             if self.console.verbose:
                 lines += [f"    < {text}" for text in readable(self.response).splitlines()]
         self.console.say(*lines)
 
-    def log_out(self, interrupted: bool) -> Exception | None:
-        """Send the logout, once more if the connection was lost, and print nothing. Return what
-        went wrong. After an interruption the old session may have a lock that is taken for ever."""
-        session = self.session
-        if interrupted:
-            session = self.new_session()
-            session.auth = self.session.auth
-        url, failure = f"{self.base_url}/logout", None
+    def log_out(self) -> str:
+        """Send the logout, once more if the connection was lost. Return what went wrong."""
+        failure, self.timeout = "", LOGOUT_TIMEOUT
+        if self.interrupted:
+            self.abandoned = self.session  # it may have a lock for which its destructor would wait
+            self.session = self.new_session()
         for _ in range(2):
-            self.begin("POST", "/logout")
             try:
-                response = session.post(url, timeout=LOGOUT_TIMEOUT, allow_redirects=False)
-                return logout_failure(response)
+                answer = self.post("/logout", dict)
+                if answer.get("confirmed") or answer.get("status") is False:
+                    raise oauth.AnswerError("IBKR says that it did not log out")
+                return ""
             except (oauth.OAuthError, OSError, ValueError) as error:
-                failure = error
+                failure = explain(error, self)[0]
                 if timed_out(error) or not isinstance(error, requests.ConnectionError):
                     break
         return failure
-
-
-def logout_failure(response: requests.Response) -> Exception | None:
-    """Return what an answer to the logout says if that did not happen: what IBKR confirms then is
-    that the user is still logged in. An empty answer is well."""
-    if response.status_code // 100 != 2:
-        return oauth.AnswerError(f"HTTP {response.status_code}", "", response)
-    answer = json_of(response)
-    if not isinstance(answer, dict):
-        return None
-    if answer.get("error") or answer.get("confirmed") or answer.get("status") is False:
-        return Problem(f"IBKR says that it did not log out: {server_words(response)}")
-    return None
 
 
 # What errors mean, and what helps
@@ -449,7 +422,7 @@ SEE_ANSWER = "with -v the demo shows the whole answer"
 LATER = f"try later; {SEE_ANSWER}"
 CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and run again"
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
-KNOWN_WORDS = {  # patterns for what an answer or an error says, in small letters
+HINTS = {  # patterns for status, request and what is said, in small letters; status 0: no answer
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session has it: {CLOSE_OTHERS}, or with --compete",
     "permissions|no data of type": SUBSCRIBE,
@@ -461,14 +434,15 @@ KNOWN_WORDS = {  # patterns for what an answer or an error says, in small letter
     "has expired|not yet valid": "set this computer's clock; or the certificate is out of date",
     "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
     "proxy|tunnel connection": "check the proxy that HTTPS_PROXY names",
-}
-KNOWN_STATUS = {
-    0: "is base_url right, is there a network, does it need a proxy (HTTPS_PROXY)?",  # no answer
-    401: "the live session token is not accepted any more: run the demo again",
-    403: "this address is blocked: try without a VPN, or from another network",
-    410: "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
-    429: "too many requests: wait 15 minutes, each try before prolongs the ban",
-    503: "IBKR is slow or in maintenance (midnight, Saturday evening, New York time): try later",
+    "^0 ": "is base_url right, is there a network, does it need a proxy (HTTPS_PROXY)?",
+    "401 get /portfolio/.+/": "is it an account of this username? If it answered before, try later",
+    "^401": "the live session token is not accepted any more: run the demo again",
+    "^403": "this address is blocked: try without a VPN, or from another network",
+    "^410": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
+    "^429": "too many requests: wait 15 minutes, each try before prolongs the ban",
+    "^503": "IBKR is slow or in maintenance (midnight, Saturday evening, New York time): try later",
+    "^5": LATER,
+    "": SEE_ANSWER,
 }
 
 
@@ -479,13 +453,15 @@ def explain(error: Exception, client: Client) -> list[str]:
         return [message, *error.hints]
     if isinstance(error, oauth.ExchangeError):
         return [message, *check.suspects("exchange", "", 0, client.report)]
-    if isinstance(error, oauth.AnswerError):
-        words = server_words(client.response)
+    answered = isinstance(error, oauth.AnswerError)
+    if answered:
+        said = server_words(client.response)
     else:
         message = f"{client.request_line}: {urlsplit(client.base_url).netloc}"
-        words = shortened(str(root_cause(error)))
+        said = str(root_cause(error))
+    words = " ".join(said.split())[:200]
     message = f"{message}: {words}".rstrip(": ")
-    if client.status and client.request_line.endswith(TOKEN_PATH):
+    if answered and client.auth is None:
         return [message, *token_hints(words, client)]
     return [message, answer_hint(words, client)]
 
@@ -496,21 +472,16 @@ def token_hints(words: str, client: Client) -> list[str]:
     named = isinstance(answer, dict) and "error" in answer
     if client.status == 401 or (client.status < 400 and named):
         return check.suspects("refused", words, clock_offset(client.response), client.report)
+    hints = [answer_hint(words, client)]
     if client.status == 404 or (client.status < 500 and answer is None):
-        return [f"is base_url right? IBKR's own is {check.BASE_URL}", answer_hint(words, client)]
-    return [answer_hint(words, client)]
+        hints.insert(0, f"is base_url right? IBKR's own is {check.BASE_URL}")
+    return hints
 
 
 def answer_hint(words: str, client: Client) -> str:
     """Return what helps with an answer that users of IBKR know: by its words, then its status."""
-    for known, hint in KNOWN_WORDS.items():
-        if re.search(known, words.lower()):
-            return hint
-    if client.status == 401 and re.match("GET /portfolio/.+/", client.request_line):
-        return "is it an account of this username? If it answered before, try later"
-    if client.status >= 500:
-        return KNOWN_STATUS.get(client.status, LATER)
-    return KNOWN_STATUS.get(client.status, SEE_ANSWER)
+    text = f"{client.status} {client.request_line}: {words}".lower()
+    return next(hint for known, hint in HINTS.items() if re.search(known, text))
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -534,103 +505,68 @@ def clock_offset(response: Any) -> float:
 
 
 def json_of(response: Any) -> Any:
-    """Return the JSON of an answer, None if it has none."""
+    """Return the JSON of an answer without what is private, None if it has none."""
     try:
-        return oauth.read_json(response)
-    except oauth.AnswerError:
+        return json.loads(response.content, object_hook=masked)
+    except (ValueError, RecursionError):
         return None
 
 
+def masked(values: dict[str, Any]) -> dict[str, Any]:
+    """Return an object without what tells of the session, or of an account's holder."""
+    for name in values:
+        if values[name] and name.lower() in PRIVATE:
+            values[name] = "***"
+    return values
+
+
 def server_words(response: Any) -> str:
-    """Return what an answer says is wrong: its error, or the beginning of its text."""
+    """Return what an answer says is wrong: its error, or its text."""
     answer = json_of(response)
     if isinstance(answer, dict) and answer.get("error"):
-        said = f"{redacted(answer['error'])} {answer.get('error_description', '')}"
-    elif "Location" in response.headers:
-        said = f"a redirect to {response.headers['Location']}"
-    else:
-        said = re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", readable(response))
-    return shortened(said)
+        return f"{answer['error']} {answer.get('error_description', '')}"
+    if "Location" in response.headers:
+        return f"a redirect to {response.headers['Location']}"
+    return re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", readable(response))
 
 
 def readable(response: Any) -> str:
     """Return an answer's text, JSON indented and without what is private."""
     answer = json_of(response)
-    if answer is None:
-        return str(response.text)
-    return json.dumps(redacted(answer), indent=2)
-
-
-def redacted(value: Any) -> Any:
-    """Return JSON without what tells of the session, or of an account's holder."""
-    if isinstance(value, list):
-        return [redacted(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    shown = {}
-    for name, item in value.items():
-        shown[name] = "***" if item and name.lower() in PRIVATE else redacted(item)
-    return shown
-
-
-def shortened(text: str) -> str:
-    """Return the beginning of a text on one line."""
-    return " ".join(text.split())[:200]
-
-
-# The console
+    return str(response.text) if answer is None else json.dumps(answer, indent=2)
 
 
 class Console:
     """Prints plain ASCII: what was found on stdout, errors, warnings and hints on stderr. Printing
-    never raises: what fails is noted as `broken`, and its stream is not tried again."""
+    never raises; when it has failed, or after an interruption, stdout stays silent."""
 
-    def __init__(self, verbose: bool = False, checking: bool = False) -> None:
+    def __init__(self, verbose: bool, checking: bool) -> None:
         self.verbose = verbose
         self.checking = checking  # then all goes to stdout, as one report
-        self.secrets: list[str] = []
+        self.secrets: list[str] = []  # shown as ***
         self.errors = 0
-        self.broken: list[Any] = []  # streams
-        self.log: list[str] = []  # what oauth.py has logged since the last answer
-
-    def hide(self, secret: str) -> None:
-        """Show *** in place of it; one that is too short would hide too much."""
-        if len(secret) >= 8:
-            self.secrets.append(secret)
+        self.silent = False
 
     def say(self, *lines: str, stream: Any = None) -> None:
         """Print lines to stdout, if no other stream is named."""
-        stream = stream or sys.stdout
-        if not lines or stream in self.broken:
+        if not lines or (self.silent and stream is None):
             return
-        try:
-            print(self.clean("\n".join(lines)), file=stream, flush=True)
-        except OSError as error:
-            self.broken.append(stream)
-            if error.errno not in (errno.EPIPE, errno.EINVAL):  # a closed pipe, as Windows has it
-                self.error(f"cannot write: {error.strerror}", "make room for it")
-
-    def error(self, message: str, *hints: str) -> None:
-        self.errors += 1
-        self.complain(f"error: {message}", hints)
-
-    def warning(self, message: str, *hints: str) -> None:
-        self.complain(f"warning: {message}", hints)
-
-    def complain(self, message: str, hints: tuple[str, ...]) -> None:
-        stream = sys.stdout if self.checking else sys.stderr
-        self.say(message, *map("hint: {}".format, hints), stream=stream)
-
-    def note(self, record: logging.LogRecord) -> bool:
-        """Keep what oauth.py logs. It is called within `requests`, where nothing may be printed."""
-        self.log.append(f"    > {record.getMessage()}")
-        return False  # nobody else prints it
-
-    def clean(self, text: str) -> str:
-        """Return lines without secrets, and with escapes for all that is not plain ASCII."""
+        text = "\n".join(lines)
         for secret in self.secrets:
-            text = text.replace(secret, "***")
-        return re.sub("[^ -~\n]", lambda match: ascii(match[0])[1:-1], text)
+            if len(secret) >= 8:  # a shorter one would hide too much
+                text = text.replace(secret, "***")
+        text = re.sub("[^ -~\n]", lambda match: ascii(match[0])[1:-1], text)
+        try:
+            print(text, file=stream or sys.stdout, flush=True)
+        except OSError as error:
+            first, self.silent = not self.silent, True
+            if first and error.errno not in (errno.EPIPE, errno.EINVAL):  # a pipe that was closed
+                self.complain("error", f"cannot write: {error.strerror}", "make room for it")
+
+    def complain(self, kind: str, message: str, *hints: str) -> None:
+        self.errors += kind == "error"
+        stream = None if self.checking else sys.stderr
+        self.say(f"{kind}: {message}", *map("hint: {}".format, hints), stream=stream)
 
     def table(self, names: list[str], items: list[dict[str, Any]], page: int = 0) -> None:
         """Print what the names hold in the first ten items: text to the left, numbers to the right.
@@ -638,31 +574,28 @@ class Console:
         if not items:
             self.say("    none")
             return
-        rows, columns, template = items[:10], [], "   "
+        columns, template = [], "   "
         for name in names:
             column, align = [name], "<"
-            for item in rows:
+            for item in items[:10]:
                 value = item.get(name)
                 column.append(cell(value, 2 * (name not in COUNTS)))
                 if isinstance(value, (int, float)):
                     align = ">"
             columns.append(column)
             template += f" {{:{align}{max(map(len, column))}}} "
-        lines = []
         for row in zip(*columns):
-            lines.append(template.format(*row).rstrip())
-        self.say(*lines)
-        if len(items) == page:
-            self.say(f"    first {len(rows)} of {page} or more")
-        elif len(items) > len(rows):
-            self.say(f"    first {len(rows)} of {len(items)}")
+            self.say(template.format(*row).rstrip())
+        if len(items) > 10:
+            more = " or more" if len(items) == page else ""
+            self.say(f"    first 10 of {len(items)}{more}")
 
 
 def cell(value: Any, least: int = 2) -> str:
     """Return a JSON text or number for people, "-" for all else that a server may send instead."""
     if isinstance(value, str):
         return " ".join(value.split())[:40] or "-"
-    if type(value) in (int, float) and math.isfinite(value):
+    if type(value) in (int, float):
         return number(value, least)
     return "-"
 
@@ -681,36 +614,14 @@ def number(value: float, least: int = 2) -> str:
 
 # The command line
 
-BEGIN_AGAIN = "begin with the template, config.json, and copy the values into it"
-
-
-class Signals:
-    """Ctrl-C and its like. The first one ends the run by KeyboardInterrupt, or is only noted while
-    `hold` is set; after that only another Ctrl-C does anything: it ends the process."""
-
-    def __init__(self) -> None:
-        self.seen = False
-        self.hold = False
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # the last two not everywhere
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self.handle)
-
-    def handle(self, number: int, _frame: object) -> None:
-        if self.seen and number == signal.SIGINT:
-            os._exit(130)
-        if not self.seen:
-            self.seen = True
-            if not self.hold:
-                raise KeyboardInterrupt
-
 
 def command_line(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Try IBKR's Client Portal API with OAuth 1.0a.")
     add = parser.add_argument
     default = os.path.join(HERE, os.path.expanduser(CONFIG))
     shown = ascii(CONFIG)[1:-1].replace("%", "%%")
-    add("config", nargs="?", default=default, help=f"path of the JSON config (default: {shown})")
+    about = f"path of the JSON config (default: {shown})"
+    add("config", nargs="?", type=os.path.expanduser, default=default, help=about)
     add("--account", metavar="ID", help="account to show (default: the first)")
     add("--symbol", type=str.upper, default="AAPL", help="stock to quote (default: AAPL)")
     take_over = "take the brokerage session over: logs out a TWS or IBKR Mobile of the username"
@@ -722,65 +633,46 @@ def command_line(arguments: list[str] | None) -> argparse.Namespace:
 
 def load_config(path: str) -> dict[str, Any]:
     """Return the JSON object in a file. Raises Problem."""
-    text = ""
     try:
         with open(path, encoding="utf-8-sig") as file:
             text = file.read()
-        values = json.loads(text, strict=False, object_pairs_hook=each_once)
     except FileNotFoundError:
         raise Problem("no such file", check.did_you_mean(path) or "check the path") from None
     except OSError as error:
         raise Problem(str(error.strerror), "give a file that you may read") from None
     except UnicodeError:
         raise Problem("not a UTF-8 text", "save it as UTF-8") from None
+    if not text.lstrip().startswith("{"):
+        message = "not a JSON object" if text.strip() else "is empty"
+        raise Problem(message, "begin with the template, config.json, and copy the values into it")
+    try:
+        values: dict[str, Any] = json.loads(text, strict=False, object_pairs_hook=each_once)
     except json.JSONDecodeError as error:
         hint = "look there, and at the line before; in a path, write a backslash twice"
-        if not text.strip():
-            raise Problem("is empty", BEGIN_AGAIN) from None
-        if not text.lstrip().startswith("{"):
-            hint = BEGIN_AGAIN
         raise Problem(f"not a JSON object: {error}", hint) from None
-    if not isinstance(values, dict):
-        raise Problem("not a JSON object", BEGIN_AGAIN)
     return values
 
 
 def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the pairs as a dict. Raises Problem for a name that is there twice."""
-    values: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in values:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
             raise Problem(f"{name[:40]} is there twice", "leave one of them out")
-        values[name] = value
-    return values
+    return dict(pairs)
 
 
-def read_config(options: argparse.Namespace, console: Console) -> check.Report:
-    """Check the config, and print what was found: errors and warnings, with --check all of it."""
-    path = os.path.expanduser(options.config)
-    values = load_config(path)
-    for name in ("access_token", "access_token_secret"):
-        console.hide(str(values.get(name)).strip())
-    report = check.check_config(values, path)
-    if options.check:
-        print_report(report, path, console)
-        return report
+def print_findings(report: check.Report, path: str, console: Console) -> None:
+    """Print the errors and warnings; with --check every ingredient, and the next command to run."""
     for finding in report.findings:
-        message = f"{path}: {finding.name}: {finding.message}"
-        if finding.kind == "error":
-            console.error(message, *finding.hints)
-        elif finding.kind == "warn":
-            console.warning(message, *finding.hints)
-    return report
-
-
-def print_report(report: check.Report, path: str, console: Console) -> None:
-    """Print a line for every ingredient, with its hints, and the next command to run."""
-    console.say(f"config {path}")
-    for finding in report.findings:
-        console.say(f"  {finding.kind:<5}  {finding.name:<21}  {finding.message}")
-        for hint in finding.hints:
-            console.say(f"         {hint}")
+        if console.checking:
+            console.say(f"  {finding.kind:<5}  {finding.name:<21}  {finding.message}")
+            console.say(*map("         {}".format, finding.hints))
+        elif finding.kind in ("error", "warn"):
+            kind = finding.kind.replace("warn", "warning")
+            console.complain(kind, f"{path}: {finding.name}: {finding.message}", *finding.hints)
+    if not console.checking:
+        return
     if report.blank:
         console.say("next: python -m tests.sandbox (which needs no account)")
     elif report.ingredients is None:
@@ -790,55 +682,54 @@ def print_report(report: check.Report, path: str, console: Console) -> None:
         console.say(f'or, before IBKR knows the key: python -m tests.sandbox --config "{path}"')
 
 
-def run(options: argparse.Namespace, console: Console, signals: Signals) -> int:
+def run(options: argparse.Namespace, console: Console) -> int:
     """Return the exit status: 0 all well, 1 something failed, 2 nothing was sent."""
-    report = read_config(options, console)
-    found = report.ingredients
-    if found is None:
+    path = options.config
+    values = load_config(path)
+    for name in ("access_token", "access_token_secret"):
+        console.secrets.append(str(values.get(name)).strip())
+    report = check.check_config(values, path)
+    if options.check:
+        console.say(f"config {path}")
+    print_findings(report, path, console)
+    if report.ingredients is None:
         return 2
     if options.check:
         return 0
-    console.hide(found.credentials.access_token_secret.hex())
+    credentials, base_url = report.ingredients
+    console.secrets.append(credentials.access_token_secret.hex())
     console.say(
-        f"config    {options.config}",
-        f"realm     {check.shown(found.credentials.realm, check.REALM_FORM)}",
-        f"consumer  {check.shown(found.credentials.consumer_key, check.CONSUMER_FORM)}",
-        f"host      {urlsplit(found.base_url).netloc}",
+        f"config    {path}",
+        f"realm     {check.shown(credentials.realm, check.REALM_FORM)}",
+        f"consumer  {check.shown(credentials.consumer_key, check.CONSUMER_FORM)}",
+        f"host      {urlsplit(base_url).netloc}",
     )
-    if console.verbose:
-        oauth.log.setLevel(logging.DEBUG)
-        oauth.log.filters = [console.note]
-    client = Client(report, console, signals)
-    return run_steps(Demo(client, console, options), client, signals)
+    client = Client(report, report.ingredients, console)
+    return run_steps(Demo(client, options), client)
 
 
-def run_steps(demo: Demo, client: Client, signals: Signals) -> int:
+def run_steps(demo: Demo, client: Client) -> int:
     """Run all steps, and log out whatever happens; say what became of that only afterwards."""
-    console = demo.console
-    failure: Exception | None = None
+    console, failure = client.console, ""
     try:
         demo.run()
     except (Stop, KeyboardInterrupt):
         pass
     finally:
-        signals.hold = True
-        outcome, logged_in = "before the log-in", client.session.auth is not None
-        if logged_in:
-            outcome, failure = "logged out", client.log_out(signals.seen)
-    if signals.seen:
-        if failure is not None:
-            outcome = explain(failure, client)[0]
-        console.say(f"interrupted: {outcome}", stream=sys.stderr)
+        client.ending = True
+        if client.auth is not None:
+            failure = client.log_out()
+    if client.interrupted:
+        outcome = "logged out" if client.auth else "before the log-in"
+        console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
         return 130
-    if logged_in:
+    if client.auth is not None:
         console.say("", "Logout")
         client.show()
-    if failure is not None:
-        complain = console.error
-        if client.status in (200, 401):  # 401: it had ended before
-            complain = console.warning
-        complain(explain(failure, client)[0], "the session ends by itself some minutes later")
-    if console.errors or console.broken:
+    if failure:
+        kind = "warning" if client.status in (200, 401) else "error"  # 401: it had ended before
+        console.complain(kind, failure, "the session ends by itself some minutes later")
+    if console.errors or console.silent:
         console.say("", f"errors: {console.errors}")
         return 1
     console.say("", "all well")
@@ -850,15 +741,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = command_line(arguments)
     console = Console(options.verbose, options.check)
     try:
-        return run(options, console, Signals())
+        return run(options, console)
     except Problem as problem:
-        console.error(f"{options.config}: {problem}", *problem.hints)
+        console.complain("error", f"{options.config}: {problem}", *problem.hints)
         return 2
     except KeyboardInterrupt:
         console.say("interrupted: before the log-in", stream=sys.stderr)
         return 130
     except Exception as error:  # the last resort, for what nobody has met yet
-        console.error(f"{type(error).__name__}: {error}", "this is a fault of the demo: report it")
+        hint = "this is a fault of the demo: report it"
+        console.complain("error", f"{type(error).__name__}: {error}", hint)
         return 1
 
 

@@ -37,10 +37,9 @@ one line. The numbers are those of the functions' examples below, where real one
         oauth_token="6f531f8fd316915af53f"
 
     POST {base}/iserver/auth/ssodh/init
-    User-Agent: your-program
     Content-Type: application/json
     Content-Length: 35
-    Authorization: OAuth realm="limited_poa", ...   the names of the GET's, with values of its own
+    User-Agent, Authorization: as for the GET, with nonce, timestamp and signature of its own
 
     {"publish": true, "compete": false}
 
@@ -53,13 +52,12 @@ For every request:
 - Nonce and timestamp are new each time, the timestamp in whole seconds. Let no library send a
   request again, or follow a redirect: the nonce was used, and the signature is for another URL.
 - Hex is in small letters, base64 has the standard alphabet and its padding.
-
-One `requests.Session` for all calls keeps one connection. Cookies and `Accept` need not be sent.
-An answer is gzip if the request accepts that.
+- One connection serves all calls; in Python, use one `requests.Session`. Cookies and `Accept` need
+  not be sent. An answer is gzip if the request accepts that.
 
 A live session token lasts about 24 hours; then go on at 2. Calls under /iserver need a brokerage
 session besides: the POST to ssodh/init, above, comes before them. Once there is a token, the last
-call is POST {base}/logout, also after an error.
+call is POST {base}/logout, also after an error; the answer is {"status": true}.
 
 Once a call with a token was accepted, a 401 to a later one does not mean that a key is wrong. Under
 /iserver, "not authenticated" means that there is no brokerage session, or that another program took
@@ -85,41 +83,33 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, Callable
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-import requests
 from Crypto.Cipher import PKCS1_v1_5
 from Crypto.Hash import SHA256
 from Crypto.PublicKey.RSA import RsaKey
 from Crypto.Signature import pkcs1_15
+from requests import PreparedRequest, Response, Session
 from requests.auth import AuthBase
 
 Params = Iterable[tuple[str, str]]  # names and values, raw: neither is percent-encoded yet
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = (10, 30)
-"""Seconds to connect, and to wait for the next byte of an answer."""
+TIMEOUT = (10, 30)  # seconds to connect, and to wait for the next byte of an answer
 
 SIGN_QUERY = True
-"""Whether the query's parameters are part of the base string.
-
-Sources disagree: OAuth (RFC 5849 section 3.4.1.3), IBKR-guide and IBKR-2018's worked signature have
-them in it, IBKR-docs say to leave them out; IBKR accepts both today. Keep True. Change it only if
-calls without a query are accepted and those with one are answered 401."""
-
-
-# Errors
+"""Whether the query's parameters are part of the base string. OAuth (RFC 5849 section 3.4.1.3),
+IBKR-guide and IBKR-2018's worked signature have them in it, IBKR-docs say to leave them out; IBKR
+accepts both today. Change it only if calls with a query get 401, and those without one do not."""
 
 
 class OAuthError(Exception):
-    """Base of all errors here: `str()` says what is wrong, `hint` what to do about it; `response`
-    is the answer where there is one."""
+    """Base of all errors here. `hint`: what helps, or ""; `response`: the answer, or None."""
 
-    def __init__(
-        self, message: str, hint: str = "", response: requests.Response | None = None
-    ) -> None:
+    def __init__(self, message: str, hint: str = "", response: Response | None = None) -> None:
         super().__init__(message)
         self.hint = hint
         self.response = response
@@ -130,12 +120,12 @@ class CredentialsError(OAuthError):
 
 
 class AnswerError(OAuthError):
-    """The server answered something that must not be used."""
+    """The server answered something that must not be used. Mostly its body says why."""
 
 
 class ExchangeError(AnswerError):
-    """The two sides do not hold the same token: the Diffie-Hellman response is out of range, or the
-    proof is wrong. Most likely they use different parameters."""
+    """The two sides do not hold the same token. Compare dh_prime and dh_generator with the
+    dhparam.pem uploaded last, and the case of the consumer key."""
 
 
 def expect(kind: type, **values: object) -> None:
@@ -152,11 +142,10 @@ def expect(kind: type, **values: object) -> None:
 class Credentials:
     """All that it takes to request a live session token. Its `repr` shows no secret.
 
-    The realm is "limited_poa", or "test_realm" for the consumer key TESTCONS.
-    `access_token_secret` is the decrypted one: see decrypt_access_token_secret. `signature_key` is
-    private. Of the two numbers that `openssl asn1parse -in dhparam.pem` prints, in hex, the first
-    is the prime, the second the generator. Raises TypeError or ValueError for values of another
-    kind, such as a secret that is still base64 text.
+    The realm is "limited_poa", or "test_realm" for the consumer key TESTCONS. The secret is what
+    decrypt_access_token_secret returns. Of the two numbers that `openssl asn1parse -in dhparam.pem`
+    prints, in hex, the first is the prime, the second the generator. Raises TypeError or ValueError
+    for values of another kind, such as a secret that is still base64 text.
     """
 
     realm: str
@@ -192,15 +181,15 @@ def decrypt_access_token_secret(encrypted_secret: str, encryption_key: RsaKey) -
     """
     expect(str, encrypted_secret=encrypted_secret)
     expect(RsaKey, encryption_key=encryption_key)
+    hint = "copy the whole secret again"
     try:
         ciphertext = base64.b64decode(encrypted_secret, validate=True)
     except ValueError:
-        hint = "copy the whole secret again"
         raise CredentialsError("the access token secret is not base64", hint) from None
     size = encryption_key.size_in_bytes()
     if len(ciphertext) != size:
         message = f"the access token secret has {len(ciphertext)} bytes, the key has {size}"
-        raise CredentialsError(message, "copy the whole secret again")
+        raise CredentialsError(message, hint)
     try:
         secret: bytes | None = PKCS1_v1_5.new(encryption_key).decrypt(ciphertext, None)
     except ValueError:
@@ -297,8 +286,7 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
 
 
 def rsa_sha256_signature(base_string: str, signature_key: RsaKey) -> str:
-    """Return the RSASSA-PKCS1-v1_5 signature over SHA-256, in base64 (IBKR-2018).
-    Raises ValueError if the base string is not ASCII."""
+    """Return the RSASSA-PKCS1-v1_5 signature over SHA-256, in base64 (IBKR-2018)."""
     expect(str, base_string=base_string)
     expect(RsaKey, signature_key=signature_key)
     digest = SHA256.new(base_string.encode("ascii"))
@@ -306,27 +294,22 @@ def rsa_sha256_signature(base_string: str, signature_key: RsaKey) -> str:
 
 
 def authorization_header(realm: str, params: Params) -> str:
-    """Return the Authorization header's value (RFC 5849 section 3.5.1): the realm first, the rest
-    sorted; any order would do. The values come raw and are percent-encoded here, the realm and the
-    signature like all others."""
+    """Return the Authorization header's value (RFC 5849 section 3.5.1), in an order that does not
+    matter. The values come raw and are percent-encoded here, the realm and the signature, too."""
     expect(str, realm=realm)
     pairs = [("realm", realm), *sorted_pairs(params)]
     return "OAuth " + ", ".join([f'{name}="{percent_encode(value)}"' for name, value in pairs])
 
 
-def new_nonce() -> str:
-    """Return 32 hex digits for a nonce, which must never repeat (RFC 5849 section 3.3)."""
-    return secrets.token_hex(16)
-
-
 def oauth_params(
     credentials: Credentials, signature_method: str, nonce: str = "", timestamp: int = 0
 ) -> list[tuple[str, str]]:
-    """Return the parameters that every request has in its header, but for the signature. A fresh
-    nonce and the present time, in seconds since 1970, are taken unless others are given."""
+    """Return the parameters that every request has in its header, but for the signature. The nonce
+    must never repeat (RFC 5849 section 3.3), the timestamp is in seconds since 1970: a random one
+    and the present time are taken unless others are given."""
     return [
         ("oauth_consumer_key", credentials.consumer_key),
-        ("oauth_nonce", nonce or new_nonce()),
+        ("oauth_nonce", nonce or secrets.token_hex(16)),
         ("oauth_signature_method", signature_method),
         ("oauth_timestamp", str(timestamp or int(time.time()))),
         ("oauth_token", credentials.access_token),
@@ -334,41 +317,35 @@ def oauth_params(
 
 
 def split_query(url: str) -> tuple[str, list[tuple[str, str]]]:
-    """Return the URL as it is signed, without query, fragment and the scheme's own port, and the
-    query's parameters, decoded: %2C is a comma, %20 and + are a space. The host must be in small
-    letters already: `requests` sees to that. Raises ValueError for a query that is not UTF-8."""
+    """Return the URL as it is signed, and the query's parameters, decoded: %2C is a comma, %20 and
+    + are a space. The host is in small letters already: `requests` sees to that. Raises ValueError
+    for a query that is not UTF-8."""
     scheme, host, path, query, _ = urlsplit(url)
     own_port = ":443" if scheme == "https" else ":80"
     signed_url = urlunsplit((scheme, host.removesuffix(own_port), path, "", ""))
     return signed_url, parse_qsl(query, keep_blank_values=True, errors="strict")
 
 
-def join_query(query_params: Params) -> str:
-    """Return the query as it is sent: `,` and `:` literally, a space as %20.
-
-    IBKR's own samples send lists such as `fields=31,84` like this. The server decodes the query, so
-    `%2C` would mean the same, and be signed the same."""
-    return urlencode(list(query_params), safe=",:", quote_via=quote)
-
-
 def sign_request(
-    request: requests.PreparedRequest,
+    request: PreparedRequest,
     credentials: Credentials,
     params: list[tuple[str, str]],
     sign: Callable[[str], str],
     prepend: str = "",
-) -> requests.PreparedRequest:
+) -> PreparedRequest:
     """Add the Authorization header to a prepared request, so that what is signed is what is sent.
 
-    `params` are those of the header but the signature, which `sign` makes from the base string.
-    The query gets the form of join_query. Raises ValueError for a form body, which would have to be
-    signed. Logs the base string, without the prepend and the access token."""
+    `sign` makes the signature from the base string, `params` are the header's others. A query is
+    sent like `fields=31,84` in IBKR's own samples: `,` and `:` literally, a space as %20; `%2C`
+    would mean the same, and be signed the same. Raises ValueError for a form body, which would have
+    to be signed. Logs the base string, without the prepend and the access token.
+    """
     if "form" in str(request.headers.get("Content-Type")):
         raise ValueError("send the parameters as JSON or in the query, not as a form")
     url, query_params = split_query(str(request.url))
     request.url = url
     if query_params:
-        request.url += f"?{join_query(query_params)}"
+        request.url += "?" + urlencode(query_params, safe=",:", quote_via=quote)
     to_sign = params + query_params if SIGN_QUERY else params
     base_string = signature_base_string(str(request.method), url, to_sign, prepend)
     access_token = percent_encode(credentials.access_token)
@@ -381,21 +358,19 @@ def sign_request(
 
 
 class RsaSha256Auth(AuthBase):
-    """Signs the token request, with the private signature key (IBKR-2018). `challenge` is that of
-    diffie_hellman_challenge: it is signed, and stands in the header. The prepend is only signed."""
+    """Signs the token request, with the private signature key (IBKR-2018). The challenge is signed
+    and stands in the header; the prepend is only signed."""
 
     def __init__(self, credentials: Credentials, challenge: str) -> None:
         self.credentials = credentials
         self.challenge = challenge
 
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
         params = oauth_params(self.credentials, "RSA-SHA256")
         params.append(("diffie_hellman_challenge", self.challenge))
+        sign = partial(rsa_sha256_signature, signature_key=self.credentials.signature_key)
         prepend = self.credentials.access_token_secret.hex()
-        return sign_request(request, self.credentials, params, self.signature, prepend)
-
-    def signature(self, base_string: str) -> str:
-        return rsa_sha256_signature(base_string, self.credentials.signature_key)
+        return sign_request(request, self.credentials, params, sign, prepend)
 
 
 # 3. The answer: the live session token, and the proof
@@ -416,9 +391,9 @@ def diffie_hellman_shared_secret(prime: int, exponent: int, response: str) -> by
     big-endian one whose top bit, the sign, is 0: 0x7f gives 7f, 0xff gives 00 ff (IBKR-guide).
     Without that 00 up to half of all log-ins fail.
 
-    Raises AnswerError if B is no hex number, and ExchangeError unless 2 <= B <= prime - 2: for 0, 1
-    and prime - 1 anybody can guess K, and a larger B is of another prime. Raises ValueError if the
-    exponent is not positive.
+    Raises AnswerError if B is no hex number, ExchangeError unless 2 <= B <= prime - 2 (for 0, 1 and
+    prime - 1 anybody can guess K, a larger B is of another prime), and ValueError if the exponent
+    is not positive.
 
     >>> diffie_hellman_shared_secret(227, exponent=9, response="3").hex()
     '00a1'
@@ -426,18 +401,16 @@ def diffie_hellman_shared_secret(prime: int, exponent: int, response: str) -> by
     if exponent < 1:
         raise ValueError("the exponent must be positive")
     if not re.fullmatch("[0-9a-fA-F]+", response):
-        raise AnswerError("the Diffie-Hellman response is not a hex number", "try again later")
+        raise AnswerError("the Diffie-Hellman response is not a hex number")
     number = int(response, 16)
     if not 2 <= number <= prime - 2:
-        hint = "check that dh_prime is that of the dhparam.pem uploaded last"
-        raise ExchangeError("the Diffie-Hellman response is out of range", hint)
+        raise ExchangeError("the Diffie-Hellman response is out of range")
     shared = pow(number, exponent, prime)
     return shared.to_bytes(shared.bit_length() // 8 + 1, "big")
 
 
 def derive_live_session_token(shared_secret: bytes, access_token_secret: bytes) -> bytes:
-    """Return HMAC-SHA1(key = shared secret, message = decrypted access token secret): 20 bytes.
-    All that is IBKR's choice (IBKR-2018); SHA-1 as an HMAC is not known to be broken.
+    """Return HMAC-SHA1(key = shared secret, message = decrypted secret): 20 bytes (IBKR-2018).
 
     >>> derive_live_session_token(bytes.fromhex("00a1"), bytes.fromhex("0102")).hex()
     '27b38aa7974017fae9c67070a47cc70346086080'
@@ -446,9 +419,8 @@ def derive_live_session_token(shared_secret: bytes, access_token_secret: bytes) 
 
 
 def live_session_token_proof(live_session_token: bytes, consumer_key: str) -> str:
-    """Return HMAC-SHA1(key = token, message = consumer key), 40 lower-case hex digits: by this
-    both sides see that they hold the same token. IBKR-2018 and the answer's field call this number
-    a signature, which it is not.
+    """Return HMAC-SHA1(key = token, message = consumer key), 40 lower-case hex digits: by this both
+    sides see that they hold the same token. IBKR-2018 and the answer call it a signature.
 
     >>> token = bytes.fromhex("27b38aa7974017fae9c67070a47cc70346086080")
     >>> live_session_token_proof(token, "ABCDEFGHI")
@@ -465,54 +437,48 @@ def expect_token(live_session_token: bytes) -> None:
         raise ValueError("a live session token is 20 bytes; decode its base64 form")
 
 
-def read_json(response: requests.Response) -> Any:
+def read_json(response: Response) -> Any:
     """Return the answer's body, decoded. Raises AnswerError if it is not JSON."""
     try:
         return json.loads(response.content)
     except (ValueError, RecursionError):
-        raise AnswerError("the answer is not JSON", "try again later", response) from None
+        raise AnswerError("the answer is not JSON", response=response) from None
 
 
 def accept_answer(answer: Any, credentials: Credentials, exponent: int) -> LiveSessionToken:
-    """Return the token that the server's JSON answer leads to, if its proof shows that both sides
-    have the same (IBKR-2018). `exponent` is that of the challenge.
-
-    Raises AnswerError if a part is missing or of another form, and ExchangeError if the response
-    is out of range or the proof is wrong. A port compares the proof in constant time, too.
-    """
+    """Return the token that the server's JSON answer leads to (IBKR-2018). `exponent` is that of
+    the challenge. Raises AnswerError if a part is missing or of another form, ExchangeError if the
+    proof is wrong, which a port compares in constant time, too."""
     try:
         response = answer["diffie_hellman_response"]
         proof = answer["live_session_token_signature"]
-        expires = answer["live_session_token_expiration"]  # milliseconds since 1970
+        expires = answer["live_session_token_expiration"]
         expect(str, response=response, proof=proof)
         expect(int, expires=expires)
     except (KeyError, TypeError):
-        raise AnswerError("the answer lacks a part of the exchange", "try again later") from None
-    if not 1e12 < expires < 4e12:  # between 2001 and 2096
-        raise AnswerError("the answer's expiration is not in milliseconds", "try again later")
+        raise AnswerError("the answer lacks a part of the exchange") from None
+    if not 1e12 < expires < 4e12:  # from 2001 to 2096
+        raise AnswerError("the answer's expiration is not in milliseconds")
     shared_secret = diffie_hellman_shared_secret(credentials.dh_prime, exponent, response)
     token = derive_live_session_token(shared_secret, credentials.access_token_secret)
     expected = live_session_token_proof(token, credentials.consumer_key)
     if not hmac.compare_digest(expected.encode("ascii"), proof.encode("ascii", "replace")):
-        hint = "check dh_prime, dh_generator and the case of the consumer key"
-        raise ExchangeError("the server's proof of the live session token is wrong", hint)
+        raise ExchangeError("the server's proof of the live session token is wrong")
     return LiveSessionToken(token, datetime.fromtimestamp(expires / 1000, timezone.utc))
 
 
 def request_live_session_token(
-    session: requests.Session,
+    session: Session,
     base_url: str,
     credentials: Credentials,
     exponent: Callable[[], int] = new_exponent,
     timeout: float | tuple[float, float] = TIMEOUT,
-    headers: Mapping[str, str] | None = None,
 ) -> LiveSessionToken:
-    """Agree with the server on a live session token, valid for about 24 hours (IBKR-docs).
+    """Agree with the server on a live session token (IBKR-docs).
 
-    `base_url` is all before /oauth, and serves all other calls, too. `exponent` draws the secret
-    exponent, fresh for each request; `timeout` and `headers` are those of `requests`. Raises
-    AnswerError unless the answer is 200 and right in all parts, requests.RequestException if there
-    is none.
+    `base_url` is {base} in the module's docstring; `exponent` draws the secret exponent, fresh for
+    each request. Raises AnswerError unless the answer is 200 and right in all parts,
+    requests.RequestException if there is none.
     """
     a = exponent()
     challenge = diffie_hellman_challenge(credentials.dh_prime, credentials.dh_generator, a)
@@ -520,14 +486,13 @@ def request_live_session_token(
         f"{base_url.rstrip('/')}/oauth/live_session_token",
         auth=RsaSha256Auth(credentials, challenge),
         timeout=timeout,
-        headers=headers,
         allow_redirects=False,
     )
-    if response.status_code != requests.codes.ok:
-        raise AnswerError(f"HTTP {response.status_code}", "the answer's body says why", response)
+    if response.status_code != 200:
+        raise AnswerError(f"HTTP {response.status_code}", response=response)
     answer = read_json(response)
     if isinstance(answer, dict) and answer.get("error"):
-        raise AnswerError("HTTP 200 with an error", "the answer's body says which", response)
+        raise AnswerError("HTTP 200 with an error", response=response)
     return accept_answer(answer, credentials, a)
 
 
@@ -535,8 +500,8 @@ def request_live_session_token(
 
 
 def hmac_sha256_signature(base_string: str, live_session_token: bytes) -> str:
-    """Return the HMAC-SHA256, in base64; the key is the 20 bytes, not a text form (IBKR-2018).
-    Raises ValueError if the base string is not ASCII or the token is not 20 bytes long.
+    """Return the HMAC-SHA256 in base64; the key is the token's 20 bytes (IBKR-2018). Raises
+    ValueError if the base string is not ASCII or the token has another length.
 
     >>> token = bytes.fromhex("27b38aa7974017fae9c67070a47cc70346086080")
     >>> hmac_sha256_signature("GET&a&b", token)
@@ -551,20 +516,15 @@ def hmac_sha256_signature(base_string: str, live_session_token: bytes) -> str:
 class HmacSha256Auth(AuthBase):
     """Signs every call but the token request, with the live session token (IBKR-2018):
 
-        session.auth = HmacSha256Auth(credentials, live_session_token.token)
-        session.get(url, timeout=TIMEOUT, allow_redirects=False)
-
-    Pass allow_redirects=False: `requests` would send the same signature to another URL. Mount no
-    retries: they would send the same nonce again.
+    session.auth = HmacSha256Auth(credentials, live_session_token.token)
+    session.get(url, timeout=TIMEOUT, allow_redirects=False)
     """
 
     def __init__(self, credentials: Credentials, live_session_token: bytes) -> None:
         self.credentials = credentials
         self.live_session_token = live_session_token
 
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
         params = oauth_params(self.credentials, "HMAC-SHA256")
-        return sign_request(request, self.credentials, params, self.signature)
-
-    def signature(self, base_string: str) -> str:
-        return hmac_sha256_signature(base_string, self.live_session_token)
+        sign = partial(hmac_sha256_signature, live_session_token=self.live_session_token)
+        return sign_request(request, self.credentials, params, sign)

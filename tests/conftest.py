@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
-import gc
+import io
 import json
 import logging
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
+from unittest import mock
 from urllib.parse import quote
 
 import pytest
@@ -24,7 +26,9 @@ import oauth
 from tests.sandbox import Sandbox
 
 ROOT = Path(demo.__file__).parent
-os.environ.pop("PYTHONSAFEPATH", None)  # with it, no `python -m` finds a project's packages
+SIGNALS = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL}
+SIGNALS["SIGHUP"] = signal.SIG_DFL
+RSA.import_key = functools.lru_cache(100)(RSA.import_key)  # half of the time that a run takes
 
 
 class Result(NamedTuple):
@@ -33,66 +37,31 @@ class Result(NamedTuple):
     err: str
 
 
-def forms(secret: bytes | str) -> set[str]:
-    """All the ways in which a secret could be printed."""
-    raw = secret.encode() if isinstance(secret, str) else secret
-    texts = {raw.decode("latin-1"), raw.hex(), raw.hex().upper(), base64.b64encode(raw).decode()}
-    texts |= {repr(raw), base64.urlsafe_b64encode(raw).decode(), str(int.from_bytes(raw, "big"))}
-    return texts | {quote(text, safe="") for text in texts}
+Runner = Callable[..., Result]
 
 
 def assert_no_secret(text: str, secrets: list[Any]) -> None:
-    for secret in (secret for secret in secrets if len(secret) > 8):  # K may be 0 or 1
-        for form in forms(secret):
-            assert form not in text, "a secret is in the output"
-
-
-def pytest_make_parametrize_id(val: object) -> str | None:
-    """Name a case without a backslash: pytest doubles each when a process collects again, as
-    mutmut does, and then knows no such test."""
-    name = ascii(val)[:40]
-    return name.replace("\\", "%") if isinstance(val, (str, bytes)) and "\\" in name else None
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _heed_signals() -> None:
-    """Undo what nohup, or a shell's `&`, hands down: signals that are ignored here, and then by
-    every process that a test starts."""
-    defaults = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
-    for name, handler in defaults.items():
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, handler)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _remember() -> Iterator[None]:
-    """Keep the keys that were read: that takes longer than all the rest of a run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RSA, "import_key", functools.lru_cache(100)(RSA.import_key))
-        yield
+    """Search a text for secrets, in all ways in which one could come to be printed by mistake."""
+    for secret in secrets:
+        forms = {secret}
+        if isinstance(secret, bytes):
+            number = int.from_bytes(secret, "big")
+            forms = {secret.hex(), base64.b64encode(secret).decode(), repr(secret), str(number)}
+        for form in forms:
+            if len(form) > 12:  # K may be 1
+                assert form not in text, "a secret is in the output"
+                assert quote(form, safe="") not in text, "a secret is in the output"
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """main() takes signals, the timer, the log and a hook for itself; the next test wants them."""
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK", "SIGALRM")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    handlers = {number: signal.getsignal(number) for number in numbers}
-    hook = sys.unraisablehook
-    gc.callbacks.clear()  # hypothesis's: where an answer has filled the stack, Python 3.9 aborts
-    yield
-    interruption = getattr(sys.unraisablehook, "__self__", None)
-    if getattr(interruption, "seen", False) or getattr(interruption, "cut_off", False):
-        interruption.cut_off = True
-        gc.collect()  # what a signal left behind: now, while the demo's hook passes over it
-    sys.unraisablehook = hook
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    oauth.log.handlers = []
+def _signals_and_log() -> None:
+    """main() takes them for itself; nohup, and a shell's `&`, have signals ignored, here and by all
+    that a test starts."""
+    for name, handler in SIGNALS.items():
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), handler)
     oauth.log.setLevel(logging.NOTSET)
+    oauth.log.filters = []
 
 
 @pytest.fixture
@@ -101,36 +70,31 @@ def server() -> Iterator[Sandbox]:
         yield sandbox
 
 
-class Runner:
-    """Runs the demo against a sandbox, in this process, without its pauses."""
+@pytest.fixture(scope="session")
+def run() -> Runner:
+    return run_demo
 
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
 
-    def __call__(self, sandbox: Sandbox, *options: str, config: Any = None) -> Result:
-        path = sandbox.config_path if config is None else Path(sandbox.folder) / "other.json"
-        if config is not None:
-            path.write_text(config if isinstance(config, str) else json.dumps(config))
-        self.capsys.readouterr()
+def run_demo(sandbox: Sandbox, *options: str, config: Any = None) -> Result:
+    """Run the demo in this process, without its pauses. `config`: JSON or text, in place of the
+    sandbox's own."""
+    path = sandbox.config_path
+    if config is not None:
+        path = sandbox.folder / "other.json"
+        path.write_text(config if isinstance(config, str) else json.dumps(config))
+    out, err = io.StringIO(), io.StringIO()
+    printed = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
+    with printed[0], printed[1], mock.patch.object(demo, "sleep"):
         status = demo.main([str(path), *options])
-        result = Result(status, *self.capsys.readouterr())
-        assert_no_secret(result.out + result.err, sandbox.secrets)
-        assert "Traceback" not in result.err
-        return result
+    result = Result(status, out.getvalue(), err.getvalue())
+    assert_no_secret(result.out + result.err, sandbox.secrets)
+    assert "Traceback" not in result.err
+    return result
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Runner:
-    monkeypatch.setattr(demo, "sleep", lambda _: None)
-    return Runner(capsys)
-
-
-def start_demo(
-    *arguments: object, warnings: Sequence[str] = ("error",), **options: Any
-) -> subprocess.Popen[str]:
-    """Start demo.py as a person would, in a process of its own."""
-    filters = [f"-W{warning}" for warning in warnings]
-    command = [sys.executable, *filters, str(ROOT / "demo.py"), *map(str, arguments)]
+def start_demo(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """Start demo.py as a person would, in a process of its own; there a warning is an error."""
+    command = [sys.executable, "-Werror", str(ROOT / "demo.py"), *map(str, arguments)]
     pipe = subprocess.PIPE
     settings = {"stdout": pipe, "stderr": pipe, "encoding": "utf-8", "start_new_session": True}
     environment = {**os.environ, "NO_PROXY": "127.0.0.1", **options.pop("env", {})}

@@ -1,26 +1,73 @@
-"""The demo as a process: folders, pipes, consoles, and Ctrl-C at any moment."""
+"""demo.py as a process over real sockets: signals, its output, the network, the command line."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
+import shlex
 import shutil
 import signal
+import socketserver
+import ssl
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
-from tests.conftest import ROOT, assert_no_secret, start_demo
-from tests.sandbox import Answer, Sandbox
+from tests.conftest import ROOT, assert_no_secret
+from tests.sandbox import Answer, Sandbox, json_answer, recorded
 
-posix = pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
-# A Ctrl-C may leave a socket to the garbage collector; Python says so only if all warnings are on.
-CUT_OFF = ("error", "ignore:unclosed:ResourceWarning")
-INTERRUPTIONS = [(after, signal.SIGINT) for after in (1, 2, 8, 12)] + [(6, signal.SIGTERM)]
+DEMO = str(ROOT / "demo.py")
+TOKEN = "POST /oauth/live_session_token"
+INIT, LEDGER = "POST /iserver/auth/ssodh/init", "GET /portfolio/{id}/ledger"
+SNAPSHOT, LOGOUT = "GET /iserver/marketdata/snapshot", "POST /logout"
+UP = {**recorded("POST /iserver/auth/status"), "authenticated": True}
+AT_ONCE = {INIT: json_answer(UP), SNAPSHOT: json_answer(recorded(SNAPSHOT))}  # nothing to wait for
+FOREIGN = re.compile("(?i).*(_proxy|_ca_bundle)")  # variables of the person who runs the tests
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
+INTERRUPTED = (130, "interrupted: logged out\n")
+CHANGED = """
+import oauth, requests, runpy, signal, sys
+{}
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(answers=AT_ONCE) as sandbox:
+        yield sandbox
+
+
+def start(sandbox: Sandbox, *options: str, change: str = "", **settings: Any) -> Any:
+    """Start demo.py. `change`: what is done first to what it imports."""
+    code = ["-c", CHANGED.format(change)] if change else []
+    command = [sys.executable, *code, DEMO, str(sandbox.config_path), *options]
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": ROOT, **settings}
+    return subprocess.Popen(command, text=True, start_new_session=True, **settings)
+
+
+def finish(process: Any, sandbox: Sandbox) -> tuple[int, str]:
+    """Wait for its end; return exit status and stderr."""
+    with process:
+        try:
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert_no_secret(f"{out}{err}", sandbox.secrets)
+    return process.returncode, err
+
+
+def paths(sandbox: Sandbox) -> list[str]:
+    return [request.path for request in sandbox.requests]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -30,363 +77,229 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def finish(process: subprocess.Popen[str], sandbox: Sandbox) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=60)
-    assert_no_secret((out or "") + (err or ""), sandbox.secrets)
-    assert "Traceback" not in (err or "")
-    assert "Exception ignored" not in (err or "")
-    return process.returncode, out, err
-
-
-def paths(sandbox: Sandbox) -> list[str]:
-    return [request.path for request in sandbox.requests]
-
-
-def test_a_run_uses_one_connection_is_refused_nothing_keeps_the_rate_and_logs_out(
-    server: Sandbox,
-) -> None:
-    began = time.monotonic()
-    status, out, err = finish(start_demo(server.config_path), server)
-    took = time.monotonic() - began
-    assert (status, err) == (0, "")
-    assert out.endswith(" ms\n")
-    assert server.connections == 1
-    assert [request.refused for request in server.requests] == [""] * 15
-    assert {request.query_form for request in server.requests} == {"", "signed"}
-    assert server.rate_warnings == 0
-    assert server.logged_out
-    assert paths(server)[-1] == "/logout"
-    assert took > 14 * 0.11
-
-
-@pytest.mark.parametrize("place", ["root", "config's folder", "elsewhere"])
-@pytest.mark.parametrize("relative", [True, False])
-def test_the_working_folder_does_not_matter(
-    server: Sandbox, tmp_path: Path, place: str, relative: bool
-) -> None:
-    folder = {"root": ROOT, "config's folder": server.folder, "elsewhere": tmp_path}[place]
-    path = os.path.relpath(server.config_path, folder) if relative else server.config_path
-    status, _, err = finish(start_demo(path, "--check", cwd=folder), server)
-    assert (status, err) == (0, "")
-
-
-def test_a_python_that_leaves_the_scripts_folder_out_finds_its_parts() -> None:
-    command = [sys.executable, "-I", str(ROOT / "demo.py"), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_in_a_pipe_and_on_an_ascii_console_it_prints_the_same(server: Sandbox) -> None:
-    folder = server.folder / "K\u00e4stchen \u20ac"
-    folder.mkdir()
-    for name in ("config.json", "private_signature.pem", "private_encryption.pem"):
-        shutil.copy(server.folder / name, folder)
-    environments = [{"PYTHONIOENCODING": name} for name in ("ascii", "cp1252", "utf-8")]
-    processes = [start_demo(folder / "config.json", env=env) for env in environments]
-    outputs = []
-    for process in processes:
-        status, out, err = finish(process, server)
-        assert (status, err) == (0, "")
-        assert "K\\xe4stchen \\u20ac" in out
-        outputs.append(re.sub(r" +[\d,]+ ms|\d\d:\d\d:\d\d", "", out))
-    assert len(set(outputs)) == 1
+# Signals
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "message"),
+    ("route", "number", "outcome"),
     [
-        (["-h"], 0, ""),
-        (["--unknown"], 2, "error: unrecognized arguments: --unknown"),
-        (["one.json", "two.json"], 2, "error: unrecognized arguments: two.json"),
-        (["--symbol"], 2, "error: argument --symbol: expected one argument"),
+        (TOKEN, signal.SIGINT, "before the log-in"),
+        (INIT, signal.SIGINT, "logged out"),
+        (LEDGER, signal.SIGTERM, "logged out"),
+        (SNAPSHOT, signal.SIGHUP, "logged out"),
+        (LOGOUT, signal.SIGINT, "logged out"),
     ],
 )
-def test_the_command_line_is_checked(arguments: list[str], status: int, message: str) -> None:
-    process = start_demo(*arguments)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == status
-    assert message in err
-    assert "Traceback" not in err
-    if status == 0:
-        assert "logs out a TWS or IBKR Mobile" in " ".join(out.split())
-
-
-# Ctrl-C
-
-
-@posix
-@pytest.mark.parametrize(("after", "number"), INTERRUPTIONS)
-def test_an_interruption_between_requests_logs_out(
-    server: Sandbox, after: int, number: signal.Signals
+def test_a_signal_while_an_answer_is_awaited_logs_out(
+    sandbox: Sandbox, route: str, number: signal.Signals, outcome: str
 ) -> None:
-    process = start_demo(server.config_path, warnings=CUT_OFF)
-    wait_until(lambda: len(server.requests) >= after)
+    sandbox.answers[route] = Answer(200, b"{}", delay=2)
+    process = start(sandbox)
+    wait_until(lambda: any(path.endswith(route.split("/")[-1]) for path in paths(sandbox)))
     process.send_signal(number)
-    status, _, err = finish(process, server)
-    assert (status, err) in {(130, "interrupted\n"), (0, "")}  # 0: it came during the logout
-    assert status == 130 or after >= 14
-    tokens_in_use = paths(server) != ["/oauth/live_session_token"]  # else cut off while it came
-    assert server.logged_out == tokens_in_use
-    assert paths(server).count("/logout") == tokens_in_use
+    assert finish(process, sandbox) == (130, f"interrupted: {outcome}\n")
+    assert paths(sandbox).count("/logout") == (outcome == "logged out")
 
 
-@posix
-@pytest.mark.parametrize(
-    "route",
-    [
-        "POST /iserver/auth/ssodh/init",
-        "GET /portfolio/accounts",
-        "GET /portfolio/{id}/positions/{page}",
-        "GET /iserver/marketdata/snapshot",
-    ],
-)
-def test_an_interruption_while_an_answer_is_awaited_logs_out(route: str) -> None:
-    with Sandbox(answers={route: Answer(200, b"{}", delay=60)}) as sandbox:
-        process = start_demo(sandbox.config_path, warnings=CUT_OFF)
-        pattern = re.sub(r"\{\w+\}", r"\\w+", route.split()[1])
-        wait_until(lambda: any(re.fullmatch(pattern, path) for path in paths(sandbox)))
-        process.send_signal(signal.SIGINT)
-        assert finish(process, sandbox)[::2] == (130, "interrupted\n")
-        assert sandbox.logged_out
-
-
-@posix
-def test_an_interruption_while_the_token_is_awaited_ends_at_once() -> None:
-    answers = {"POST /oauth/live_session_token": Answer(200, b"{}", delay=60)}
-    with Sandbox(answers=answers) as sandbox:
-        process = start_demo(sandbox.config_path, warnings=CUT_OFF)
-        wait_until(lambda: len(sandbox.requests) == 1)
-        process.send_signal(signal.SIGINT)
-        assert finish(process, sandbox)[::2] == (130, "interrupted\n")
-        assert len(sandbox.requests) == 1
-
-
-@posix
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGHUP])
-def test_a_second_signal_but_ctrl_c_lets_the_logout_go_on(second: signal.Signals) -> None:
-    with Sandbox(answers={"POST /logout": Answer(200, b"{}", delay=0.5)}) as sandbox:
-        process = start_demo(sandbox.config_path, warnings=CUT_OFF)
-        wait_until(lambda: len(sandbox.requests) >= 3)
-        process.send_signal(second)
-        process.send_signal(second)
-        wait_until(lambda: "/logout" in paths(sandbox))
-        process.send_signal(second)
-        assert finish(process, sandbox)[::2] == (130, "interrupted\n")
-        assert paths(sandbox).count("/logout") == 1
-
-
-@posix
-def test_a_second_ctrl_c_ends_at_once() -> None:
-    with Sandbox(answers={"POST /logout": Answer(200, b"{}", delay=60)}) as sandbox:
-        process = start_demo(sandbox.config_path, warnings=CUT_OFF)
-        wait_until(lambda: len(sandbox.requests) >= 3)
-        process.send_signal(signal.SIGTERM)
-        wait_until(lambda: "/logout" in paths(sandbox))
-        began = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        assert finish(process, sandbox)[0] == 130
-        assert time.monotonic() - began < 1
-
-
-@posix
-@pytest.mark.parametrize(
-    "pair",
-    [
-        (signal.SIGINT, signal.SIGTERM),
-        (signal.SIGTERM, signal.SIGTERM),
-        (signal.SIGHUP, signal.SIGHUP),
-    ],
-)
-@pytest.mark.parametrize("after", [2, 5, 9])
-def test_two_signals_close_together_leave_no_traceback(
-    server: Sandbox, pair: tuple[signal.Signals, signal.Signals], after: int
+@pytest.mark.parametrize("milliseconds", range(0, 150, 10))
+def test_ctrl_c_at_any_moment_from_the_last_answer_to_the_end_logs_out(
+    sandbox: Sandbox, milliseconds: int
 ) -> None:
-    process = start_demo(server.config_path, warnings=CUT_OFF)
-    wait_until(lambda: len(server.requests) >= after)
-    for number in pair:
-        process.send_signal(number)
-    assert finish(process, server)[::2] == (130, "interrupted\n")
-    assert server.logged_out
+    process = start(sandbox)
+    wait_until(lambda: "/iserver/marketdata/history" in paths(sandbox))
+    time.sleep(milliseconds / 1000)
+    process.send_signal(signal.SIGINT)
+    assert finish(process, sandbox) in {INTERRUPTED, (0, "")}
+    assert paths(sandbox).count("/logout") == 1
 
 
-@posix
-def test_a_signal_that_was_inherited_as_ignored_stays_ignored(server: Sandbox) -> None:
-    def nohup() -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    process = start_demo(server.config_path, preexec_fn=nohup)
-    wait_until(lambda: len(server.requests) >= 3)
-    process.send_signal(signal.SIGHUP)
-    assert finish(process, server)[::2] == (0, "")
-    assert server.logged_out
-
-
-@posix
-def test_output_that_nobody_reads_does_not_keep_a_signal_from_ending_it(server: Sandbox) -> None:
-    import fcntl
-
-    reader, writer = os.pipe()
-    fcntl.fcntl(writer, 1031, 4096)  # F_SETPIPE_SZ: the smallest pipe there is
-    process = start_demo(server.config_path, "-v", stdout=writer, warnings=CUT_OFF)
-    wait_until(lambda: len(server.requests) >= 3)
-    time.sleep(0.3)  # by now it is in the middle of a write that nobody reads
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=20)
-    os.close(reader)
-    os.close(writer)
-    assert (process.returncode, err) == (130, "interrupted\n")
-    assert server.logged_out
-
-
-@posix
-def test_a_terminal_that_closes_logs_out(server: Sandbox) -> None:
-    import pty
-
-    leader, follower = pty.openpty()
-
-    def own_terminal() -> None:
-        import fcntl
-        import termios
-
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-    process = start_demo(
-        server.config_path,
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-        preexec_fn=own_terminal,
-    )
-    os.close(follower)
-    wait_until(lambda: len(server.requests) >= 3)
-    os.close(leader)
-    assert process.wait(timeout=20) in (1, 130)  # the write fails, or the signal comes first
-    assert server.logged_out
-
-
-LOCKED = """
-import queue, runpy, signal, sys
-puts = []
-genuine = queue.Queue.put
-def put(self, item, *arguments, **options):
-    genuine(self, item, *arguments, **options)
-    puts.append(item)
-    if len(puts) == 12:  # ten are urllib3's own, at the beginning
-        self.mutex.acquire()
-        signal.raise_signal(signal.SIGTERM)
-queue.Queue.put = put
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+CTRL_C_IN = """
+genuine = oauth.{0}
+oauth.{0} = lambda *values: signal.raise_signal(signal.SIGINT) or genuine(*values)
 """
+LOCK_TAKEN = """
+from queue import Queue
+genuine = Queue.put
+def put(pool, item, *values, **options):
+    genuine(pool, item, *values, **options)
+    if item:  # the connection comes back, after the first answer
+        Queue.put = genuine
+        pool.mutex.acquire()
+        signal.raise_signal(signal.SIGINT)
+Queue.put = put
+"""
+KEEPING, KEPT = map(CTRL_C_IN.format, ["derive_live_session_token", "HmacSha256Auth"])
 
 
-@posix
-def test_a_lock_that_a_signal_left_taken_keeps_it_from_nothing(server: Sandbox) -> None:
-    command = [sys.executable, "-c", LOCKED, str(ROOT / "demo.py"), str(server.config_path)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    assert (run.returncode, run.stderr) == (130, "interrupted\n")
-    assert server.logged_out
-
-
-# Readers that go away
-
-
-@posix
-@pytest.mark.parametrize("lines", [0, 1, 6, 12, 30])
-@pytest.mark.parametrize("verbose", [[], ["-v"]])
-def test_a_reader_that_closes_the_pipe_ends_the_run_with_a_logout(
-    server: Sandbox, lines: int, verbose: list[str]
+@pytest.mark.parametrize("change", [KEEPING, KEPT, LOCK_TAKEN], ids=["keeping", "kept", "locked"])
+def test_ctrl_c_as_the_token_is_made_or_a_lock_is_taken_logs_out(
+    sandbox: Sandbox, change: str
 ) -> None:
-    process = start_demo(server.config_path, *verbose)
-    assert process.stdout
-    assert process.stderr
-    for _ in range(lines):
-        process.stdout.readline()
-    process.stdout.close()
-    err = process.stderr.read()
-    process.stderr.close()
-    assert process.wait(timeout=60) == 1
-    assert err == ""
-    made = "/oauth/live_session_token" in paths(server)
-    assert server.logged_out == made
-    assert made or lines < 6
-    assert len(server.requests) < 15
+    assert finish(start(sandbox, change=change), sandbox) == INTERRUPTED
+    assert paths(sandbox)[-1] == "/logout"
 
 
-@posix
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_ends_the_run(server: Sandbox) -> None:
-    with open("/dev/full", "w") as full:
-        for options in ([], ["--check"], ["--help"]):
-            process = start_demo(server.config_path, *options, stdout=full)
-            status, _, err = finish(process, server)
-            assert status == 1
-            assert err == ("error: cannot write: No space left on device\nhint: make room for it\n")
-        assert finish(start_demo("--unknown", stderr=full), server)[0] == 1
-    assert server.requests == []
+@pytest.mark.parametrize(
+    ("second", "end"), [(signal.SIGINT, (130, "")), (signal.SIGHUP, INTERRUPTED)]
+)
+def test_only_a_second_ctrl_c_ends_it_before_it_is_logged_out(
+    sandbox: Sandbox, second: signal.Signals, end: tuple[int, str]
+) -> None:
+    sandbox.answers[LOGOUT] = Answer(200, b"{}", delay=2)
+    process = start(sandbox)
+    wait_until(lambda: len(sandbox.requests) >= 3)
+    process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "/logout" in paths(sandbox))
+    process.send_signal(second)
+    assert finish(process, sandbox) == end
 
 
-@posix
-def test_errors_that_nobody_reads_do_not_hurt() -> None:
-    with Sandbox("invalid-consumer") as sandbox:
-        process = start_demo(sandbox.config_path)
-        assert process.stderr
-        process.stderr.close()
-        assert process.stdout
-        process.stdout.read()
-        process.stdout.close()
-        assert process.wait(timeout=60) == 1
+def test_nohup_stays_in_force(sandbox: Sandbox) -> None:
+    process = start(sandbox, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    wait_until(lambda: len(sandbox.requests) >= 3)
+    process.send_signal(signal.SIGHUP)
+    assert finish(process, sandbox) == (0, "")
 
 
-@posix
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_closed_outputs_do_not_hurt(server: Sandbox, closed: str) -> None:
-    command = f'exec "{sys.executable}" "{ROOT / "demo.py"}" "{server.config_path}" {closed}'
-    run = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
-    assert run.returncode == 0
-    assert run.stderr == ""
-    assert server.logged_out
+# The command line, and who reads the output
 
 
-# The sandbox's own command
+def shell(command: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    command = command.replace("python", shlex.quote(sys.executable))
+    line = ["bash", "-o", "pipefail", "-c", command.replace("DEMO", shlex.quote(DEMO))]
+    return subprocess.run(line, capture_output=True, text=True, check=False, **settings)
 
 
-@posix
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_closed_outputs_do_not_hurt_the_sandbox(closed: str) -> None:
-    command = f'exec "{sys.executable}" -m tests.sandbox --check {closed}'
-    run = subprocess.run(
-        ["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert (run.returncode, run.stderr) == (0, "")
+@pytest.mark.parametrize(
+    ("command", "status", "error"),
+    [
+        ("python -I DEMO config.json --check", 0, ""),  # without the script's folder on the path
+        ("python -S DEMO config.json", 2, "error: No module .+: .+ -m pip install -r .+\n"),
+        ("python DEMO --unknown", 2, "usage: (?s:.+)error: .+\n"),
+        ("python DEMO none.json", 2, "error: none.json: .+\nhint: .+\n"),
+        ("python DEMO config.json | head -n 1", 1, ""),
+        ("python DEMO config.json | head -n 13", 1, ""),
+        ("python DEMO config.json >/dev/full", 1, "error: cannot write: .+\nhint: .+\n"),
+        ("python DEMO config.json >&-", 0, ""),
+        ("python DEMO config.json --account NONE 2>&-", 1, ""),
+    ],
+)
+def test_it_says_why_it_does_not_start_and_logs_out_when_nobody_reads_on(
+    sandbox: Sandbox, command: str, status: int, error: str
+) -> None:
+    done = shell(command, cwd=sandbox.folder)
+    assert done.returncode == status
+    assert re.fullmatch(error, done.stderr)
+    assert paths(sandbox)[-1:] in ([], ["/logout"])
+    assert "head" not in command or len(sandbox.requests) < 8
 
 
-def test_a_folder_that_the_outputs_encoding_lacks_is_shown_with_escapes(tmp_path: Path) -> None:
-    folder = tmp_path / "\u738b"
+def test_without_an_argument_it_takes_the_config_beside_it_and_help_needs_no_more_than_ascii(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    folder = tmp_path / "K\u00e4stchen"
     folder.mkdir()
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.sandbox", "--check"],
-        cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(folder), "PYTHONIOENCODING": "cp1252"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (run.returncode, run.stderr) == (0, "")
-    assert r"\u738b" in run.stdout
+    for path in (ROOT / "oauth.py", ROOT / "keys", *sandbox.folder.glob("private_*.pem")):
+        os.symlink(path, folder / path.name)
+    shutil.copy(sandbox.config_path, folder / "K\u00e4stchen.json")
+    source = Path(DEMO).read_text("utf-8")
+    changed = re.sub("(?m)^CONFIG = .*", 'CONFIG = r"K\u00e4stchen.json"', source)
+    (folder / "demo.py").write_text(changed, "utf-8")
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    done = shell("python K\u00e4stchen/demo.py --check", cwd=tmp_path)
+    assert r"K\xe4stchen.json" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+    done = shell("python demo.py -h", cwd=folder, env=ascii_only)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"K\xe4stchen.json" in done.stdout
 
 
-@pytest.mark.parametrize("folder", ["root", "elsewhere"])
-def test_the_first_command_runs_the_demo_and_has_its_status(tmp_path: Path, folder: str) -> None:
-    command: list[Any] = [sys.executable, "-m", "tests.sandbox"]
-    run = subprocess.run(
-        [*command, "--check"],
-        cwd=ROOT if folder == "root" else tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout.startswith("simulated: ")
-    assert run.stdout.endswith("no errors; nothing was sent\n")
+@pytest.mark.skipif(sys.platform != "linux", reason="a pipe's size is set as Linux does it")
+def test_ctrl_c_ends_a_run_whose_output_nobody_reads(sandbox: Sandbox) -> None:
+    process = start(sandbox, "-v")
+    fcntl.fcntl(process.stdout, 1031, 4096)  # F_SETPIPE_SZ
+    wait_until(lambda: len(sandbox.requests) >= 2)
+    time.sleep(0.5)  # by now it is in the middle of a write
+    assert len(sandbox.requests) < 5
+    process.send_signal(signal.SIGINT)
+    assert finish(process, sandbox) == INTERRUPTED
+
+
+# The network
+
+
+class Refuse(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):  # a client that does not trust the certificate goes
+            line = self.rfile.readline().decode()
+            self.server.seen += line.split()[1:2]
+            status = 407 if line.startswith("CONNECT") else 503
+            self.wfile.write(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode())
+
+
+@contextlib.contextmanager
+def refusing_server(certificate: Path | None = None) -> Iterator[Any]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refuse) as server:
+        server.seen = []
+        server.name = f"127.0.0.1:{server.server_address[1]}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+            server.socket = context.wrap_socket(server.socket, True, False)
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed one, for this computer; beside it key.pem, and the same in DER."""
+    path: Path = tmp_path_factory.mktemp("tls") / "own.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=simulated"
+    command += " -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out own.pem"
+    subprocess.run(command.split(), cwd=path.parent, capture_output=True, check=True)
+    path.with_suffix(".der").write_bytes(ssl.PEM_cert_to_DER_cert(path.read_text()))
+    return path
+
+
+BUNDLE = "hint: .*PEM.*REQUESTS_CA_BUNDLE"
+
+
+@pytest.mark.parametrize(
+    ("host", "variable", "message", "seen"),
+    [
+        ("api.ibkr.invalid", "", "api.ibkr.invalid: .+\nhint: is base_url right", []),
+        ("127.0.0.1:1", "", "127.0.0.1:1: .+ refused\nhint: is base_url right", []),
+        ("SERVER", "", f"certificate verify failed.+\n{BUNDLE}", []),
+        ("SERVER", "REQUESTS_CA_BUNDLE=own.pem", "HTTP 503\nhint: IBKR is slow", ["/v1/api/oauth/live_session_token"]),
+        ("SERVER", "REQUESTS_CA_BUNDLE=missing.pem", f"missing.pem.*\n{BUNDLE}", []),
+        ("SERVER", "REQUESTS_CA_BUNDLE=own.der", BUNDLE, []),
+        ("api.ibkr.invalid", "HTTPS_PROXY=http://PROXY", "407 .+\nhint: .*HTTPS_PROXY", ["api.ibkr.invalid:443"]),
+        ("api.ibkr.invalid", "HTTPS_PROXY=PROXY", "407 .+\nhint: .*HTTPS_PROXY", ["api.ibkr.invalid:443"]),
+        ("api.ibkr.invalid", "HTTPS_PROXY=http://127.0.0.1:1", "refused\nhint: .*HTTPS_PROXY", []),
+        ("api.ibkr.invalid", "HTTPS_PROXY=http://127.0.0.1:65536", "hint: .*HTTPS_PROXY", []),
+    ],
+)  # fmt: skip
+def test_https_verifies_and_takes_the_environments_proxy(
+    sandbox: Sandbox, certificate: Path, host: str, variable: str, message: str, seen: list[str]
+) -> None:
+    with refusing_server(certificate) as server, refusing_server() as proxy:
+        base_url = f"https://{host.replace('SERVER', server.name)}/v1/api"
+        sandbox.write_config({**sandbox.config, "base_url": base_url})
+        name, _, value = variable.partition("=")
+        environment = {**ENVIRONMENT, name or "NONE": value.replace("PROXY", proxy.name)}
+        status, err = finish(start(sandbox, cwd=certificate.parent, env=environment), sandbox)
+        assert server.seen + proxy.seen == seen
+    assert status == 1
+    assert re.fullmatch("error: POST /oauth/live_session_token: .+\nhint: .+\n", err)
+    assert re.search(message, err)
+
+
+def test_a_run_on_this_computer_uses_one_connection_and_no_proxy(sandbox: Sandbox) -> None:
+    with refusing_server() as proxy:
+        proxies = dict.fromkeys(["HTTP_PROXY", "ALL_PROXY"], f"http://{proxy.name}")
+        assert finish(start(sandbox, env={**ENVIRONMENT, **proxies}), sandbox) == (0, "")
+        assert proxy.seen == []
+    assert sandbox.connections == 1

@@ -1,6 +1,7 @@
-"""What a person sees, word for word: tests/transcripts holds a whole run for each fault and option.
+"""What a person sees, word for word, with its exit status: all of it where a run goes well; of a
+fault or an option the steps that print something else then, and which ones are left out.
 
-A change of the output shows as a difference there, to be read before it is accepted:
+A change of the output shows as a difference, to be read before it is accepted:
 
     UPDATE_TRANSCRIPTS=1 python -m pytest tests/test_transcripts.py
 """
@@ -17,69 +18,85 @@ from tests.conftest import Result, Runner
 from tests.sandbox import FAULTS, Sandbox
 
 FOLDER = Path(__file__).parent / "transcripts"
-WELL = {"competing", "init-waits", "k-odd-digits", "k-short", "k-top-bit", "no-positions"}
-WELL |= {"logout-refused", "no-subscription", "one-sided-quote"}  # no error: exit status 0
-
-RUNS = {  # name of the transcript: the fault, and the options
-    **{f"fault-{name}": (name, []) for name in FAULTS},
-    "all-well": ("", []),
-    "check": ("", ["--check"]),
-    "verbose": ("", ["--verbose"]),
-    "symbol-ibm": ("", ["--symbol", "IBM"]),
-    "symbol-in-small-letters": ("", ["--symbol", "msft"]),
-    "symbol-elsewhere": ("", ["--symbol", "SAP"]),
-    "symbol-unknown": ("", ["--symbol", "NOSUCH"]),
-    "symbol-of-a-share-class": ("", ["--symbol", "BRK.B"]),
-    "account": ("", ["--account", "DU0005678"]),
-    "account-unknown": ("", ["--account", "DU0009999"]),
-    "compete": ("", ["--compete"]),
-    "compete-with-another-session": ("competing", ["--compete"]),
-    "compete-in-vain": ("init-never-ready", ["--compete"]),
+SYMBOLS = ["IBM", "msft", "SAP", "NOSUCH", "BRK.B"]
+RUNS = {  # name of the transcript: the runs in it, each a fault and options
+    "all-well": [("", "")],
+    "verbose": [("", "--verbose")],
+    "check": [("", "--check")],
+    "faults": [(fault, "") for fault in FAULTS],
+    "options": [
+        *[("", f"--symbol {symbol}") for symbol in SYMBOLS],
+        ("", "--account DU0005678"),
+        ("", "--account DU0009999"),
+        ("", "--compete"),
+        ("competing", "--compete"),
+        ("init-never-ready", "--compete"),
+    ],
 }
 
 
-def without_chance(text: str, sandbox: Sandbox) -> str:
-    """Replace what differs from run to run."""
-    text = text.replace(str(sandbox.folder), "/tmp/sandbox").replace(str(sandbox.port), "PORT")
-    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "<tomorrow> UTC", text)
-    text = re.sub(r"(?m)^(  (?:GET|POST) \S+ +\d{3}) +[\d,]+ ms$", r"\1       N ms", text)
-    text = re.sub(r"(diffie_hellman_challenge(?:%3D|=))[0-9a-f]+", r"\1<hex>", text)
-    text = re.sub(r'("diffie_hellman_response": ")[0-9a-f]+', r"\1<hex>", text)
-    text = re.sub(r"(oauth_nonce(?:%3D|=))[0-9a-f]{32}", r"\1<nonce>", text)
-    times = r'oauth_timestamp(?:%3D|=)|live_session_token_expiration": |_updated": '
-    text = re.sub(rf"({times})\d+", r"\1<time>", text)
-    return re.sub(r"\b(599|600|601) s behind", "600 s behind", text)
-
-
-def transcript(result: Result, options: list[str], sandbox: Sandbox) -> str:
-    command = " ".join(["$ python demo.py /tmp/sandbox/config.json", *options])
-    text = f"{command}\n{result.out}--- stderr\n{result.err}--- exit status {result.status}\n"
-    return without_chance(text, sandbox)
-
-
-@pytest.mark.parametrize("name", RUNS)
-def test_a_run_prints_what_its_transcript_says(run: Runner, name: str) -> None:
-    fault, options = RUNS[name]
+def seen(run: Runner, fault: str, options: str) -> Result:
+    """Run the demo; return what it printed, without what differs from run to run."""
     with Sandbox(fault) as sandbox:
-        result = run(sandbox, *options)
-        token_made = result.out.count("valid until")
-        logged_out = [r for r in sandbox.requests if r.path == "/logout"]
-    assert len(logged_out) == token_made
-    assert sandbox.connections <= 1 + (
-        fault in ("dropped-connection", "truncated-body", "redirect")
-    )
-    assert re.fullmatch("[ -~\n]*", result.out + result.err)
-    assert "Simulated Holder" not in result.out + result.err
-    if name.startswith("fault-"):
-        assert result.status == (fault not in WELL)
-        errors = re.findall("(?m)^error: .+\nhint: .+$", result.err)
-        assert bool(errors) == (result.status == 1)
-    path = FOLDER / f"{name}.txt"
-    now = transcript(result, options, sandbox)
+        status, out, err = run(sandbox, *options.split())
+        paths = [request.path for request in sandbox.requests]
+    assert ("/logout" in paths) == ("valid until" in out), f"{fault}: logout"
+    assert re.fullmatch("[ -~\n]*", out + err), f"{fault}: not ASCII alone"
+    assert "Simulated Holder" not in out + err, f"{fault}: a name"
+    assert not re.search("(?m)^(error|warning): .*\n(?!hint: )", err), f"{fault}: no hint"
+    assert (status == 1) == ("error: " in err), f"{fault}: exit status"
+    folder = str(sandbox.folder)
+    return Result(status, without_chance(out, folder), without_chance(err, folder))
+
+
+def without_chance(text: str, folder: str) -> str:
+    """Leave out what differs from run to run, and all but the beginning of long JSON."""
+    replacements = {
+        re.escape(folder): "/tmp/sandbox",
+        r"(127\.0\.0\.1(:|%3A))\d+": r"\1PORT",
+        r"(?m) +[\d,]+ ms$": "       N ms",
+        r"valid until  .* UTC": "valid until  <time> UTC",
+        r"((hellman_\w+|token_signature)(%3D|\": \"))[0-9a-f]+": r"\1<hex>",
+        r"(oauth_nonce%3D)[0-9a-f]{32}": r"\1<nonce>",
+        r"(oauth_timestamp%3D|_expiration\": |_updated\": )\d+": r"\1<time>",
+        r"\b(599|601) s behind": "600 s behind",
+        r"((    < .*\n){9})(    < .*\n){2,}": r"\1    < ...\n",
+    }
+    for pattern, replacement in replacements.items():
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+def difference(out: str, usual_out: str) -> str:
+    """The steps that print something else than usual, and the names of those left out."""
+    steps = out.strip().split("\n\n")
+    usual_steps = usual_out.strip().split("\n\n")
+    shown = [step for step in steps if step not in usual_steps]
+    names = [name(step) for step in steps]
+    left_out = [name(step) for step in usual_steps[:-1] if name(step) not in names]
+    if left_out:
+        shown.append(f"(left out: {', '.join(left_out)})")
+    return "\n\n".join(shown or ["(as in all-well.txt)"]) + "\n"
+
+
+def name(step: str) -> str:
+    """The words of a heading that all runs have: Quote, of "Quote of AAPL"."""
+    return re.split(" of | [A-Z.]+\n|\n", step)[0]
+
+
+@pytest.mark.parametrize("transcript", RUNS)
+def test_runs_print_what_their_transcript_says(run: Runner, transcript: str) -> None:
+    usual = seen(run, "", "")
+    parts = []
+    for fault, options in RUNS[transcript]:
+        status, out, err = seen(run, fault, options)
+        if len(RUNS[transcript]) > 1:
+            out = difference(out, usual.out)
+        option = f"--fault {fault}" if fault else ""
+        command = " ".join(["python -m tests.sandbox", *filter(None, [option, options])])
+        parts.append(f"$ {command}\n\n{out}--- stderr\n{err}--- exit status {status}\n")
+    now = "\n\n".join(parts)
+    path = FOLDER / f"{transcript}.txt"
     if os.environ.get("UPDATE_TRANSCRIPTS"):
         path.write_text(now, encoding="ascii")
     assert now == path.read_text(encoding="ascii")
-
-
-def test_every_transcript_belongs_to_a_run() -> None:
-    assert {path.stem for path in FOLDER.iterdir()} == {*RUNS, "broken-configs"}  # test_config.py

@@ -85,7 +85,7 @@ def called(v: dict[str, Any]) -> str:
     auth = oauth.HmacSha256Auth(credentials, bytes.fromhex(v["live_session_token"]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("oauth.time.time", lambda: v["timestamp"] + 0.9)
-        patch.setattr("oauth.new_nonce", lambda: v["nonce"])
+        patch.setattr("oauth.secrets.token_hex", lambda _: v["nonce"])
         request = requests.Request(v["method"], v["url"], auth=auth).prepare()
     return request.headers["Authorization"]
 

@@ -1,0 +1,222 @@
+"""What the demo makes of what IBKR, or a proxy before it, answers. What the sandbox shows by
+`--fault` stands in the transcripts, and not here again."""
+
+from __future__ import annotations
+
+import base64
+from statistics import median
+from typing import Any
+
+import pytest
+
+import oauth
+from tests.conftest import Result, Runner, start_demo
+from tests.sandbox import Answer, Sandbox, endpoints, error_answer, json_answer, recorded
+from tests.sandbox import faults as at
+
+
+class InTurn(dict[str, Any]):
+    """The answers of a path, one after the other, the last one for ever."""
+
+    def get(self, route: str) -> Answer | None:
+        answers = self.setdefault(route.split()[1], [None])
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+
+def seen(run: Runner, path: str, *answers: Any) -> tuple[Result, Sandbox]:
+    """`answers`: each an Answer, or the JSON of one."""
+    with Sandbox() as sandbox:
+        made = [answer if isinstance(answer, Answer) else json_answer(answer) for answer in answers]
+        sandbox.answers = InTurn({path: made})
+        return run(sandbox), sandbox
+
+
+def check(run: Runner, rows: list[tuple[Any, ...]]) -> None:
+    """Each row: the path, its answer or a tuple of some in turn, what the demo says, its exit
+    status, and what it never says."""
+    wrong = []
+    for path, answer, says, status, *never in rows:
+        answers = answer if type(answer) is tuple else (answer,)
+        result, _ = seen(run, path, *answers)
+        text = result.out + result.err
+        if says not in text or any(word in text for word in never) or status != result.status:
+            wrong.append(f"{path} {says!r} {status} {never}\n{text}exit status {result.status}")
+    assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.fixture(autouse=True)
+def _settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "SETTLING", 0)
+
+
+UP = recorded(f"POST {at.INIT}")
+DOWN = {**UP, "authenticated": False, "established": False}
+OTHER = "warning: another session of this username holds the brokerage session\nhint: "
+SLOW = "Timeout while contacting the authentication server"
+
+
+def test_the_brokerage_session_is_up_settling_held_or_refused(run: Runner) -> None:
+    rows = [
+        (at.INIT, UP, "    up\n", 0, "settling"),
+        (at.INIT, {**UP, "message": "ok"}, "    up: ok\n", 0),
+        (at.INIT, {**UP, "competing": True}, "    up\n", 0),
+        (at.INIT, {**DOWN, "competing": True}, OTHER, 0),
+        (at.STATUS, recorded("status refused"), OTHER, 0),
+        (at.INIT, {**DOWN, "message": "not for you"}, "error: POST /iserver/auth/ssodh/init: ", 1),
+        (at.STATUS, {**DOWN, "fail": SLOW}, f"no brokerage session: {SLOW}\nhint: ", 1, "compete"),
+        (at.STATUS, recorded("status without a session"), "not up after 10 s\nhint: ", 1),
+    ]
+    check(run, rows)
+
+
+ALL, MINE = {"id": "All", "accountId": "All"}, recorded(f"GET {at.ACCOUNTS}")[0]
+ITEM = {"amount": 5.0, "currency": "USD", "isNull": False}
+SMALL = [
+    {"contractDesc": "BTC", "position": 1.234e-05, "mktPrice": 98123.25, "mktValue": 1.21},
+    {"contractDesc": "SUBPENNY", "position": 1000000, "mktPrice": 4e-05, "mktValue": 40.0},
+    {"contractDesc": "JPY.USD", "position": -1000000, "mktPrice": 0.0066895, "mktValue": -6689.5},
+    {"contractDesc": "EUR.USD", "position": 20000, "mktPrice": 1.1287749, "mktValue": None},
+]
+SMALL_SHOWN = """
+    contractDesc    position   mktPrice   mktValue  unrealizedPnl  currency
+    BTC           0.00001234  98,123.25       1.21  -              -
+    SUBPENNY       1,000,000    0.00004      40.00  -              -
+    JPY.USD       -1,000,000  0.0066895  -6,689.50  -              -
+    EUR.USD           20,000  1.1287749          -  -              -
+"""
+
+
+def test_the_portfolio_is_shown_as_it_is(run: Runner) -> None:
+    summary = {"netliquidation": {**ITEM, "isNull": True}, "buyingpower": ITEM, "cushion": None}
+    nobody = "error: GET /portfolio/accounts: no account in the answer\nhint: "
+    rows = [
+        (at.ACCOUNTS, [ALL, MINE], "Summary of DU0001234\n", 0, "of All"),
+        (at.ACCOUNTS, [ALL], nobody, 1),
+        (at.ACCOUNTS, [None, 7, {"accountId": None}], nobody, 1),
+        (at.SUMMARY, summary, "    buyingpower    5.00  USD\n\n", 0, "netliquidation "),
+        (at.POSITIONS, SMALL, SMALL_SHOWN, 0),
+        (at.POSITIONS, SMALL * 4, "    first 10 of 16\n", 0),
+        (at.STOCKS, {}, "error: GET /trsrv/stocks: no stock has the symbol AAPL\nhint: ", 1),
+    ]
+    check(run, rows)
+
+
+FULL = {"31": "201.10", "84": "201.08", "88": "900", "86": "201.12", "85": "1,300", "6509": "RpB"}
+SHOWN = """
+    last  201.10
+    bid   201.08 x 900
+    ask   201.12 x 1,300
+    data  real time
+"""
+NUMBERS = {"31": 201.1, "84": 201.08, "88": 900, "86": 201.12, "85": 1300, "6509": "DPB"}
+NUMBERS_SHOWN = SHOWN.replace("201.10", "201.1").replace("real time", "delayed")
+N = {"6509": "N"}
+
+
+def quotes(*answers: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple([{"conid": 265598, "conidEx": "265598", **fields}] for fields in answers)
+
+
+def test_a_quote_fills_up_and_is_shown_as_far_as_it_came(run: Runner) -> None:
+    nothing = {"31": "-1", "84": "-", "86": "", "88": "N/A"}
+    rows = [
+        (at.SNAPSHOT, quotes({}, {"31": "N/A"}, FULL), SHOWN, 0),
+        (at.SNAPSHOT, quotes({}, {"31": "201.10"}, {**FULL, "31": ""}), SHOWN, 0),
+        (at.SNAPSHOT, quotes(NUMBERS), NUMBERS_SHOWN, 0),
+        (at.SNAPSHOT, quotes(N, N, NUMBERS), NUMBERS_SHOWN, 0, "hint: "),
+        (at.SNAPSHOT, quotes({**FULL, "6509": "S"}), "    data  S\n", 0),
+        (at.SNAPSHOT, quotes(nothing), "no price in 8 s\nhint: ", 1),
+    ]
+    check(run, rows)
+
+
+def test_bars_say_when_their_session_opened(run: Runner) -> None:
+    bar = {"o": 50.1, "h": 51.0, "l": 49.5, "c": 0.00004, "v": 31000.0, "t": 1794783600000}
+    hour_later = {**bar, "v": 441876.5, "t": bar["t"] + 3600_000}
+    shown = """
+    opened (UTC)       open   high    low    close     volume
+    2026-11-15 23:00  50.10  51.00  49.50  0.00004     31,000
+    2026-11-16        50.10  51.00  49.50  0.00004  441,876.5
+"""
+    rows = [
+        (at.HISTORY, {"data": [bar, hour_later]}, shown, 0),
+        (at.HISTORY, {"data": [{"t": None}]}, "    -             -     -     -    -      -\n", 0),
+        (at.HISTORY, {"data": [], "points": 4}, "no bars in the answer\nhint: ", 1),
+    ]
+    check(run, rows)
+
+
+PAGE = b"<style>p {}</style><script>go(1)</script><body>Log<br>in <b>here</b></body>"
+FORBIDDEN = json_answer({"error": "Forbidden", "error_description": "not for this user"}, 403)
+SIGNATURE = error_answer(401, "Invalid signature")
+NO_CHART = error_answer(500, "No data of type EODChart is available for the exchange 'BEST'")
+ELSEWHERE = error_answer(500, "Session is connected from a different IP address")
+
+
+def test_an_error_is_quoted_and_its_hint_helps_with_it(run: Runner) -> None:
+    where = "error: GET /portfolio/DU0001234/summary: "
+    moved = Answer(302, headers={"Location": "/sso"})
+    rows = [
+        (at.SUMMARY, Answer(401), f"{where}HTTP 401\nhint: ", 1, "not accepted any more"),
+        (at.SUMMARY, Answer(404), f"{where}HTTP 404\nhint: ", 1, "base_url"),
+        (at.SUMMARY, Answer(503, PAGE), f"{where}HTTP 503: Log in here\nhint: ", 1),
+        (at.SUMMARY, Answer(200, PAGE), where, 1),
+        (at.SUMMARY, [1], f"{where}an answer of another form", 1),
+        (at.LEDGER, FORBIDDEN, "HTTP 403: Forbidden not for this user\nhint: ", 1),
+        (at.STOCKS, error_answer(500, "oops"), "HTTP 500: oops\nhint: try later", 1),
+        (at.SNAPSHOT, SIGNATURE, "hint: run python -m tests.sandbox", 1, "TWS", "later"),
+        (at.BROKERAGE_ACCOUNTS, ELSEWHERE, "hint: another session has it", 1, "try later"),
+        (at.HISTORY, NO_CHART, "hint: no market-data subscription", 1, "try later"),
+        (at.TOKEN, Answer(200, PAGE), "\nhint: is base_url right?", 1, "Generate"),
+        (at.TOKEN, moved, "a redirect to /sso\nhint: is base_url right?", 1),
+        (at.TOKEN, {"a": 1}, "error: POST /oauth/live_session_token: ", 1, "base_url"),
+    ]
+    check(run, rows)
+
+
+def test_a_logout_that_did_not_happen_is_a_warning(run: Runner) -> None:
+    lost = Answer(cut=0)
+    unauthorized = error_answer(401, "unauthorized")
+    rows = [
+        (at.LOGOUT, Answer(200), "all well", 0, "warning"),
+        (at.LOGOUT, (lost, {"status": True}), "all well", 0, "warning"),
+        (at.LOGOUT, lost, "error: POST /logout: ", 1),
+        (at.LOGOUT, {"status": True, "confirmed": True}, "warning: POST /logout: ", 0),
+        (at.LOGOUT, {"error": "busy"}, "warning: POST /logout: ", 0),
+        (at.LOGOUT, unauthorized, "warning: POST /logout: HTTP 401: unauthorized\nhint: ", 0),
+    ]
+    check(run, rows)
+
+
+def test_a_time_out_stops_all_but_the_logout(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oauth, "TIMEOUT", (5, 0.5))
+    result, sandbox = seen(run, at.ACCOUNTS, Answer(delay=30))
+    assert result.status == 1
+    assert result.err.count("error: ") == 1
+    paths = [request.path for request in sandbox.requests]
+    assert paths[2:] == ["/portfolio/accounts", "/logout"]
+
+
+def test_after_an_answer_below_200_its_connection_is_not_used(run: Runner) -> None:
+    """Where the real answer follows, it would be taken for the next request's."""
+    result, sandbox = seen(run, at.ACCOUNTS, Answer(103))
+    _, _, accounts, after, *_ = sandbox.requests
+    assert accounts.status == 103
+    assert after.connection != accounts.connection
+    assert "error: GET /portfolio/accounts: HTTP 103\n" in result.err
+
+
+def test_a_request_starts_no_sooner_than_110_ms_after_the_one_before(server: Sandbox) -> None:
+    start_demo(server.config_path).communicate(timeout=60)
+    arrived = [request.arrived for request in server.requests[:8]]  # no polls among them
+    assert median(later - sooner for sooner, later in zip(arrived, arrived[1:])) > 0.1
+
+
+def test_a_secret_that_the_server_repeats_is_not_shown(run: Runner, server: Sandbox) -> None:
+    def tell(_: Any) -> Any:
+        token = server.sessions.live[0].token
+        secrets = [server.identity.access_token, token.hex(), base64.b64encode(token).decode()]
+        return {"error": " ".join(secrets)}
+
+    server.fault = at.Fault(at.LEDGER, "", change=tell)
+    assert ": *** *** ***\n" in run(server, "--verbose").err
