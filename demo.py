@@ -297,12 +297,13 @@ class Client:
         self.auth: oauth.HmacSha256Auth | None = None  # if set, there is a session to log out
         self.next_start = 0.0
         self.request_line = ""  # method and path of the last request
-        self.response: requests.Response | None = None  # to the last request
-        self.status = 0  # of it, 0 if there was no answer
+        self.status = 0  # of the last answer, 0 until there is one
+        self.response: requests.Response | None = None  # the last answer, when it is here whole
+        self.shown: list[str] = []  # the last five lines, without their time
         self.log: list[str] = []  # what oauth.py has logged since the last answer
         self.interrupted = False
         self.ending = False  # nothing but the logout is sent, and nothing printed before it
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last is not everywhere
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # not all are everywhere
             number = getattr(signal, name, None)
             if number and signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self.interrupt)
@@ -315,7 +316,7 @@ class Client:
         that only another Ctrl-C does anything: it ends the process."""
         if self.interrupted and number == signal.SIGINT:
             os._exit(130)
-        token_here = self.auth is None and self.response is not None
+        token_here = self.auth is None and self.status > 0
         noted = self.interrupted or self.ending or token_here
         self.interrupted = True
         self.console.silent |= not self.ending  # printing could wait for a pager
@@ -335,8 +336,9 @@ class Client:
         return session
 
     def keep(self, response: requests.Response, **_: object) -> None:
-        self.response = response
         self.status = response.status_code
+        if response.content is not None:  # may break off
+            self.response = response
 
     def log_in(self) -> None:
         """Request the live session token, with which all that follows is signed."""
@@ -388,11 +390,15 @@ class Client:
         self.response, self.status = None, 0
 
     def show(self) -> None:
-        """Print a line about the last answer; with --verbose both sides in full."""
+        """Print a line about the last answer, of equal ones in a row four at most; with --verbose
+        all of them, and both sides in full."""
         lines, self.log = self.log, []
         if self.response is not None:
             milliseconds = self.response.elapsed.total_seconds() * 1000
-            lines.append(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
+            line = f"  {self.request_line:<50} {self.status}"
+            self.shown = [*self.shown[-4:], line]
+            if self.console.verbose or self.shown != [line] * 5:
+                lines.append(f"{line} {milliseconds:>7,.0f} ms")
             if self.console.verbose:
                 lines += [f"    < {text}" for text in readable(self.response).splitlines()]
         self.console.say(*lines)
@@ -434,7 +440,8 @@ HINTS = {  # patterns for status, request and what is said, in small letters; st
     "has expired|not yet valid": "set this computer's clock; or the certificate is out of date",
     "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
     "proxy|tunnel connection": "check the proxy that HTTPS_PROXY names",
-    "^0 ": "is base_url right, is there a network, does it need a proxy (HTTPS_PROXY)?",
+    "^0 post /oauth": "is base_url right? is there a network? does it need HTTPS_PROXY?",
+    "^0 ": "check the network, or try later",
     "401 get /portfolio/.+/": "is it an account of this username? If it answered before, try later",
     "^401": "the live session token is not accepted any more: run the demo again",
     "^403": "this address is blocked: try without a VPN, or from another network",
@@ -460,7 +467,8 @@ def explain(error: Exception, client: Client) -> list[str]:
         message = f"{client.request_line}: {urlsplit(client.base_url).netloc}"
         said = str(root_cause(error))
     words = " ".join(said.split())[:200]
-    message = f"{message}: {words}".rstrip(": ")
+    if words:
+        message += f": {words}"
     if answered and client.auth is None:
         return [message, *token_hints(words, client)]
     return [message, answer_hint(words, client)]
@@ -480,7 +488,8 @@ def token_hints(words: str, client: Client) -> list[str]:
 
 def answer_hint(words: str, client: Client) -> str:
     """Return what helps with an answer that users of IBKR know: by its words, then its status."""
-    text = f"{client.status} {client.request_line}: {words}".lower()
+    status = 0 if client.response is None else client.status
+    text = f"{status} {client.request_line}: {words}".lower()
     return next(hint for known, hint in HINTS.items() if re.search(known, text))
 
 

@@ -288,7 +288,9 @@ def private_key(path: Path, use: str) -> RSA.RsaKey:
         raise Problem("has a passphrase", "remove it, in a copy: ssh-keygen -p -m PEM -f COPY")
     if "PRIVATE" not in label:
         what = "a public key" if "PUBLIC" in label else f"no private key: {label.lower()}"
-        raise Problem(f"is {what}", f"give the path of the private half, private_{use}.pem")
+        raise Problem(
+            f"is {what}", f"give the private half, which generate.sh calls private_{use}.pem"
+        )
     if RSA_PSS_OID in der[:40]:
         raise Problem("is an RSA-PSS key", NEW_KEY)
     if der and not (label[:3] == "RSA" or RSA_OID in der[:40] or b"ssh-rsa" in der):
@@ -522,6 +524,6 @@ def exchange_suspects(used: oauth.Credentials, warned: dict[str, str]) -> list[s
     if used.dh_generator != 2:
         hints.append("dh_generator: openssl's is 2; is it that of the dhparam.pem uploaded?")
     if "dhparam.pem" not in warned:  # which has said both digests
-        prime = digest(used.dh_prime)
-        hints.append(f"dh_prime: is it that of the dhparam.pem uploaded? It has {prime}")
+        config = parameters(used.dh_prime, used.dh_generator)
+        hints.append(f"dh_prime, dh_generator: of the dhparam.pem uploaded? They have {config}")
     return hints

@@ -84,7 +84,7 @@ def generated(bits: int) -> bytes:
     return rsa.generate_private_key(65537, bits).private_bytes(PEM, PKCS8, PLAIN)
 
 
-COPY, PRIVATE = "copy the file again", "give the path of the private half, private_signature.pem"
+COPY, PRIVATE = "copy the file again", "give the private half, which generate.sh calls private_signature.pem"
 ONLY_RSA, AS_TEXT = "RSA keys only", "save it as plain text"
 BAD_KEYS = {  # what people give for a private key: the file, words of the message, of the hint
     "empty": (b"", "is empty", COPY),
