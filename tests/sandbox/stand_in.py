@@ -17,7 +17,7 @@ from tests.sandbox.answers import BASE_PATH, Answer, RefusedError, json_answer
 from tests.sandbox.endpoints import Call, answer_of, find_route, settle
 from tests.sandbox.faults import FAULTS, INIT, LOGOUT, Fault
 from tests.sandbox.gate import CHALLENGE, Gate, Request
-from tests.sandbox.identity import FILES, KEYS, Identity, encrypted_secret, throwaway_identity
+from tests.sandbox.identity import KEYS, Identity, encrypted_secret, throwaway_identity
 from tests.sandbox.server import Server
 from tests.sandbox.sessions import Sessions, exchange
 
@@ -85,8 +85,8 @@ class Sandbox:
 
     def _write_files(self) -> None:
         """What a client needs, and what it would have uploaded."""
-        for name in FILES:
-            write_private(self.folder / name, (KEYS / name).read_bytes())
+        for path in KEYS.glob("*.pem"):
+            write_private(self.folder / path.name, path.read_bytes())
         self.config = {
             "realm": self.identity.realm,
             "encryption_key_fp": "private_encryption.pem",
