@@ -13,10 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.client import INIT, opened
 from tests.sandbox import Sandbox
-from tests.test_sandbox import INIT, Setup, setup
-
-__all__ = ["setup"]  # a fixture
 
 # IBKR's Python demo of 2023: a slash at the end, capitals, and %2C where `,` was signed
 FIELDS = "31%2C84%2C86"
@@ -138,18 +136,12 @@ function send(method, where, query = "", more = {}) {
   });
 }
 
-function power(base, exponent, modulus) {
-  let result = 1n;
-  for (; exponent; exponent >>= 1n, base = base * base % modulus)
-    if (exponent & 1n) result = result * base % modulus;
-  return result;
-}
-
 (async () => {
-  const prime = BigInt("0x" + c.dh_prime), a = BigInt("0x" + crypto.randomBytes(32).toString("hex"));
-  const challenge = power(2n, a, prime).toString(16);
+  const dh = crypto.createDiffieHellman(c.dh_prime, "hex", 2);
+  const challenge = dh.generateKeys("hex");
   const made = await send("POST", "/oauth/live_session_token", "", { diffie_hellman_challenge: challenge });
-  let k = power(BigInt("0x" + made.diffie_hellman_response), a, prime).toString(16);
+  const shared = dh.computeSecret(made.diffie_hellman_response.padStart(512, "0"), "hex", "hex");
+  let k = BigInt("0x" + shared).toString(16);  // without the zeros in front
   k = Buffer.from(k.length % 2 ? "0" + k : k, "hex");
   if (k[0] & 128) k = Buffer.concat([Buffer.alloc(1), k]);
   token = crypto.createHmac("sha1", k).update(secret).digest();
@@ -163,11 +155,13 @@ function power(base, exponent, modulus) {
 """
 
 
-def test_ibkrs_python_demo_of_2023_gets_through_to_its_last_call(setup: Setup) -> None:
-    for method, path, query in IBKR_2023:
-        assert setup.send(method, path, query), path
-    assert not [record for record in setup.sandbox.requests if record.refused]
-    assert setup.sandbox.logged_out
+def test_ibkrs_python_demo_of_2023_gets_through_to_its_last_call() -> None:
+    with opened() as client:
+        client.log_in()
+        for method, path, query in IBKR_2023:
+            assert client.send(method, path, query), path
+        assert not [request for request in client.sandbox.requests if request.refused]
+        assert client.sandbox.logged_out
 
 
 CLIENTS = {

@@ -1,60 +1,49 @@
-"""Each rule of signing broken alone, then two at a time: the sandbox refuses, and says why.
-
-The client is made of the standard library and `cryptography`: no line of the code under test, or
-of oauth.py, stands on both sides.
-"""
+"""Each rule of signing broken alone, then two at a time: the sandbox refuses, and says why."""
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import functools
 import hashlib
 import hmac
-import http.client
-import json
-import re
-import secrets
 import time
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import quote, quote_plus
 
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from tests.client import (
+    CHALLENGE,
+    FORM,
+    INIT,
+    JSON,
+    TOKEN,
+    Client,
+    add,
+    b64,
+    enc,
+    hmac_sha1,
+    omit,
+    opened,
+    resign,
+    swap,
+)
 from tests.sandbox import Sandbox
 
-TOKEN = "/oauth/live_session_token"
-CHALLENGE = "diffie_hellman_challenge"
 TOKEN_CALL = {"method": "POST", "path": TOKEN}
 STOCKS = {"path": "/trsrv/stocks", "query": "symbols=AAPL,IBM"}
 COMMA = {"path": "/trsrv/stocks", "query": "symbols=AAPL%2CIBM"}
-INIT = {"method": "POST", "path": "/iserver/auth/ssodh/init"}
-JSON = {**INIT, "body": b'{"compete":true}', "headers": {"Content-Type": "application/json"}}
-FORM_TYPE = {"Content-Type": "application/x-www-form-urlencoded"}
-FORM = {**INIT, "body": b"compete=true", "headers": FORM_TYPE}
+BY_POST = {"method": "POST", "path": INIT}
+JSON_INIT = {**BY_POST, "body": b'{"compete":true}', "headers": JSON}
+FORM_INIT = {**BY_POST, "body": b"compete=true", "headers": FORM}
 ANOTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 PSS = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
 Row = dict[str, Any]
 
 
-def enc(text: str) -> str:
-    return quote(text, safe="")
-
-
 def twice(text: str) -> str:
     return enc(enc(text))
-
-
-def b64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def hmac_sha1(key: bytes, message: bytes) -> bytes:
-    return hmac.new(key, message, "sha1").digest()
 
 
 def half_bytes(text: str) -> bytes:
@@ -62,153 +51,7 @@ def half_bytes(text: str) -> bytes:
     return bytes.fromhex(text[: len(text) // 2 * 2])
 
 
-@functools.lru_cache  # cryptography checks a key for a tenth of a second
-def read_key(pem: bytes) -> Any:
-    return load_pem_private_key(pem, None)
-
-
-# How each step is done rightly; a row of a table replaces some of them
-RIGHT: Row = {
-    "sign_method": str,
-    "url": str,
-    "pairs": list,
-    "order": sorted,
-    "encode": lambda method, url, text: f"{method}&{enc(url)}&{enc(text)}",
-    "prepend": lambda client: client.secret.hex() if client.for_token else "",
-    "whole": str,
-    "digest": "sha256",
-    "rsa_key": lambda client: client.signature_key,
-    "padding": padding.PKCS1v15(),
-    "key": bytes,
-    "form": lambda raw: enc(b64(raw)),
-    "header": str,
-    "clock": lambda now: now,
-    "response": lambda text: int(text, 16),
-    "k": lambda k: k.to_bytes(k.bit_length() // 8 + 1, "big"),
-    "secret": lambda client: client.secret,
-    "derive": hmac_sha1,
-}
-
-
-class Client:
-    """Logs in and signs calls; every argument spoils a step."""
-
-    def __init__(self, sandbox: Sandbox, log: list[str]) -> None:
-        self.sandbox, self.log = sandbox, log
-        self.config = json.loads(sandbox.config_path.read_text("ascii"))
-        self.signature_key, self.encryption_key = (
-            read_key((sandbox.folder / self.config[name]).read_bytes())
-            for name in ("signature_key_fp", "encryption_key_fp")
-        )
-        self.encrypted = base64.b64decode(self.config["access_token_secret"])
-        self.secret = self.encryption_key.decrypt(self.encrypted, padding.PKCS1v15())
-
-    def log_in(self, params: Any = None, **spoilt: Any) -> int:
-        how = {**RIGHT, **spoilt}
-        prime, a = int(self.config["dh_prime"], 16), secrets.randbits(256)
-        params = {CHALLENGE: f"{pow(2, a, prime):x}", **(params or {})}
-        status = self.send("POST", TOKEN, params=params, **spoilt)
-        if status == 200:
-            self.response = json.loads(self.answer)["diffie_hellman_response"]
-            k = how["k"](pow(how["response"](self.response), a, prime))
-            self.token = how["derive"](k, how["secret"](self))
-        return status
-
-    def send(
-        self, method: str = "GET", path: str = "/tickle", query: str = "", **spoilt: Any
-    ) -> int:
-        how = {**RIGHT, **spoilt}
-        self.for_token = path == TOKEN
-        params = {
-            "oauth_timestamp": str(int(how["clock"](time.time()))),
-            "oauth_nonce": secrets.token_hex(8),
-            "oauth_token": self.config["access_token"],
-            "oauth_consumer_key": self.config["consumer_key"],
-            "oauth_signature_method": "RSA-SHA256" if self.for_token else "HMAC-SHA256",
-            **spoilt.get("params", {}),
-        }
-        sent = [item.partition("=") for item in query.split("&") if item]
-        pairs = how["pairs"]([*params.items(), *((n, unquote(v)) for n, _, v in sent)])
-        text = "&".join(f"{name}={value}" for name, value in how["order"](pairs))
-        url = how["url"](self.config["base_url"] + path)
-        text = how["encode"](how["sign_method"](method), url, text)
-        self.base = how["whole"](how["prepend"](self) + text)
-        values = {"realm": spoilt.get("realm", self.config["realm"]), **params}
-        items = [f'{name}="{enc(value)}"' for name, value in values.items()]
-        items.append(f'oauth_signature="{how["form"](self.sign(self.base.encode(), how))}"')
-        headers = {"Authorization": how["header"]("OAuth " + ", ".join(items)), "User-Agent": "own"}
-        body = spoilt.get("body", b"" if method == "POST" else None)
-        connection = http.client.HTTPConnection("127.0.0.1", self.sandbox.port, timeout=10)
-        target = f"/v1/api{path}?{query}".rstrip("?")
-        connection.request(method, target, body, {**headers, **spoilt.get("headers", {})})
-        answer = connection.getresponse()
-        self.answer = answer.read()
-        connection.close()
-        return answer.status
-
-    def sign(self, message: bytes, how: Row) -> bytes:
-        if not self.for_token:
-            return hmac.new(how["key"](self.token), message, how["digest"]).digest()
-        digest = hashes.SHA1() if how["digest"] == "sha1" else hashes.SHA256()
-        signature: bytes = how["rsa_key"](self).sign(message, how["padding"], digest)
-        return signature
-
-    def refused(self, word: str, *, log_in: bool = False, **spoilt: Any) -> None:
-        status = self.log_in(**spoilt) if log_in else self.send(**spoilt)
-        assert status == 401
-        assert word in self.reason
-        assert "no known mistake" not in self.reason
-        assert "; and " not in self.reason
-
-    @property
-    def reason(self) -> str:
-        """Why the last request was refused, in short."""
-        return self.sandbox.requests[-1].refused.partition("\n")[0]
-
-    @property
-    def remarks(self) -> str:
-        return "; ".join(self.sandbox.requests[-1].remarks)
-
-
-@contextlib.contextmanager
-def opened(fault: str = "") -> Iterator[Client]:
-    log: list[str] = []
-    with Sandbox(fault, log=log.append) as sandbox:
-        yield Client(sandbox, log)
-
-
-@pytest.fixture
-def fresh() -> Iterator[Client]:
-    with opened() as client:
-        yield client
-
-
-@pytest.fixture
-def logged_in(fresh: Client) -> Client:
-    assert fresh.log_in() == 200
-    assert fresh.send("GET", "/portfolio/accounts") == 200
-    return fresh
-
-
 # The tables: a word of the reason, and what is spoilt
-
-
-def swap(old: str, new: str) -> Any:
-    return functools.partial(re.sub, old, new)
-
-
-def add(name: str, value: str) -> Any:
-    return lambda pairs: [*pairs, (name, value)]
-
-
-def omit(name: str) -> Any:
-    return lambda pairs: [pair for pair in pairs if pair[0] != name]
-
-
-def resign(name: str, change: Any) -> Any:
-    """Sign another value than is sent."""
-    return lambda pairs: [(n, change(v) if n == name else v) for n, v in pairs]
-
 
 EITHER: dict[str, Row] = {
     "HTTP method in small letters": {"sign_method": str.lower},
@@ -263,8 +106,8 @@ CALL: dict[str, Row] = {
     "as Python's True": {"query": "a=true", "pairs": resign("a", str.capitalize)},
     "with + for a space": {"query": "a=BRK%20B", "pairs": resign("a", quote_plus)},
     "signed as None": {"query": "a=1", "pairs": resign("a", lambda _: "None")},
-    "fields of a JSON body": {**JSON, "pairs": add("compete", "true")},
-    "as Python writes them": {**JSON, "pairs": add("compete", "True")},
+    "fields of a JSON body": {**JSON_INIT, "pairs": add("compete", "true")},
+    "as Python writes them": {**JSON_INIT, "pairs": add("compete", "True")},
     "another path in the URL": {"url": swap("tickle", "portfolio/accounts")},
     "token as base64 text": {"key": lambda token: b64(token).encode()},
     "token as hex text": {"key": lambda token: token.hex().encode()},
@@ -300,9 +143,9 @@ ODDITIES: list[tuple[str, Row]] = [  # a remark, and what is accepted with it
     ("signed as on the wire", {**COMMA, "pairs": resign("symbols", enc)}),
     ("the query not signed", NOT_SIGNED),
     ("recorded, in no document", {**NOT_SIGNED, "url": swap("$", "?symbols=AAPL%2CIBM")}),
-    ("", {**FORM, "pairs": add("compete", "true")}),
-    ("", {**INIT, "query": "compete=True"}),
-    ("documented as POST", {**INIT, "method": "GET"}),
+    ("", {**FORM_INIT, "pairs": add("compete", "true")}),
+    ("", {**BY_POST, "query": "compete=True"}),
+    ("documented as POST", {**BY_POST, "method": "GET"}),
     ("a slash at the end of the path", {"path": "/portfolio/accounts/"}),
     ("realm stands without quotes", {"header": swap('"limited_poa"', "limited_poa")}),
     ("oauth_version in the header", {"params": {"oauth_version": "1.0"}}),
@@ -312,37 +155,64 @@ ODDITIES: list[tuple[str, Row]] = [  # a remark, and what is accepted with it
 ]
 
 
+@pytest.fixture
+def fresh() -> Iterator[Client]:
+    with opened() as client:
+        yield client
+
+
+@pytest.fixture
+def logged_in(fresh: Client) -> Client:
+    fresh.log_in()
+    assert fresh.send("GET", "/portfolio/accounts")
+    return fresh
+
+
+def check_refused(client: Client, word: str) -> None:
+    assert client.status == 401
+    assert word in client.reason
+    assert "no known mistake" not in client.reason
+    assert "; and " not in client.reason
+
+
 @pytest.mark.parametrize("word", [*EITHER, *TOKEN_REQUEST])
 def test_a_mistake_in_the_token_request_is_named(fresh: Client, word: str) -> None:
-    fresh.refused(word, log_in=True, **{**EITHER, **TOKEN_REQUEST}[word])
+    fresh.log_in(**{**EITHER, **TOKEN_REQUEST}[word])
+    check_refused(fresh, word)
 
 
 @pytest.mark.parametrize("word", [*EITHER, *CALL])
 def test_a_mistake_in_a_call_is_named(logged_in: Client, word: str) -> None:
-    logged_in.refused(word, **{**EITHER, **CALL}[word])
+    logged_in.send(**{**EITHER, **CALL}[word])
+    check_refused(logged_in, word)
 
 
 @pytest.mark.parametrize("word", DERIVATION)
 def test_a_token_derived_wrongly_is_named(word: str) -> None:
     with opened(DERIVATION[word].get("fault", "")) as client:
         client.log_in(**DERIVATION[word])
-        client.refused(word)
+        client.send()
+        check_refused(client, word)
 
 
 def test_a_response_whose_last_digit_was_dropped_is_suspected(fresh: Client) -> None:
     fresh.log_in()
     while len(fresh.response) % 2 == 0:
         fresh.log_in(response=lambda text: int(half_bytes(text).hex(), 16))
-    fresh.refused("last digit of diffie_hellman_response dropped?")
+    fresh.send()
+    check_refused(fresh, "last digit of diffie_hellman_response dropped?")
 
 
 def test_what_was_sent_or_signed_before_is_named(logged_in: Client) -> None:
     earlier = logged_in.base
-    logged_in.refused("text of an earlier request", whole=lambda _: earlier)
-    assert logged_in.send(params={"oauth_nonce": "once"}) == 200
-    logged_in.refused("nonce: seen before", params={"oauth_nonce": "once"})
-    assert logged_in.send("POST", "/logout") == 200
-    logged_in.refused("token that has ended", path="/portfolio/accounts")
+    logged_in.send(whole=lambda _: earlier)
+    check_refused(logged_in, "text of an earlier request")
+    assert logged_in.send(params={"oauth_nonce": "once"})
+    logged_in.send(params={"oauth_nonce": "once"})
+    check_refused(logged_in, "nonce: seen before")
+    assert logged_in.send("POST", "/logout")["status"]
+    logged_in.send("GET", "/portfolio/accounts")
+    check_refused(logged_in, "token that has ended")
 
 
 @pytest.mark.parametrize(("one", "other"), TWO)
@@ -380,24 +250,29 @@ def test_the_text_is_shown_in_parts_and_in_one_line(fresh: Client) -> None:
     assert f"in one line: {fresh.base.replace('post&', 'POST&', 1)}" in shown
     assert f"prepend {fresh.secret.hex()}" in shown
     assert f"parameter oauth_token={fresh.config['access_token']}" in shown
+    assert fresh.headers["X-Sandbox-Refused"] == fresh.reason
 
 
 def test_a_rehearsal_shows_neither_prepend_nor_token(fresh: Client) -> None:
     log: list[str] = []
     with Sandbox(log=log.append, identity=fresh.sandbox.identity) as sandbox:
-        fresh.sandbox, fresh.config["base_url"] = sandbox, sandbox.base_url
-        fresh.refused("wrong scheme", log_in=True, url=swap("http:", "https:"))
-        fresh.log_in(pairs=add("nobody", "knows"))
-        fresh.log_in()
-        fresh.refused("wrong scheme", url=swap("http:", "https:"))
-        fresh.send(pairs=add("nobody", "knows"))
+        sandbox.write_config({**fresh.config, "base_url": sandbox.base_url})
+        for name in ("private_signature.pem", "private_encryption.pem"):
+            (sandbox.folder / name).write_bytes((fresh.sandbox.folder / name).read_bytes())
+        client = Client(sandbox.config_path)
+        for spoilt in (swap("http:", "https:"), swap("$", "nobody/knows")):
+            client.log_in(url=spoilt)
+            client.log_in()
+            client.send(url=spoilt)
+        client.connection.close()
     text = "".join(log)
+    assert "wrong scheme" in text
+    assert "never signed rightly" in text
     assert "PREPENDPOST&http" in text
     assert "oauth_token=ACCESS-TOKEN" in text
-    for secret in (fresh.secret, fresh.token):
-        assert secret.hex() not in text
-        assert b64(secret) not in text
-    assert fresh.config["access_token"] not in text
+    secrets = [client.secret.hex(), b64(client.secret), client.token.hex(), b64(client.token)]
+    for secret in [*secrets, client.config["access_token"]]:
+        assert secret not in text
 
 
 def test_an_explanation_takes_about_half_a_second(logged_in: Client) -> None:
@@ -410,7 +285,8 @@ def test_an_explanation_takes_about_half_a_second(logged_in: Client) -> None:
 
 @pytest.mark.parametrize(("remark", "sent"), ODDITIES)
 def test_what_working_clients_send_is_accepted(logged_in: Client, remark: str, sent: Row) -> None:
-    assert logged_in.send(**sent) == 200
+    logged_in.send(**sent)
+    assert logged_in.status == 200
     assert remark in logged_in.remarks
     assert bool(remark) == bool(logged_in.remarks)
 
@@ -418,7 +294,7 @@ def test_what_working_clients_send_is_accepted(logged_in: Client, remark: str, s
 def test_two_tokens_are_good_at_once_and_one_again_after_its_logout(logged_in: Client) -> None:
     first = logged_in.token
     logged_in.log_in()
-    assert logged_in.send(key=lambda _: first) == 200
-    assert logged_in.send("POST", "/logout") == 200
-    assert logged_in.send() == 200
+    assert logged_in.send(key=lambda _: first)
+    assert logged_in.send("POST", "/logout")["status"]
+    assert logged_in.send()
     assert "again after its logout" in logged_in.remarks

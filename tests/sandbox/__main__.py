@@ -1,8 +1,110 @@
-"""The command line: see `python -m tests.sandbox --help`."""
+"""The command line: runs the demo against the sandbox, or serves other clients."""
 
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
+from typing import Any
 
-from tests.sandbox.command import main
+from tests.sandbox.faults import FAULTS
+from tests.sandbox.rehearsal import read_rehearsal
+from tests.sandbox.stand_in import Sandbox
+
+DEMO = Path(__file__).resolve().parent.parent.parent / "demo.py"
+
+
+def main() -> int:
+    """Returns the exit status: the demo's, or 1 when the sandbox cannot start."""
+    options, demo_options = parse_arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return start(options, demo_options)
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, OverflowError) as error:
+        print(f"error: the sandbox does not start: {error}", file=sys.stderr)
+        return 1
+
+
+def start(options: argparse.Namespace, demo_options: list[str]) -> int:
+    rehearsal = None
+    settings: dict[str, Any] = {"fault": options.fault, "port": options.port}
+    if options.config:
+        rehearsal = read_rehearsal(options.config)
+        if rehearsal is None:  # which the demo explains
+            return subprocess.call([sys.executable, str(DEMO), "--check", options.config])
+        settings["identity"] = rehearsal.identity
+    if options.serve:
+        settings["log"] = say
+    with Sandbox(**settings) as sandbox:
+        if rehearsal:
+            rehearsal.write_config(sandbox)
+            say("rehearsal: no connection to IBKR, invented data, your own keys")
+        else:
+            say("simulated: no connection to IBKR, invented data, throw-away keys")
+        status = serve(sandbox) if options.serve else run_demo(sandbox, demo_options)
+    if rehearsal:
+        say(rehearsal.verdict(sandbox))
+    return status
+
+
+def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
+    faults = "faults:"
+    for name, fault in FAULTS.items():
+        faults += f"\n  {name}: {fault.what} ({fault.where})"
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.sandbox",
+        description="A stand-in for api.ibkr.com on this machine, with invented data. Runs demo.py "
+        "against it; every other option goes to demo.py.",
+        epilog=faults,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--fault", metavar="NAME", default="", choices=FAULTS, help="show one failure, see below")
+    add("--config", metavar="FILE", help="rehearse with your own config and keys")
+    add("--serve", action="store_true", help="stay up for other clients")
+    add("--port", type=int, default=0, help="default: any free one")
+    options, rest = parser.parse_known_args()
+    if options.serve and rest:
+        parser.error(f"--serve runs no demo, so it takes no {rest[0]!r}")
+    return options, rest
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def serve(sandbox: Sandbox) -> int:
+    say(f"config: {sandbox.config_path}")
+    say(f"base_url: {sandbox.base_url}")
+    say("Ctrl-C ends it")
+    try:
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        say("stopped")
+    return 0
+
+
+def run_demo(sandbox: Sandbox, demo_options: list[str]) -> int:
+    """Returns the demo's exit status. Whatever ends the demo, its logout is waited for."""
+    arguments = [str(sandbox.config_path), *demo_options]
+    say(f"$ python demo.py {subprocess.list2cmdline(arguments)}")
+    with subprocess.Popen([sys.executable, str(DEMO), *arguments]) as child:
+        signal.signal(signal.SIGINT, lambda *_: None)  # which reaches the demo by itself
+        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        status = child.wait()
+    for line in sandbox.complaints:
+        print(f"sandbox: {line}", file=sys.stderr)
+    if status < 0:  # it died of a signal
+        return 128 - status
+    return status
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -22,7 +22,7 @@ class Answer(NamedTuple):
 
 
 class RefusedError(Exception):
-    """A request is refused: the reason for the log, and the answer for the client."""
+    """A request is refused. `reason`: for the log, in short on its first line."""
 
     def __init__(self, reason: str, answer: Answer) -> None:
         super().__init__(reason)
@@ -43,27 +43,17 @@ def text_answer(status: int, text: str, subtype: str) -> Answer:
 
 
 def html_answer(status: int, title: str) -> Answer:
-    text = f"<html><head><title>{status} {title}</title></head><body>{title}</body></html>\n"
+    head = f"<head><title>{status} {title}</title></head>"
+    text = f"<html>{head}<body>{title}</body></html>\n"
     return text_answer(status, text, "html")
 
 
-def printable(text: str) -> str:
-    """One short line of plain ASCII, whatever a client sent."""
-    return "".join(char if " " <= char <= "~" else "?" for char in text[:300])
-
-
-def read_entries() -> dict[str, dict[str, Any]]:
-    """The entries of recorded.json by route; several routes may share one."""
-    content = json.loads(Path(__file__).with_name("recorded.json").read_text("ascii"))
-    del content["about"]
-    entries = {}
-    for names, entry in content.items():
-        for name in names.split(", "):
-            entries[name] = entry
-    return entries
-
-
-ENTRIES = read_entries()
+_FILE = Path(__file__).with_name("recorded.json")
+_CONTENT = json.loads(_FILE.read_text("ascii"))
+del _CONTENT["about"]
+ENTRIES: dict[str, dict[str, Any]] = {}
+for _routes, _entry in _CONTENT.items():
+    ENTRIES.update(dict.fromkeys(_routes.split(", "), _entry))
 
 
 def recorded(name: str) -> Any:

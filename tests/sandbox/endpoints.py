@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 from tests.sandbox.answers import (
@@ -25,16 +25,14 @@ from tests.sandbox.answers import (
     error_answer,
     recorded,
 )
-from tests.sandbox.gate import Record, Request, parameters, without_slash
+from tests.sandbox.gate import Request, parameters, without_slash
 from tests.sandbox.sessions import Session, Sessions
 
 SETTLING = 0.5  # seconds after init when /iserver opens to who never asks for the status
 IDS = [account["id"] for account in recorded("GET /portfolio/accounts")]
-OPEN_PORTFOLIO = {"/portfolio/accounts", "/portfolio/subaccounts", "/portfolio/subaccounts2"}
-TRADING_DAY = 6 * 3600 + 1800  # seconds that the market is open
-LENGTHS = {"min": 60, "h": 3600, "d": TRADING_DAY, "w": 5 * TRADING_DAY, "m": 21 * TRADING_DAY}
-LENGTHS["y"] = 252 * TRADING_DAY
+DAY = 24 * 3600  # in seconds
 MOST_BARS = 1000
+OPEN_PORTFOLIO = {"/portfolio/accounts", "/portfolio/subaccounts", "/portfolio/subaccounts2"}
 
 
 @dataclass
@@ -42,19 +40,17 @@ class Call:
     """A request that passed the gate, and what its endpoint may look at."""
 
     request: Request
-    record: Record
     session: Session
     sessions: Sessions
     now: float
     answer: Any = None  # as recorded, of the account in the path
 
-    @property
-    def asked(self) -> dict[str, Any]:
-        return parameters(self.request)
+    def asked(self, name: str, default: str = "") -> str:
+        return str(parameters(self.request).get(name, default))
 
     def listed(self, name: str) -> list[str]:
         """A parameter that is a list with commas."""
-        return str(self.asked.get(name, "")).split(",")[:100]
+        return self.asked(name).split(",")
 
     def part(self, index: int) -> str:
         return self.request.path.split("/")[index]
@@ -74,7 +70,7 @@ def endpoint(*routes: str) -> Callable[[Endpoint], Endpoint]:
 
 def answer_of(route: str, call: Call) -> Any:
     """What a route answers, as JSON. Raises RefusedError."""
-    entry = ENTRIES.get(route, {})
+    entry = ENTRIES[route]
     needs = entry.get("needs", "").split()
     if "brokerage" in needs:
         need_brokerage(call)
@@ -94,12 +90,11 @@ def need_brokerage(call: Call) -> None:
     session = call.session
     if session.brokerage in ("held", "taken"):
         raise RefusedError("another session holds the brokerage session", NOT_AUTHENTICATED)
-    if session.brokerage == "settling" and call.now - session.brokerage_since >= SETTLING:
+    waited = call.now - session.brokerage_since
+    if session.brokerage == "settling" and waited >= SETTLING:
         session.brokerage = "ready"
-    if session.brokerage == "settling":
-        raise RefusedError("ssodh/init not settled yet", NO_BRIDGE)
     if session.brokerage != "ready":
-        raise RefusedError("ssodh/init missing", NO_BRIDGE)
+        raise RefusedError("ssodh/init missing, or not settled yet", NO_BRIDGE)
 
 
 def need_account(call: Call) -> str:
@@ -115,10 +110,10 @@ def need_account(call: Call) -> str:
 
 def number(text: str) -> int:
     """A contract's id; behind an @ stands an exchange. Raises RefusedError."""
-    match = re.fullmatch("([0-9]{1,12})(@[A-Za-z0-9.]*)?", text)
-    if not match:
+    conid = text.partition("@")[0]
+    if not re.fullmatch("[0-9]{1,12}", conid):
         raise RefusedError("conid is not a number", BAD_REQUEST)
-    return int(match[1])
+    return int(conid)
 
 
 # Sessions
@@ -128,12 +123,14 @@ def number(text: str) -> int:
 def init(call: Call) -> Any:
     session = call.session
     if call.request.method == "GET":
-        call.record.remarks.append("init by GET is documented as POST")
-    compete = str(call.asked.get("compete", False)).lower() == "true"
+        call.request.remarks.append("init by GET is documented as POST")
+    compete = call.asked("compete").lower() == "true"
     if session.brokerage in ("held", "taken") and not compete:
         session.brokerage = "held"
         return recorded("init refused")
-    call.sessions.revive(session)
+    if session in call.sessions.ended:  # used again after its logout
+        call.sessions.ended.remove(session)
+        call.sessions.live.insert(0, session)
     settle(session, call.now)
     if compete:  # takes over at once
         for other in call.sessions.live:
@@ -171,12 +168,6 @@ def tickle(call: Call) -> Any:
     return call.answer
 
 
-@endpoint("POST /logout", "GET /logout")
-def logout(call: Call) -> Any:
-    call.sessions.end(call.session)
-    return call.answer
-
-
 # Portfolio
 
 
@@ -192,7 +183,8 @@ def positions(call: Call) -> Any:
 
 @endpoint("GET /portfolio/{id}/position/{conid}")
 def position(call: Call) -> Any:
-    return [row for row in call.answer if row["conid"] == number(call.part(4))]
+    conid = number(call.part(4))
+    return [row for row in call.answer if row["conid"] == conid]
 
 
 @endpoint("GET /iserver/account/orders")
@@ -213,39 +205,48 @@ def stocks(call: Call) -> Any:
 
 @endpoint("GET /trsrv/secdef")
 def secdef(call: Call) -> Any:
-    conids = [number(text) for text in call.listed("conids")]
-    return {"secdef": [row for row in call.answer["secdef"] if row["conid"] in conids]}
+    conids = call.listed("conids")
+    return {"secdef": [row for row in call.answer["secdef"] if str(row["conid"]) in conids]}
 
 
 @endpoint("GET /iserver/secdef/search", "POST /iserver/secdef/search")
 def search(call: Call) -> Any:
-    return [row for row in call.answer if row["symbol"] == call.asked.get("symbol")]
+    symbol = call.asked("symbol")
+    return [row for row in call.answer if row["symbol"] == symbol]
 
 
 @endpoint("GET /iserver/contract/{conid}/info")
 def info(call: Call) -> Any:
-    contract = call.answer.get(str(number(call.part(3))))
-    if contract is None:
+    return contract(number(call.part(3)))
+
+
+def contract(conid: int) -> dict[str, Any]:
+    known: dict[str, dict[str, Any]] = recorded("GET /iserver/contract/{conid}/info")
+    if str(conid) not in known:
         raise RefusedError("unknown conid", BAD_REQUEST)
-    return contract
+    return known[str(conid)]
 
 
 # Market data
 
 
+def recorded_quotes() -> dict[int, dict[str, Any]]:
+    return {quote["conid"]: quote for quote in recorded("GET /iserver/marketdata/snapshot")}
+
+
 @endpoint("GET /iserver/marketdata/snapshot")
 def snapshot(call: Call) -> Any:
     """It fills up: no price at first, then the last one, then all that was asked for."""
-    quotes = {quote["conid"]: quote for quote in call.answer}
-    unasked = ["server_id", "6509"]
+    quotes = recorded_quotes()
     answer = []
     for text in call.listed("conids"):
         conid = number(text)
         row = {"conid": conid, "conidEx": text, "_updated": int(time.time() * 1000)}
-        before = call.session.subscribe(text)
-        names = call.listed("fields") + unasked
+        names = [*call.listed("fields"), "server_id", "6509"]  # the last two come unasked
+        before = call.session.snapshots[text]
         if before < 2:
             names = ["server_id", "31"][: before + 1]
+        call.session.snapshots[text] += 1
         known = quotes.get(conid, {})
         for name in names:
             if name in known:
@@ -254,85 +255,49 @@ def snapshot(call: Call) -> Any:
     return answer
 
 
+LENGTHS = {"min": 60, "h": 3600, "d": DAY, "w": 7 * DAY, "m": 30 * DAY, "y": 365 * DAY}
+
+
 @endpoint("GET /iserver/marketdata/history")
 def history(call: Call) -> Any:
-    conid = number(str(call.asked.get("conid", "")))
-    contract = recorded("GET /iserver/contract/{conid}/info").get(str(conid))
-    if contract is None:
-        raise RefusedError("unknown conid", error_answer(500, "Chart data unavailable"))
-    period = str(call.asked.get("period", "1m"))
-    bar = trading_seconds(str(call.asked.get("bar", "1d")))
-    times = bar_times(trading_seconds(period), bar)
-    answer = {**call.answer, "symbol": contract["symbol"], "text": contract["company_name"]}
-    answer["timePeriod"] = period
-    answer["barLength"] = bar if bar < TRADING_DAY else bar // TRADING_DAY * 24 * 3600
-    answer["data"] = bars_at(times, call.answer["data"], last_price(conid))
-    return answer
+    """The recorded bars over and over, in proportion to the last price; the oldest first. The
+    market is open around the clock, but for weekends and the Christmas among the recorded ones."""
+    conid = number(call.asked("conid"))
+    symbol, period = contract(conid)["symbol"], call.asked("period", "1m")
+    length, bar = seconds(period), seconds(call.asked("bar", "1d"))
+    rows = call.answer["data"]
+    price = recorded_quotes().get(conid, {}).get("31", "100")
+    factor = float(price.lstrip("CH")) / rows[-1]["c"]
+    newest = rows[-1]["t"] // 1000
+    bars: list[dict[str, Any]] = []
+    for begins in range(newest, newest - length, -bar):
+        day = datetime.fromtimestamp(begins, timezone.utc)
+        if day.weekday() < 5 and (day.month, day.day) != (12, 25):
+            row = rows[-1 - len(bars) % len(rows)]
+            prices = {name: round(row[name] * factor, 2) for name in "ochl"}
+            bars.append({**prices, "v": row["v"], "t": begins * 1000})
+    newest_last = bars[:MOST_BARS][::-1]
+    return {**call.answer, "symbol": symbol, "timePeriod": period, "data": newest_last}
 
 
-def trading_seconds(text: str) -> int:
-    """How long the market is open in a period or a bar, such as 30min or 1m, which is a month."""
-    match = re.fullmatch("([1-9][0-9]{0,3})(min|h|d|w|m|y)", text)
+def seconds(text: str) -> int:
+    """The length of a period or a bar, such as 30min or 1m, which is a month."""
+    match = re.fullmatch("([1-9][0-9]{0,2})(min|h|d|w|m|y)", text)
     if not match:
         raise RefusedError("period or bar is not like 30min, 2h, 1d, 1w, 1m, 1y", BAD_REQUEST)
     return int(match[1]) * LENGTHS[match[2]]
 
 
-def bar_times(period: int, bar: int) -> list[int]:
-    """When the bars begin, the newest first; a day's at the opening."""
-    count = max(1, min(period // bar, MOST_BARS))
-    openings = trading_days(count * bar // TRADING_DAY + 1)
-    times = []
-    for ended in range(count):
-        days, rest = divmod((ended + 1) * bar - 1, TRADING_DAY)
-        times.append(openings[days] + TRADING_DAY - 1 - rest)
-    return times
-
-
-def trading_days(count: int) -> list[int]:
-    """The openings of so many days, the last recorded one first."""
-    newest = recorded("GET /iserver/marketdata/history")["data"][-1]["t"] // 1000
-    day = datetime.fromtimestamp(newest, timezone.utc)
-    openings: list[int] = []
-    while len(openings) < count:
-        if day.weekday() < 5 and (day.month, day.day) != (12, 25):
-            openings.append(int(day.timestamp()))
-        day -= timedelta(days=1)
-    return openings
-
-
-def bars_at(times: list[int], rows: list[dict[str, Any]], price: float) -> list[dict[str, Any]]:
-    """The recorded bars over and over, in proportion to the last price; the oldest first."""
-    factor = price / rows[-1]["c"]
-    bars = []
-    for place, begins in enumerate(times):
-        row = rows[-1 - place % len(rows)]
-        prices = {name: round(row[name] * factor, 2) for name in "ochl"}
-        bars.append({**prices, "v": row["v"], "t": begins * 1000})
-    return bars[::-1]
-
-
-def last_price(conid: int) -> float:
-    for quote in recorded("GET /iserver/marketdata/snapshot"):
-        if quote["conid"] == conid:
-            return float(quote["31"].lstrip("CH"))
-    return 100.0
-
-
-def pattern(route: str) -> re.Pattern[str]:
-    path = route.split()[1].replace("{page}", "[0-9]+")
-    return re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path))
-
-
-ROUTES = {route: pattern(route) for route in {**ENTRIES, **FUNCTIONS} if " /" in route}
+# Which route a request is for
 
 
 def find_route(request: Request) -> str:
     """The route with its {parts}, such as "GET /portfolio/{id}/summary". Raises RefusedError."""
     methods = []
-    for route, path in ROUTES.items():
-        if path.fullmatch(without_slash(request.path)):
-            method = route.split()[0]
+    for route in ENTRIES:
+        method, _, path = route.partition(" ")
+        pattern = re.sub(r"\{[a-z]+\}", "[^/]+", path.replace("{page}", "[0-9]+"))
+        if re.fullmatch(pattern, without_slash(request.path)):
             if method == request.method:
                 return route
             methods.append(method)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tests.sandbox.answers import (
@@ -19,7 +19,6 @@ from tests.sandbox.answers import (
     json_answer,
     recorded,
 )
-from tests.sandbox.identity import DH_PRIME
 
 TOKEN = "/oauth/live_session_token"
 INIT = "/iserver/auth/ssodh/init"
@@ -38,22 +37,6 @@ QUOTED = f"{BROKERAGE_ACCOUNTS} {SNAPSHOT}"
 AFTER_INIT = f"{STATUS} /portfolio /trsrv {QUOTED} {HISTORY} {LOGOUT}"
 
 
-def any_number(_shared: int) -> bool:
-    return True
-
-
-def has_top_bit(shared: int) -> bool:
-    return shared.bit_length() % 8 == 0
-
-
-def has_odd_digits(shared: int) -> bool:
-    return 0 < shared.bit_length() % 8 < 5
-
-
-def is_short(shared: int) -> bool:
-    return shared.bit_length() <= DH_PRIME.bit_length() - 8
-
-
 class Fault(NamedTuple):
     """One thing that goes wrong. `where`: how the paths begin, with blanks between them."""
 
@@ -62,21 +45,13 @@ class Fault(NamedTuple):
     answer: Answer | None = None  # in place of the genuine one
     change: Callable[[Any], Any] | None = None  # of the genuine answer's JSON
     dh_response: str | None = None  # sent in place of the genuine one
-    wanted: Callable[[int], bool] = any_number  # of K; else the server draws again
+    k_bits: Sequence[int] = range(5000)  # how long K may be; else the server draws again
     clock_ahead: float = 0  # seconds
     held: bool = False  # another session holds the brokerage session
     proof_of: str | None = None  # consumer key that the proof is made of
 
     def concerns(self, path: str) -> bool:
         return any(path.startswith(beginning) for beginning in self.where.split())
-
-
-def with_message(status: Any) -> Any:
-    return {**status, "message": "ok"}
-
-
-def full_page(positions: Any) -> Any:
-    return (positions * 100)[:100]
 
 
 def without_ask(quotes: Any) -> Any:
@@ -113,6 +88,7 @@ _BUSY = "Service Unavailable"
 _TOO_MANY = error_answer(429, "Too Many Requests")
 _PERMISSIONS = "No market data permissions for NASDAQ STK"
 _OTHER_ADDRESS = "Trading TWS session is connected from a different IP address"
+_ODD_DIGITS = [bits for bits in range(2049) if 0 < bits % 8 < 5]
 _SYDNEY = "the bars' times are 23:00 UTC of the day before"
 
 FAULTS = {
@@ -126,9 +102,9 @@ FAULTS = {
     "wrong-proof": Fault(TOKEN, "the proof does not fit the token", proof_of="SOMEONE01"),
     "dh-one": Fault(TOKEN, "Diffie-Hellman response 1", dh_response="1"),
     "dh-empty": Fault(TOKEN, "Diffie-Hellman response empty", dh_response=""),
-    "k-top-bit": Fault(TOKEN, "no failure: K has its top bit set", wanted=has_top_bit),
-    "k-odd-digits": Fault(TOKEN, "no failure: K's digits are odd in number", wanted=has_odd_digits),
-    "k-short": Fault(TOKEN, "no failure: K is a byte shorter", wanted=is_short),
+    "k-top-bit": Fault(TOKEN, "no failure: K has its top bit set", k_bits=range(0, 2049, 8)),
+    "k-odd-digits": Fault(TOKEN, "no failure: K's digits are odd in number", k_bits=_ODD_DIGITS),
+    "k-short": Fault(TOKEN, "no failure: K is a byte shorter", k_bits=range(2041)),
     # everywhere
     "access-denied": Fault("/", "403, plain text, from the edge", ACCESS_DENIED),
     "not-found": Fault("/", "404, HTML", NOT_FOUND),
@@ -145,7 +121,9 @@ FAULTS = {
     "dropped-connection": Fault(LEDGER, "connection closed, no answer", Answer(cut=0)),
     "truncated-body": Fault(POSITIONS, "the answer ends half-way", _HALF),
     "no-positions": Fault(POSITIONS, "an empty list", json_answer([])),
-    "many-positions": Fault(POSITIONS, "a full page, of 100", change=full_page),
+    "many-positions": Fault(
+        POSITIONS, "a full page, of 100", change=lambda rows: (rows * 100)[:100]
+    ),
     "unavailable-json": Fault(STOCKS, "503, JSON", error_answer(503, _BUSY)),
     # the brokerage session
     "gone": Fault(INIT, "410, empty", Answer(410)),
@@ -153,7 +131,9 @@ FAULTS = {
     "init-waits": Fault(INIT, "answers wait, then settles", json_answer({"wait": 1000})),
     "init-never-ready": Fault(SESSION, "it never settles", json_answer(_DOWN)),
     "session-fail": Fault(SESSION, "refused, not for another session", json_answer(_NOT_ACTIVE)),
-    "message-ok": Fault(SESSION, "no failure: message is ok", change=with_message),
+    "message-ok": Fault(
+        SESSION, "no failure: message ok", change=lambda status: {**status, "message": "ok"}
+    ),
     "competing": Fault(INIT, "refused for another session, unless compete is true", held=True),
     "not-authenticated": Fault(QUOTED, "401, not authenticated", NOT_AUTHENTICATED),
     "no-bridge": Fault(QUOTED, "400, no bridge", NO_BRIDGE),

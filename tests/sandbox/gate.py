@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import json
 import re
-import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote, unquote_plus
 
 from Crypto.Hash import SHA256
@@ -21,12 +20,11 @@ from tests.sandbox.answers import (
     ACCESS_DENIED,
     BASE_PATH,
     NOT_FOUND,
-    Answer,
     RefusedError,
     error_answer,
     html_answer,
 )
-from tests.sandbox.evidence import decode_base64, expected_lines, explain
+from tests.sandbox.evidence import decode_base64, explain
 from tests.sandbox.identity import Identity
 from tests.sandbox.mistakes import Case, Pairs, Text
 from tests.sandbox.sessions import Session, Sessions
@@ -38,12 +36,13 @@ CHALLENGE = "diffie_hellman_challenge"
 NEEDED = ["realm", "oauth_consumer_key", "oauth_nonce", "oauth_signature"]
 NEEDED += ["oauth_signature_method", "oauth_timestamp", "oauth_token"]
 
-_PAIR = re.compile(r'([A-Za-z_]+)=(?:"([^"]*)"|([^",\s]+))')
+_PAIR = re.compile(r'([A-Za-z_]+)="([^"]*)"|(realm)=([^",\s]+)')
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*")
 
 
-class Request(NamedTuple):
-    """A request as it came over the wire."""
+@dataclass
+class Request:
+    """A request as it came over the wire, and below that what became of it."""
 
     method: str
     path: str  # without BASE_PATH
@@ -51,79 +50,56 @@ class Request(NamedTuple):
     headers: Message
     body: bytes
     connection: int
-
-
-@dataclass
-class Record:
-    """What became of a request. `refused`: the reason, or empty."""
-
-    method: str
-    path: str
-    query: str
-    connection: int
-    arrived: float  # monotonic, in seconds
+    arrived: float = field(default_factory=time.monotonic)
     number: int = 0
     status: int = 0
-    refused: str = ""
+    refused: str = ""  # the reason, in short
     query_form: str = ""  # a key of query_forms(), or "" without a query
     passed: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)  # accepted, but not as documented
 
 
-class SignatureError(RefusedError):
-    """A signature that does not fit."""
-
-    def __init__(self, answer: Answer, case: Case) -> None:
-        super().__init__("signature", answer)
-        self.case = case
-        self.expected = expected_lines(case)  # for the log
-
-    def explain(self) -> str:
-        """The reason on the first line, the evidence below it. Takes up to half a second."""
-        return explain(self.case)
+def refusal(reason: str, request: Request, error: str = "unauthorized") -> RefusedError:
+    """IBKR's 401 does not say what was wrong; only the log does."""
+    return RefusedError(reason, error_answer(401, f"id: {request.number}, error: {error}"))
 
 
-class Passed(NamedTuple):
-    """A request that passed every check. `session`: None when it asks for a token."""
+def check_manners(request: Request) -> None:
+    if not request.headers.get("User-Agent"):
+        raise RefusedError("no User-Agent", ACCESS_DENIED)
+    if request.method == "POST" and request.headers.get("Content-Length") is None:
+        raise RefusedError("POST without Content-Length", html_answer(411, "Length Required"))
+    if request.path.startswith("(outside"):
+        raise RefusedError(f"unknown path: not below {BASE_PATH}", NOT_FOUND)
+    if request.path == "/ws":
+        raise RefusedError("the sandbox has no websocket", NOT_FOUND)
 
-    sent: dict[str, str]  # the parameters of the header
-    session: Session | None
 
-
-def parse_authorization(headers: list[str], needed: list[str]) -> tuple[Pairs, list[str]]:
-    """Section 3.5.1 of RFC 5849; returns remarks, too. Raises ValueError, which shows no value."""
-    if len(headers) != 1:
-        raise ValueError(f"{len(headers) or 'no'} Authorization headers")
+def read_header(request: Request, needed: list[str]) -> Pairs:
+    """Section 3.5.1 of RFC 5849. Raises RefusedError, which shows no value."""
+    headers = request.headers.get_all("Authorization") or [""]
     scheme, _, rest = headers[0].partition(" ")
-    if scheme.lower() != "oauth":
-        raise ValueError("Authorization is not of the scheme OAuth")
-    pairs: dict[str, str] = {}
-    remarks = []
+    if len(headers) > 1 or scheme.lower() != "oauth":
+        raise refusal("header: not one Authorization of the scheme OAuth", request)
+    pairs = {}
     for item in rest.split(","):
         match = _PAIR.fullmatch(item.strip())
         if not match:
-            raise ValueError('Authorization is not made of name="value" pairs with commas between')
-        name, quoted, bare = match.groups()
-        if bare and name != "realm":
-            raise ValueError(f"{name} stands without quotes")
-        if bare:
-            remarks.append("the realm stands without quotes")
-        if name in pairs:
-            raise ValueError(f"{name} stands twice in Authorization")
-        pairs[name] = decoded(name, quoted or bare or "")
+            reason = 'Authorization is not made of name="value" pairs with commas between'
+            raise refusal(f"header: {reason}", request)
+        name, value = match[1] or match[3], match[2] or match[4] or ""
+        if match[3]:
+            request.remarks.append("the realm stands without quotes")
+        if not _ENCODED.fullmatch(value):
+            raise refusal(f"header: {name} not percent-encoded", request)
+        pairs[name] = unquote(value)
         if name not in needed:
-            remarks.append(f"{name} in the header, which IBKR's documents do not have here")
+            remark = f"{name} in the header, which IBKR's documents do not have here"
+            request.remarks.append(remark)
     missing = [name for name in needed if not pairs.get(name)]
     if missing:
-        raise ValueError(f"missing {', '.join(missing)}")
-    return list(pairs.items()), remarks
-
-
-def decoded(name: str, value: str) -> str:
-    if _ENCODED.fullmatch(value):
-        return unquote(value)
-    signature = ": + / = go as %2B %2F %3D" if name == "oauth_signature" else ""
-    raise ValueError(f"{name} not percent-encoded{signature}")
+        raise refusal(f"header: missing {', '.join(missing)}", request)
+    return list(pairs.items())
 
 
 def not_the_same(sent: str, expected: str) -> str:
@@ -135,16 +111,14 @@ def not_the_same(sent: str, expected: str) -> str:
     return f"not the one in the config: {len(sent)} characters, of {len(expected)} in the config"
 
 
-def method_problem(method: str, for_token: bool) -> str:
-    expected = "RSA-SHA256" if for_token else "HMAC-SHA256"
-    return "" if method == expected else f"must be {expected} for this request"
-
-
 def json_fields(request: Request) -> dict[str, Any]:
-    if request.body and request.headers.get_content_type() == "application/json":
-        with contextlib.suppress(ValueError, RecursionError):
+    if request.headers.get_content_type() == "application/json":
+        try:
             data = json.loads(request.body)
-            return data if isinstance(data, dict) else {}
+        except ValueError:
+            return {}
+        if isinstance(data, dict):
+            return data
     return {}
 
 
@@ -152,8 +126,7 @@ def signed_query(request: Request) -> str:
     """A form body is signed as a query is."""
     if request.headers.get_content_type() != "application/x-www-form-urlencoded":
         return request.query
-    form = request.body.decode("latin-1")
-    return f"{request.query}&{form}" if request.query else form
+    return f"{request.query}&{request.body.decode('latin-1')}".strip("&")
 
 
 def split_query(query: str, decode: Callable[[str], str]) -> Pairs:
@@ -166,22 +139,19 @@ def split_query(query: str, decode: Callable[[str], str]) -> Pairs:
 
 def parameters(request: Request) -> dict[str, Any]:
     """Clients send the same parameters as a query, as a form or as JSON."""
-    found: dict[str, Any] = dict(split_query(signed_query(request), unquote_plus))
-    found.update(json_fields(request))
-    return found
+    sent: dict[str, Any] = dict(split_query(signed_query(request), unquote_plus))
+    return {**sent, **json_fields(request)}
 
 
 def without_slash(path: str) -> str:
     return path.rstrip("/") or path
 
 
-IN_URL = "the query left in the signed URL: recorded, in no document"
 QUERY_REMARKS = {  # IBKR's documents disagree
     "signed as on the wire": "the query signed as on the wire, or its values encoded twice as in "
     "RFC 5849; IBKR-guide says once",
     "left out": "the query not signed; IBKR-docs say so, IBKR-2018 and IBKR-guide sign it",
-    "left in the URL": IN_URL,
-    "left in the URL, decoded": IN_URL,
+    "left in the URL": "the query left in the signed URL: recorded, in no document",
 }
 
 
@@ -197,13 +167,7 @@ def query_forms(text: Text, query: str) -> dict[str, Text]:
     if unquote_plus(query) != query:
         as_sent = text.pairs + split_query(query, str)
         forms["signed as on the wire"] = text._replace(pairs=as_sent)
-        forms["left in the URL, decoded"] = text._replace(path=f"{text.path}?{unquote(query)}")
     return forms
-
-
-def refusal(reason: str, record: Record, error: str = "unauthorized") -> RefusedError:
-    """IBKR's 401 does not say what was wrong; only the log does."""
-    return RefusedError(reason, error_answer(401, f"id: {record.number}, error: {error}"))
 
 
 class Gate:
@@ -216,129 +180,88 @@ class Gate:
         self.port = 0
         self.throwaway = False  # then the log may show secrets, and TESTCONS is known, too
         self.encrypted_secret = ""  # base64, as in the config
-        self.lock = threading.Lock()
         self.nonces: set[str] = set()
         self.texts: deque[Text] = deque(maxlen=20)  # signed rightly: tried again later
 
-    def check(self, request: Request, record: Record) -> Passed:
-        self.check_manners(request)
+    def check(self, request: Request) -> tuple[dict[str, str], Session | None]:
+        """The parameters of the header, and whose token it is: nobody's when it asks for one."""
+        check_manners(request)
         for_token = without_slash(request.path) == TOKEN_PATH
-        pairs = self.read_header(request, for_token, record)
+        pairs = read_header(request, [*NEEDED, CHALLENGE] if for_token else NEEDED)
         sent = dict(pairs)
-        self.check_names(sent, for_token, record)
-        host = self.signed_host(request)
-        if not host:
-            raise refusal("host: the Host header is neither this server nor api.ibkr.com", record)
-        record.passed.append("host")
-        texts = self.accepted_texts(request, pairs, host, for_token)
-        session, text = self.verify(texts, sent["oauth_signature"], for_token, record)
-        if text is None:
-            answer = refusal("", record).answer
-            raise SignatureError(answer, self.case(request, sent, list(texts.values())))
-        record.passed.append("signature")
-        with self.lock:
-            self.nonces.add(sent["oauth_nonce"])
-            self.texts.append(text)
-            if session:
-                session.signed += 1
-        if request.path != without_slash(request.path):
-            record.remarks.append("a slash at the end of the path")
-        return Passed(sent, session)
-
-    def check_manners(self, request: Request) -> None:
-        if not request.headers.get("User-Agent"):
-            raise RefusedError("no User-Agent", ACCESS_DENIED)
-        if request.method == "POST" and request.headers.get("Content-Length") is None:
-            raise RefusedError("POST without Content-Length", html_answer(411, "Length Required"))
-        if request.path.startswith("(outside"):
-            raise RefusedError(f"unknown path: not below {BASE_PATH}", NOT_FOUND)
-        if request.path == "/ws":
-            raise RefusedError("the sandbox has no websocket", NOT_FOUND)
-
-    def read_header(self, request: Request, for_token: bool, record: Record) -> Pairs:
-        headers = request.headers.get_all("Authorization") or []
-        needed = list(NEEDED)
+        request.passed.append("header")
+        self.check_names(request, sent, for_token)
+        signed = [pair for pair in pairs if pair[0] not in ("realm", "oauth_signature")]
+        text = Text(request.method, self.origin(request), BASE_PATH + request.path, signed)
         if for_token:
-            needed.append(CHALLENGE)
-        try:
-            pairs, remarks = parse_authorization(headers, needed)
-        except ValueError as error:
-            raise refusal(f"header: {error}", record) from None
-        record.remarks += remarks
-        record.passed.append("header")
-        return pairs
+            text = text._replace(prepend=self.identity.secret.hex())
+        session = self.check_signature(request, sent, text)
+        request.passed.append("signature")
+        self.nonces.add(sent["oauth_nonce"])
+        return sent, session
 
-    def check_names(self, sent: dict[str, str], for_token: bool, record: Record) -> None:
+    def check_names(self, request: Request, sent: dict[str, str], for_token: bool) -> None:
         consumer, realm = self.identity.consumer_key, self.identity.realm
         if self.throwaway and sent["oauth_consumer_key"] == "TESTCONS":
             consumer, realm = "TESTCONS", "test_realm"
+        method = "RSA-SHA256" if for_token else "HMAC-SHA256"
+        other_method = sent["oauth_signature_method"] != method
+        replay = sent["oauth_nonce"] in self.nonces
         for name, problem in (
             ("consumer", not_the_same(sent["oauth_consumer_key"], consumer)),
             ("token", not_the_same(sent["oauth_token"], self.identity.access_token)),
             ("realm", not_the_same(sent["realm"], realm)),
-            ("method", method_problem(sent["oauth_signature_method"], for_token)),
+            ("method", f"must be {method} for this request" if other_method else ""),
             ("timestamp", self.timestamp_problem(sent["oauth_timestamp"])),
-            ("nonce", "seen before: a replay" if sent["oauth_nonce"] in self.nonces else ""),
+            ("nonce", "seen before: a replay" if replay else ""),
         ):
             if problem:
                 error = "invalid consumer" if name == "consumer" else "unauthorized"
-                raise refusal(f"{name}: {problem}", record, error)
-            record.passed.append(name)
+                raise refusal(f"{name}: {problem}", request, error)
+            request.passed.append(name)
 
     def timestamp_problem(self, timestamp: str) -> str:
         if not re.fullmatch("[0-9]{1,15}", timestamp):
             return "not a number of seconds"
         off = int(timestamp) - self.now()
+        if abs(off) <= TIMESTAMP_WINDOW:
+            return ""
         if abs(int(timestamp) / 1000 - self.now()) <= TIMESTAMP_WINDOW:
             return "in milliseconds instead of seconds"
-        if abs(off) > TIMESTAMP_WINDOW:
-            side = "ahead of" if off > 0 else "behind"
-            return f"{abs(off):.0f} s {side} the server's clock"
-        return ""
+        side = "ahead of" if off > 0 else "behind"
+        return f"{abs(off):.0f} s {side} the server's clock"
 
-    def signed_host(self, request: Request) -> str:
-        """Host and port that the URL in the base string must have; empty for a foreign one."""
-        own = (f"127.0.0.1:{self.port}", f"localhost:{self.port}")
-        host = request.headers.get("Host", "").lower()
-        if host == "api.ibkr.com":  # some clients hard-code it, even when they call another server
-            return own[0]
-        return host if host in own else ""
+    def origin(self, request: Request) -> str:
+        """What the signed URL begins with. Some clients send api.ibkr.com as Host, and mean us."""
+        is_localhost = request.headers.get("Host", "").lower().startswith("localhost:")
+        return f"http://{'localhost' if is_localhost else '127.0.0.1'}:{self.port}"
 
-    def accepted_texts(
-        self, request: Request, pairs: Pairs, host: str, for_token: bool
-    ) -> dict[str, Text]:
-        signed = [(n, v) for n, v in pairs if n not in ("realm", "oauth_signature")]
-        text = Text(request.method, f"http://{host}", BASE_PATH + request.path, signed)
-        if for_token:
-            text = text._replace(prepend=self.identity.secret.hex())
-        return query_forms(text, signed_query(request))
-
-    def verify(
-        self, texts: dict[str, Text], signature: str, for_token: bool, record: Record
-    ) -> tuple[Session | None, Text | None]:
-        """Whose token signed which text: no session for a token request, no text if none fits."""
-        raw = decode_base64(signature)
+    def check_signature(self, request: Request, sent: dict[str, str], text: Text) -> Session | None:
+        forms = query_forms(text, signed_query(request))
+        signature = decode_base64(sent["oauth_signature"])
         signers: Sequence[Session | None] = [None]
-        if not for_token:
-            signers = self.good_sessions(record.path)
-        for form, text in texts.items():
+        if not text.prepend:
+            signers = self.sessions.live
+        if without_slash(request.path) in AFTER_LOGOUT:
+            signers = self.sessions.live + self.sessions.ended
+        for form, accepted in forms.items():
             for session in signers:
-                if not self.fits(session, text.message, raw):
-                    continue
-                record.query_form = form
-                if form in QUERY_REMARKS:
-                    record.remarks.append(QUERY_REMARKS[form])
-                if session and session not in self.sessions.live:
-                    record.remarks.append("the live session token is used again after its logout")
-                return session, text
-        return None, None
-
-    def good_sessions(self, path: str) -> list[Session]:
-        with self.lock:
-            self.sessions.expire(self.now())
-            if without_slash(path) in AFTER_LOGOUT:
-                return self.sessions.live + self.sessions.ended
-            return list(self.sessions.live)
+                if self.fits(session, accepted.message, signature):
+                    self.accept(request, form, session)
+                    self.texts.append(accepted)
+                    return session
+        case = Case(
+            sent=sent,
+            texts=list(forms.values()),
+            query=signed_query(request),
+            body=json_fields(request),
+            identity=self.identity,
+            encrypted_secret=self.encrypted_secret,
+            sessions=self.sessions,
+            earlier=list(self.texts),
+            throwaway=self.throwaway,
+        )
+        raise refusal(f"signature: {explain(case)}", request)
 
     def fits(self, session: Session | None, message: bytes, signature: bytes) -> bool:
         if session:
@@ -350,17 +273,13 @@ class Gate:
             return False
         return True
 
-    def case(self, request: Request, sent: dict[str, str], texts: list[Text]) -> Case:
-        with self.lock:
-            return Case(
-                sent=sent,
-                texts=texts,
-                query=signed_query(request),
-                body=json_fields(request),
-                identity=self.identity,
-                encrypted_secret=self.encrypted_secret,
-                live=list(self.sessions.live),
-                ended=list(self.sessions.ended),
-                earlier=list(self.texts),
-                throwaway=self.throwaway,
-            )
+    def accept(self, request: Request, form: str, session: Session | None) -> None:
+        request.query_form = form
+        if form in QUERY_REMARKS:
+            request.remarks.append(QUERY_REMARKS[form])
+        if session in self.sessions.ended:
+            request.remarks.append("the live session token is used again after its logout")
+        if request.path != without_slash(request.path):
+            request.remarks.append("a slash at the end of the path")
+        if session:
+            session.signed += 1

@@ -12,10 +12,6 @@ from Crypto.PublicKey import RSA
 from Crypto.Util.asn1 import DerSequence
 
 KEYS = Path(__file__).resolve().parent.parent / "throwaway-keys"
-FILES = ["private_signature.pem", "public_signature.pem"]
-FILES += ["private_encryption.pem", "public_encryption.pem", "dhparam.pem"]
-CONSUMER = "SIMULATED"
-REALM = "limited_poa"
 
 
 @dataclass(frozen=True)
@@ -49,8 +45,8 @@ DH_PRIME, DH_GENERATOR = read_dh_parameters((KEYS / "dhparam.pem").read_text("as
 
 def throwaway_identity() -> Identity:
     return Identity(
-        realm=REALM,
-        consumer_key=CONSUMER,
+        realm="limited_poa",
+        consumer_key="SIMULATED",
         access_token=secrets.token_hex(10),
         secret=secrets.token_bytes(32),
         signature_key=RSA.import_key((KEYS / "public_signature.pem").read_bytes()),

@@ -29,17 +29,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.sandbox.connections = self.number
 
     def do_GET(self) -> None:
-        sandbox = self.server.sandbox
         path, _, query = self.path.partition("?")
         if path.startswith(BASE_PATH + "/"):
             path = path[len(BASE_PATH) :]
         else:
             path = f"(outside {BASE_PATH}) {path}"
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        answer = sandbox.respond(
-            Request(self.command, path, query, self.headers, body, self.number)
-        )
-        sandbox.stopping.wait(answer.delay)
+        request = Request(self.command, path, query, self.headers, body, self.number)
+        answer = self.server.sandbox.respond(request)
+        self.server.sandbox.stopping.wait(answer.delay)
         self.send(answer)
 
     do_POST = do_PUT = do_DELETE = do_GET
@@ -52,15 +50,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "Content-Length": str(len(answer.body)),
             **answer.headers,
         }
-        if self.command == "POST" and "Content-Length" not in self.headers:
-            headers["Connection"] = "close"  # where the next request begins is anyone's guess
-        if "Connection" in headers or answer.cut is not None:
-            self.close_connection = True
         lines = [f"HTTP/1.1 {answer.status} {http.client.responses.get(answer.status, '')}"]
         for name, value in headers.items():
             lines.append(f"{name}: {value}")
         raw = "\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body
         self.wfile.write(raw[: answer.cut])
+        if answer.cut is not None:
+            self.close_connection = True
 
     def log_message(self, *_: Any) -> None:
         """The sandbox keeps its own log."""
@@ -78,7 +74,5 @@ class Server(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", port), Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if isinstance(sys.exc_info()[1], OSError):
-            self.sandbox.log("a client went away before its answer")
-        else:
+        if not isinstance(sys.exc_info()[1], OSError):  # a client that went away is no fault
             super().handle_error(request, client_address)

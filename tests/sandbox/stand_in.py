@@ -13,15 +13,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.sandbox.answers import BASE_PATH, Answer, RefusedError, json_answer, printable
+from tests.sandbox.answers import BASE_PATH, Answer, RefusedError, json_answer
 from tests.sandbox.endpoints import Call, answer_of, find_route, settle
 from tests.sandbox.faults import FAULTS, INIT, LOGOUT, Fault
-from tests.sandbox.gate import Gate, Passed, Record, Request, SignatureError
-from tests.sandbox.identity import FILES, KEYS, Identity, encrypted_secret, throwaway_identity
+from tests.sandbox.gate import CHALLENGE, Gate, Request
+from tests.sandbox.identity import KEYS, Identity, encrypted_secret, throwaway_identity
 from tests.sandbox.server import Server
-from tests.sandbox.sessions import Sessions, check_challenge, exchange
+from tests.sandbox.sessions import Sessions, exchange
 
 RATE_LIMIT = 10  # requests in any second: above it IBKR answers 429
+TOKEN_LIFE = 24 * 3600  # seconds
 
 
 class Sandbox:
@@ -41,27 +42,26 @@ class Sandbox:
         identity: Identity | None = None,
     ) -> None:
         self.fault = FAULTS[fault] if fault else Fault("", "")
-        self.answers = dict(answers or {})
         self.port = port
-        self.requests: list[Record] = []
-        self.complaints: list[str] = []  # the log lines of what went wrong
-        self.connections = 0
-        self.logged_out = False
-        self.stopping = threading.Event()
-        self._log_line = log
-        self._clock = clock
-        self._lock = threading.RLock()
-        self._count = 0
-        self._recent: deque[float] = deque()
+        self.answers = dict(answers or {})
+        self.log = log
+        self.clock = clock
         self.identity = identity or throwaway_identity()
         self.sessions = Sessions()
         self.gate = Gate(self.identity, self.sessions, self.now)
         self.gate.throwaway = identity is None
         self.gate.encrypted_secret = encrypted_secret(self.identity)
+        self.requests: list[Request] = []
+        self.complaints: list[str] = []  # the log lines of what went wrong
+        self.connections = 0
+        self.logged_out = False
+        self.stopping = threading.Event()
         self.config: dict[str, Any] = {}
         self.secrets: list[bytes | str] = []  # what no output may show
         self.secrets += [self.identity.access_token, self.gate.encrypted_secret]
         self.secrets.append(self.identity.secret)
+        self._lock = threading.Lock()  # one request at a time
+        self._recent: deque[float] = deque()
 
     def __enter__(self) -> Sandbox:
         self._server = Server(self, self.port)  # first: nothing to tidy up when the port is in use
@@ -85,8 +85,8 @@ class Sandbox:
 
     def _write_files(self) -> None:
         """What a client needs, and what it would have uploaded."""
-        for name in FILES:
-            write_private(self.folder / name, (KEYS / name).read_bytes())
+        for path in KEYS.glob("*.pem"):
+            write_private(self.folder / path.name, path.read_bytes())
         self.config = {
             "realm": self.identity.realm,
             "encryption_key_fp": "private_encryption.pem",
@@ -103,125 +103,106 @@ class Sandbox:
         """A config for a client, in the temporary folder, that nobody else can read."""
         write_private(self.config_path, json.dumps(config, indent=2).encode() + b"\n")
 
+    def now(self) -> float:
+        return self.clock() + self.fault.clock_ahead
+
     # The log
 
-    def now(self) -> float:
-        return self._clock() + self.fault.clock_ahead
+    def _say(self, line: str, complaint: bool) -> None:
+        if complaint:
+            self.complaints.append(line)
+        if self.log:
+            self.log(line)
 
-    def log(self, line: str, complaint: bool = False) -> None:
-        with self._lock:
-            if complaint:
-                self.complaints.append(line)
-            if self._log_line:
-                self._log_line(line)
-
-    def _log_request(self, record: Record, more: list[str]) -> None:
+    def _log_request(self, request: Request, evidence: list[str]) -> None:
         """One line for a request, and below it the rest of why it was refused."""
-        target = record.path + (f"?{record.query}" if record.query else "")
-        line = f"{record.number} {record.method} {printable(target)} {record.status}"
-        if record.passed:
-            line += f" | ok: {', '.join(record.passed)}"
-        if record.query_form:
-            line += f" | query {record.query_form}"
-        for remark in record.remarks:
+        target = f"{request.path}?{request.query}".rstrip("?")
+        line = f"{request.number} {request.method} {target} {request.status}"
+        if request.passed:
+            line += f" | ok: {', '.join(request.passed)}"
+        if request.query_form:
+            line += f" | query {request.query_form}"
+        for remark in request.remarks:
             line += f" | accepted: {remark}"
-        if record.refused:
-            line += f" | refused: {record.refused}"
-        for text in more:
-            if text.strip():
-                line += "\n    " + text.strip("\n").removeprefix("    ")
-        self.log(line, complaint=bool(record.refused))
+        if request.refused:
+            line += f" | refused: {request.refused}"
+        lines = [in_ascii(line), *("    " + in_ascii(more) for more in evidence)]
+        self._say("\n".join(lines), complaint=bool(request.refused))
 
     def _watch_rate(self, now: float) -> None:
         self._recent.append(now)
         if len(self._recent) > RATE_LIMIT and now - self._recent.popleft() < 1:
             self._recent.clear()  # said once, until as many have come again
             warning = "requests in a second: IBKR would answer 429 and bar this address for a while"
-            self.log(f"more than {RATE_LIMIT} {warning}", complaint=True)
+            self._say(f"more than {RATE_LIMIT} {warning}", complaint=True)
 
     # A request, from its arrival to its answer
 
     def respond(self, request: Request) -> Answer:
-        record = self._begin(request)
-        reason = ""
-        try:
-            answer = self._answer(request, record)
-        except SignatureError as refusal:
-            answer = refusal.answer
-            reason = f"signature: {refusal.explain()}\n{refusal.expected}"
-        except RefusedError as refusal:
-            answer = refusal.answer
-            reason = refusal.reason
-        first, *more = reason.split("\n")
-        if reason:
-            record.refused = first
-            headers = {**answer.headers, "X-Sandbox-Refused": printable(first)}
-            answer = answer._replace(headers=headers)
-        record.status = answer.status
         with self._lock:
-            self.requests.append(record)
-            self._log_request(record, more)
+            self._watch_rate(request.arrived)
+            request.number = len(self.requests) + 1
+            evidence: list[str] = []
+            try:
+                answer = self._answer(request)
+            except RefusedError as refusal:
+                request.refused, *evidence = refusal.reason.split("\n")
+                reason = {"X-Sandbox-Refused": in_ascii(request.refused)}
+                answer = refusal.answer._replace(headers={**refusal.answer.headers, **reason})
+            request.status = answer.status
+            self.requests.append(request)
+            self._log_request(request, evidence)
         return answer
 
-    def _begin(self, request: Request) -> Record:
-        arrived = time.monotonic()
-        record = Record(request.method, request.path, request.query, request.connection, arrived)
-        with self._lock:
-            self._count += 1
-            record.number = self._count
-            self._watch_rate(arrived)
-        return record
-
-    def _answer(self, request: Request, record: Record) -> Answer:
+    def _answer(self, request: Request) -> Answer:
         """The signature first, whatever the path; then the endpoint."""
-        passed = self.gate.check(request, record)
+        sent, session = self.gate.check(request)
         route = find_route(request)
         path = route.split()[1]
         canned = self.answers.get(route)
         if canned is None and self.fault.concerns(path):
             canned = self.fault.answer
-        session = passed.session
         if session is None:
-            return canned or self._live_session_token(passed, record)
-        with self._lock:
-            call = Call(request, record, session, self.sessions, self.now())
-            answer = canned or self._genuine(route, call)
-            if answer.status == 200:
-                session.called.add(path)
-                if canned and path == INIT:
-                    settle(session, self.now())
+            return canned or self._live_session_token(sent, request)
+        call = Call(request, session, self.sessions, self.now())
+        answer = canned
+        if answer is None:
+            data = answer_of(route, call)
+            if path == LOGOUT:
+                self.sessions.end(session)
+                self.logged_out = True
+            if self.fault.change and self.fault.concerns(path):
+                data = self.fault.change(data)
+            answer = json_answer(data)
+        if answer.status == 200:
+            session.called.add(path)
+            if canned and path == INIT:
+                settle(session, self.now())
         return answer
 
-    def _genuine(self, route: str, call: Call) -> Answer:
-        data = answer_of(route, call)
-        path = route.split()[1]
-        if path == LOGOUT:
-            self.logged_out = True
-        if self.fault.change and self.fault.concerns(path):
-            data = self.fault.change(data)
-        return json_answer(data)
-
-    def _live_session_token(self, passed: Passed, record: Record) -> Answer:
-        challenge = passed.sent["diffie_hellman_challenge"]
-        public = check_challenge(challenge, self.identity.prime)
+    def _live_session_token(self, sent: dict[str, str], request: Request) -> Answer:
+        challenge = sent[CHALLENGE]
+        session = exchange(challenge, self.identity, self.fault)
         if challenge != challenge.lower():
-            record.remarks.append("diffie_hellman_challenge in capitals")
+            request.remarks.append(f"{CHALLENGE} in capitals")
         if challenge.startswith("0"):
-            record.remarks.append("diffie_hellman_challenge with zeros in front")
-        made = exchange(public, self.identity, self.fault)
-        with self._lock:
-            session = self.sessions.open(made, self.identity.secret, self.now())
-            if self.fault.held:
-                session.brokerage = "held"
-            self.secrets += [made.k, made.k.lstrip(b"\0") or made.k, session.token]
-        proof_of = self.fault.proof_of or passed.sent["oauth_consumer_key"]
+            request.remarks.append(f"{CHALLENGE} with zeros in front")
+        self.sessions.live.insert(0, session)
+        if self.fault.held:
+            session.brokerage = "held"
+        self.secrets += [session.k, session.k.lstrip(b"\0") or session.k, session.token]
+        proof_of = self.fault.proof_of or sent["oauth_consumer_key"]
         proof = hmac.digest(session.token, proof_of.encode(), "sha1").hex()
         body = {
-            "diffie_hellman_response": made.response,
+            "diffie_hellman_response": session.response,
             "live_session_token_signature": proof,
-            "live_session_token_expiration": int(session.expires * 1000),
+            "live_session_token_expiration": int((self.now() + TOKEN_LIFE) * 1000),
         }
         return json_answer(body)
+
+
+def in_ascii(text: str) -> str:
+    return ascii(text)[1:-1]
 
 
 def write_private(path: Path, content: bytes) -> None:
