@@ -192,10 +192,7 @@ def what_the_token_shows(case: Case) -> Evidence:
         "if not, or if your text equals the one below, it is the key",
     ]
     if case.throwaway:
-        token = f"{newest.token.hex()}, in base64 {base64.b64encode(newest.token).decode()}"
-        lines.append(f"  K           {newest.k.hex()}")
-        lines.append(f"  secret      {case.identity.secret.hex()}")
-        lines.append(f"  token       {token}: HMAC-SHA1 of the secret, with K as its key")
+        lines += newest.derivation(case.identity.secret)
     return Evidence(nothing=nothing, then=lines)
 
 

@@ -57,6 +57,7 @@ class Request:
     query_form: str = ""  # a key of query_forms(), or "" without a query
     passed: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)  # accepted, but not as documented
+    below: list[str] = field(default_factory=list)  # further lines for the log
 
 
 def refusal(reason: str, request: Request, error: str = "unauthorized") -> RefusedError:

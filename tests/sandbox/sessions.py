@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import re
 import secrets
@@ -27,6 +28,16 @@ class Session:
     brokerage_since: float = 0
     polls: int = 0
     snapshots: Counter[str] = field(default_factory=Counter)  # by conid
+
+    def derivation(self, secret: bytes) -> list[str]:
+        """For the log, where all of it is throw-away."""
+        in_base64 = base64.b64encode(self.token).decode()
+        return [
+            f"  K           {self.k.hex()}",
+            f"  secret      {secret.hex()}",
+            f"  token       {self.token.hex()}, in base64 {in_base64}: "
+            "HMAC-SHA1 of the secret, with K as its key",
+        ]
 
 
 class Sessions:

@@ -114,7 +114,7 @@ class Sandbox:
         if self.log:
             self.log(line)
 
-    def _log_request(self, request: Request, evidence: list[str]) -> None:
+    def _log_request(self, request: Request) -> None:
         """One line for a request, and below it the rest of why it was refused."""
         target = f"{request.path}?{request.query}".rstrip("?")
         line = f"{request.number} {request.method} {target} {request.status}"
@@ -126,7 +126,7 @@ class Sandbox:
             line += f" | accepted: {remark}"
         if request.refused:
             line += f" | refused: {request.refused}"
-        lines = [in_ascii(line), *("    " + in_ascii(more) for more in evidence)]
+        lines = [in_ascii(line), *("    " + in_ascii(more) for more in request.below)]
         self._say("\n".join(lines), complaint=bool(request.refused))
 
     def _watch_rate(self, now: float) -> None:
@@ -142,16 +142,15 @@ class Sandbox:
         with self._lock:
             self._watch_rate(request.arrived)
             request.number = len(self.requests) + 1
-            evidence: list[str] = []
             try:
                 answer = self._answer(request)
             except RefusedError as refusal:
-                request.refused, *evidence = refusal.reason.split("\n")
+                request.refused, *request.below = refusal.reason.split("\n")
                 reason = {"X-Sandbox-Refused": in_ascii(request.refused)}
                 answer = refusal.answer._replace(headers={**refusal.answer.headers, **reason})
             request.status = answer.status
             self.requests.append(request)
-            self._log_request(request, evidence)
+            self._log_request(request)
         return answer
 
     def _answer(self, request: Request) -> Answer:
@@ -193,6 +192,9 @@ class Sandbox:
         self.secrets += [session.k, session.k.lstrip(b"\0") or session.k, session.token]
         proof_of = self.fault.proof_of or sent["oauth_consumer_key"]
         proof = hmac.digest(session.token, proof_of.encode(), "sha1").hex()
+        if self.gate.throwaway:
+            compare = "if you find the proof, HMAC-SHA1(token, consumer key), wrong, compare:"
+            request.below = [compare, *session.derivation(self.identity.secret)]
         body = {
             "diffie_hellman_response": session.response,
             "live_session_token_signature": proof,
