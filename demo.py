@@ -126,7 +126,7 @@ class Demo:
             self.console.complain("warning", message, CLOSE_OTHERS, hint)
 
     def wait_for_session(self) -> bool:
-        """Wait for the brokerage session, and tell whether it is up; if not, say what is left out."""
+        """Wait for the brokerage session, and tell whether it is up; say so if it is not."""
         for _ in range(STATUS_SECONDS):
             if self.brokerage == SETTLING:
                 self.judge_session(self.client.post("/iserver/auth/status", dict))
