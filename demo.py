@@ -36,6 +36,8 @@ except ImportError as missing:
     file = os.path.join(HERE, "requirements.txt")
     print(f"error: {missing}: run {sys.executable} -m pip install -r {file}", file=sys.stderr)
     sys.exit(2)
+except KeyboardInterrupt:
+    sys.exit(130)
 
 # The config of a run without an argument. In its place put the path of yours, which IBKR's document
 # calls path-to-your-app-config: for example r"~/ibkr/config.json". A relative one begins beside
