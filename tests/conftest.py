@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
@@ -28,6 +29,9 @@ from tests.sandbox import Sandbox
 ROOT = Path(demo.__file__).parent
 SIGNALS = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL}
 SIGNALS["SIGHUP"] = signal.SIG_DFL
+os.environ["TZ"] = "JST-9"  # where it is not UTC, a time without its zone shows
+if hasattr(time, "tzset"):
+    time.tzset()
 RSA.import_key = functools.lru_cache(100)(RSA.import_key)  # half of the time that a run takes
 
 

@@ -125,9 +125,17 @@ def test_a_quote_fills_up_and_is_shown_as_far_as_it_came(run: Runner) -> None:
         (at.SNAPSHOT, quotes(NUMBERS), NUMBERS_SHOWN, 0),
         (at.SNAPSHOT, quotes(N, N, NUMBERS), NUMBERS_SHOWN, 0, "hint: "),
         (at.SNAPSHOT, quotes({**FULL, "6509": "S"}), "    data  S\n", 0),
+        (at.SNAPSHOT, quotes({**FULL, "6509": "YpB"}), "    data  frozen, delayed\n", 0),
+        (at.SNAPSHOT, quotes({**FULL, "6509": "O"}), "incomplete\nhint: no market-data sub", 0),
         (at.SNAPSHOT, quotes(nothing), "no price in 8 s\nhint: ", 1),
     ]
     check(run, rows)
+
+
+def test_what_nobody_subscribed_to_is_not_asked_for_till_the_end(run: Runner) -> None:
+    _, sandbox = seen(run, at.SNAPSHOT, *quotes(N))
+    paths = [request.path for request in sandbox.requests]
+    assert paths.count("/iserver/marketdata/snapshot") < 8  # of 16
 
 
 def test_bars_say_when_their_session_opened(run: Runner) -> None:
@@ -210,6 +218,9 @@ def test_a_request_starts_no_sooner_than_110_ms_after_the_one_before(server: San
     start_demo(server.config_path).communicate(timeout=60)
     arrived = [request.arrived for request in server.requests[:8]]  # no polls among them
     assert median(later - sooner for sooner, later in zip(arrived, arrived[1:])) > 0.1
+    for path, pause in (("/iserver/auth/status", 1), ("/iserver/marketdata/snapshot", 0.5)):
+        first, second, *_ = [request.arrived for request in server.requests if request.path == path]
+        assert second - first > pause - 0.1, "it gives up too soon"
 
 
 def test_a_secret_that_the_server_repeats_is_not_shown(run: Runner, server: Sandbox) -> None:

@@ -84,6 +84,17 @@ def generated(bits: int) -> bytes:
     return rsa.generate_private_key(65537, bits).private_bytes(PEM, PKCS8, PLAIN)
 
 
+def of_4484_bits() -> bytes:
+    """Return a key of two Mersenne primes: to look for others of this size takes seconds."""
+    p, q = 2**2203 - 1, 2**2281 - 1
+    d = pow(65537, -1, (p - 1) * (q - 1))
+    public = rsa.RSAPublicNumbers(65537, p * q)
+    parts = [d, rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q)]
+    numbers = rsa.RSAPrivateNumbers(p, q, *parts, public)
+    key = numbers.private_key(unsafe_skip_rsa_key_validation=True)
+    return key.private_bytes(PEM, PKCS8, PLAIN)
+
+
 COPY, PRIVATE = "copy the file again", "a private one begins with -----BEGIN PRIVATE KEY"
 ONLY_RSA, AS_TEXT = "RSA keys only", "save it as plain text"
 BAD_KEYS = {  # what people give for a private key: the file, words of the message, of the hint
@@ -108,6 +119,7 @@ BAD_KEYS = {  # what people give for a private key: the file, words of the messa
     "ec-old-form": (openssl("ecparam", "-name", "prime256v1", "-genkey"), "is no RSA key", ONLY_RSA),
     "rsa-pss": (openssl("genpkey", "-algorithm", "RSA-PSS"), "is an RSA-PSS key", ONLY_RSA),
     "1024-bits": (generated(1024), "has 1024 bits, IBKR takes 2048 to 4096", "make new keys"),
+    "4484-bits": (of_4484_bits(), "has 4484 bits, IBKR takes 2048 to 4096", "make new keys"),
 }  # fmt: skip
 GOOD_KEYS = {
     "pkcs1": SIGNATURE.private_bytes(PEM, PKCS1, PLAIN),
@@ -172,6 +184,7 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("error", "prime short of a line", {"dh_prime": PRIME[:480]}, "dh_prime", "not a prime", COPY_PRIME),
     ("error", "prime with a wrong digit", {"dh_prime": f"{DH_PRIME ^ 2**400:x}"}, "dh_prime", "not a prime", COPY_PRIME),
     ("error", "prime of 1024 bits", {"dh_prime": pasted("1024")}, "dh_prime", "has 1024 bits", NEW_PRIME),
+    ("error", "prime of 4423 bits", {"dh_prime": f"{2**4423 - 1:x}"}, "dh_prime", "has 4423 bits", NEW_PRIME),
     ("error", "prime without its sign byte", {"dh_prime": pasted("negative")}, "dh_prime", "a negative number", NEW_PRIME),
     ("error", "generator 1", {"dh_generator": 1}, "dh_generator", "not a number from 2", GENERATOR),
     ("error", "generator a word", {"dh_generator": "two"}, "dh_generator", "not a hex number", GENERATOR),
@@ -219,9 +232,12 @@ def test_a_field_is_told_what_is_wrong_and_what_helps(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows keeps rights in another form")
-def test_a_key_that_others_may_read_is_a_warning(sandbox: Sandbox, run: Runner) -> None:
+@pytest.mark.parametrize("rights", [0o640, 0o604])
+def test_a_key_that_others_may_read_is_a_warning(
+    sandbox: Sandbox, run: Runner, rights: int
+) -> None:
     key = sandbox.folder / "private_encryption.pem"
-    key.chmod(0o644)
+    key.chmod(rights)
     result = run(sandbox, "--check", config=sandbox.config)
     key.chmod(0o600)
     kind, text = report(result.out)["encryption_key_fp"]
