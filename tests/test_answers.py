@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 import pytest
+from requests.adapters import HTTPAdapter
 
 import oauth
 from tests.conftest import Result, Runner, start_demo
@@ -212,6 +213,20 @@ def test_after_an_answer_below_200_its_connection_is_not_used(run: Runner) -> No
     assert accounts.status == 103
     assert after.connection != accounts.connection
     assert "error: GET /portfolio/accounts: HTTP 103\n" in result.err
+
+
+def test_every_request_verifies_certificates(
+    run: Runner, server: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine, verified = HTTPAdapter.send, []
+
+    def send(adapter: HTTPAdapter, request: Any, **options: Any) -> Any:
+        verified.append(options["verify"])
+        return genuine(adapter, request, **options)
+
+    monkeypatch.setattr(HTTPAdapter, "send", send)
+    assert run(server).status == 0
+    assert verified == [True] * len(server.requests)
 
 
 def test_a_request_starts_no_sooner_than_110_ms_after_the_one_before(server: Sandbox) -> None:

@@ -154,6 +154,7 @@ SWAPPED = {
     "encryption_key_fp": "private_signature.pem",
     "signature_key_fp": "private_encryption.pem",
 }
+OLD = encrypted_secret(IDENTITY)  # of an earlier "Generate"
 GENERATE = "generate the token again, which ends the present secret"
 GENERATOR = "leave it out if openssl asn1parse prints 02"
 COPY_PRIME = "copy all that this prints: openssl asn1parse -in dhparam.pem"
@@ -253,6 +254,18 @@ def test_a_field_that_is_not_filled_in_is_named(sandbox: Sandbox, run: Runner, f
         named = [line for line in result.out.splitlines() if "not filled in" in line]
         assert len(named) == 1
         assert field in named[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"realm": OLD}, {"realm": OLD, "consumer_key": ""}, {"consumer_key": OLD}, {OLD: "x"}],
+)
+def test_a_secret_in_another_field_is_not_shown(
+    sandbox: Sandbox, run: Runner, changes: dict[str, str]
+) -> None:
+    for options in ([], ["--check"]):
+        result = run(sandbox, *options, config={**sandbox.config, **changes})
+        assert OLD not in result.out + result.err
 
 
 ACCEPTED: dict[str, dict[str, Any]] = {

@@ -86,6 +86,7 @@ ROWS = [
     Row("realm, old file", [FILE_ENCRYPTION, REALM, SECRET], WRONG_REALM, files=OLD_ENCRYPTION),
     Row("clock behind", [CLOCK + "behind"], clock=600),
     Row("clock ahead, realm, old file", [CLOCK + "ahead of"], WRONG_REALM, clock=-600, files=OLD_SIGNATURE),
+    Row("clock 40 s behind", [CLOCK.partition("600")[0]], answer=LST_FAILED, clock=40),
     Row("clock a little off", [SECRET, SIGNATURE, TOKEN], OLD_SECRET, clock=20),
     Row("prime", [PRIME], OTHER_PRIME, files=NO_FILES),
     Row("prime, its file", [FILE_DH], OTHER_PRIME),
