@@ -93,7 +93,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_a_signal_while_an_answer_is_awaited_logs_out(
     sandbox: Sandbox, route: str, number: signal.Signals, outcome: str
 ) -> None:
-    sandbox.answers[route] = Answer(200, b"{}", delay=2)
+    sandbox.answers[route] = Answer(200, b"{}", delay=1)
     process = start(sandbox)
     wait_until(lambda: any(path.endswith(route.split("/")[-1]) for path in paths(sandbox)))
     process.send_signal(number)
@@ -101,7 +101,7 @@ def test_a_signal_while_an_answer_is_awaited_logs_out(
     assert paths(sandbox).count("/logout") == (outcome == "logged out")
 
 
-@pytest.mark.parametrize("milliseconds", range(0, 150, 10))
+@pytest.mark.parametrize("milliseconds", range(0, 150, 25))
 def test_ctrl_c_at_any_moment_from_the_last_answer_to_the_end_logs_out(
     sandbox: Sandbox, milliseconds: int
 ) -> None:
@@ -176,7 +176,7 @@ def shell(command: str, **settings: Any) -> subprocess.CompletedProcess[str]:
         ("python -I DEMO config.json --check", 0, ""),  # without the script's folder on the path
         ("python -S DEMO config.json", 2, "error: No module .+: .+ -m pip install -r .+\n"),
         ("python DEMO --unknown", 2, "usage: (?s:.+)error: .+\n"),
-        ("python DEMO none.json", 2, "error: none.json: .+\nhint: .+\n"),
+        ("python DEMO confg.json", 2, "error: confg.json: .+\nhint: did you mean config.json\\?\n"),
         ("python DEMO config.json | head -n 1", 1, ""),
         ("python DEMO config.json | head -n 13", 1, ""),
         ("python DEMO config.json >/dev/full", 1, "error: cannot write: .+\nhint: .+\n"),
@@ -255,12 +255,11 @@ def refusing_server(certificate: Path | None = None) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed one, for this computer; beside it key.pem, and the same in DER."""
+    """A self-signed one, for this computer; beside it key.pem."""
     path: Path = tmp_path_factory.mktemp("tls") / "own.pem"
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=simulated"
     command += " -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out own.pem"
     subprocess.run(command.split(), cwd=path.parent, capture_output=True, check=True)
-    path.with_suffix(".der").write_bytes(ssl.PEM_cert_to_DER_cert(path.read_text()))
     return path
 
 
@@ -275,11 +274,8 @@ BUNDLE = "hint: .*PEM.*REQUESTS_CA_BUNDLE"
         ("SERVER", "", f"certificate verify failed.+\n{BUNDLE}", []),
         ("SERVER", "REQUESTS_CA_BUNDLE=own.pem", "HTTP 503\nhint: IBKR is slow", ["/v1/api/oauth/live_session_token"]),
         ("SERVER", "REQUESTS_CA_BUNDLE=missing.pem", f"missing.pem.*\n{BUNDLE}", []),
-        ("SERVER", "REQUESTS_CA_BUNDLE=own.der", BUNDLE, []),
         ("api.ibkr.invalid", "HTTPS_PROXY=http://PROXY", "407 .+\nhint: .*HTTPS_PROXY", ["api.ibkr.invalid:443"]),
-        ("api.ibkr.invalid", "HTTPS_PROXY=PROXY", "407 .+\nhint: .*HTTPS_PROXY", ["api.ibkr.invalid:443"]),
         ("api.ibkr.invalid", "HTTPS_PROXY=http://127.0.0.1:1", "refused\nhint: .*HTTPS_PROXY", []),
-        ("api.ibkr.invalid", "HTTPS_PROXY=http://127.0.0.1:65536", "hint: .*HTTPS_PROXY", []),
     ],
 )  # fmt: skip
 def test_https_verifies_and_takes_the_environments_proxy(
