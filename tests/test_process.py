@@ -21,7 +21,7 @@ from typing import Any, Callable
 
 import pytest
 
-from tests.conftest import ROOT, assert_no_secret
+from tests.conftest import ROOT, assert_no_secret, start_demo
 from tests.sandbox import Answer, Sandbox, json_answer, recorded
 
 DEMO = str(ROOT / "demo.py")
@@ -33,26 +33,12 @@ AT_ONCE = {INIT: json_answer(UP), SNAPSHOT: json_answer(recorded(SNAPSHOT))}  # 
 FOREIGN = re.compile("(?i).*(_proxy|_ca_bundle)")  # variables of the person who runs the tests
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
 INTERRUPTED = (130, "interrupted: logged out\n")
-CHANGED = """
-import oauth, requests, runpy, signal, sys
-{}
-del sys.argv[0]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox(answers=AT_ONCE) as sandbox:
         yield sandbox
-
-
-def start(sandbox: Sandbox, *options: str, change: str = "", **settings: Any) -> Any:
-    """Start demo.py. `change`: what is done first to what it imports."""
-    code = ["-c", CHANGED.format(change)] if change else []
-    command = [sys.executable, *code, DEMO, str(sandbox.config_path), *options]
-    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": ROOT, **settings}
-    return subprocess.Popen(command, text=True, start_new_session=True, **settings)
 
 
 def finish(process: Any, sandbox: Sandbox) -> tuple[int, str]:
@@ -94,7 +80,7 @@ def test_a_signal_while_an_answer_is_awaited_logs_out(
     sandbox: Sandbox, route: str, number: signal.Signals, outcome: str
 ) -> None:
     sandbox.answers[route] = Answer(200, b"{}", delay=1)
-    process = start(sandbox)
+    process = start_demo(sandbox.config_path)
     wait_until(lambda: any(path.endswith(route.split("/")[-1]) for path in paths(sandbox)))
     process.send_signal(number)
     assert finish(process, sandbox) == (130, f"interrupted: {outcome}\n")
@@ -105,7 +91,7 @@ def test_a_signal_while_an_answer_is_awaited_logs_out(
 def test_ctrl_c_at_any_moment_from_the_last_answer_to_the_end_logs_out(
     sandbox: Sandbox, milliseconds: int
 ) -> None:
-    process = start(sandbox)
+    process = start_demo(sandbox.config_path)
     wait_until(lambda: "/iserver/marketdata/history" in paths(sandbox))
     time.sleep(milliseconds / 1000)
     process.send_signal(signal.SIGINT)
@@ -135,7 +121,7 @@ KEEPING, KEPT = map(CTRL_C_IN.format, ["derive_live_session_token", "HmacSha256A
 def test_ctrl_c_as_the_token_is_made_or_a_lock_is_taken_logs_out(
     sandbox: Sandbox, change: str
 ) -> None:
-    assert finish(start(sandbox, change=change), sandbox) == INTERRUPTED
+    assert finish(start_demo(sandbox.config_path, change=change), sandbox) == INTERRUPTED
     assert paths(sandbox)[-1] == "/logout"
 
 
@@ -146,7 +132,7 @@ def test_only_a_second_ctrl_c_ends_it_before_it_is_logged_out(
     sandbox: Sandbox, second: signal.Signals, end: tuple[int, str]
 ) -> None:
     sandbox.answers[LOGOUT] = Answer(200, b"{}", delay=2)
-    process = start(sandbox)
+    process = start_demo(sandbox.config_path)
     wait_until(lambda: len(sandbox.requests) >= 3)
     process.send_signal(signal.SIGHUP)
     wait_until(lambda: "/logout" in paths(sandbox))
@@ -155,7 +141,9 @@ def test_only_a_second_ctrl_c_ends_it_before_it_is_logged_out(
 
 
 def test_nohup_stays_in_force(sandbox: Sandbox) -> None:
-    process = start(sandbox, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process = start_demo(
+        sandbox.config_path, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )
     wait_until(lambda: len(sandbox.requests) >= 3)
     process.send_signal(signal.SIGHUP)
     assert finish(process, sandbox) == (0, "")
@@ -216,7 +204,7 @@ def test_without_an_argument_it_takes_the_config_beside_it_and_help_needs_no_mor
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a pipe's size is set as Linux does it")
 def test_ctrl_c_ends_a_run_whose_output_nobody_reads(sandbox: Sandbox) -> None:
-    process = start(sandbox, "-v")
+    process = start_demo(sandbox.config_path, "-v")
     fcntl.fcntl(process.stdout, 1031, 4096)  # F_SETPIPE_SZ
     wait_until(lambda: len(sandbox.requests) >= 2)
     time.sleep(0.5)  # by now it is in the middle of a write
@@ -286,7 +274,9 @@ def test_https_verifies_and_takes_the_environments_proxy(
         sandbox.write_config({**sandbox.config, "base_url": base_url})
         name, _, value = variable.partition("=")
         environment = {**ENVIRONMENT, name or "NONE": value.replace("PROXY", proxy.name)}
-        status, err = finish(start(sandbox, cwd=certificate.parent, env=environment), sandbox)
+        status, err = finish(
+            start_demo(sandbox.config_path, cwd=certificate.parent, env=environment), sandbox
+        )
         assert server.seen + proxy.seen == seen
     assert status == 1
     assert re.fullmatch("error: POST /oauth/live_session_token: .+\nhint: .+\n", err)
@@ -296,6 +286,9 @@ def test_https_verifies_and_takes_the_environments_proxy(
 def test_a_run_on_this_computer_uses_one_connection_and_no_proxy(sandbox: Sandbox) -> None:
     with refusing_server() as proxy:
         proxies = dict.fromkeys(["HTTP_PROXY", "ALL_PROXY"], f"http://{proxy.name}")
-        assert finish(start(sandbox, env={**ENVIRONMENT, **proxies}), sandbox) == (0, "")
+        assert finish(start_demo(sandbox.config_path, env={**ENVIRONMENT, **proxies}), sandbox) == (
+            0,
+            "",
+        )
         assert proxy.seen == []
     assert sandbox.connections == 1

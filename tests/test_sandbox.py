@@ -9,8 +9,6 @@ import hmac
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.client import FORM, INIT, JSON, TOKEN, Client, add, opened
+from tests.conftest import start_sandbox
 from tests.sandbox import FAULTS, KEYS, Sandbox
 from tests.sandbox.answers import ENTRIES
 
@@ -103,15 +102,6 @@ def test_bad_manners_are_refused_as_at_the_edge(client: Client) -> None:
     client.connection.endheaders()
     client.read()
     assert (client.status, client.reason) == (411, "POST without Content-Length")
-
-
-def test_a_client_that_never_asks_for_the_status_is_let_in_a_moment_later() -> None:
-    offset = [0.0]
-    with opened(clock=lambda: time.time() + offset[0]) as client:
-        client.log_in()
-        client.send("POST", INIT)
-        offset[0] = 1
-        assert client.send("GET", "/iserver/accounts")["accounts"][0] == "All"
 
 
 @pytest.mark.parametrize(
@@ -200,29 +190,12 @@ def test_the_folder_holds_what_a_client_reads_and_goes_away() -> None:
     assert not sandbox.folder.exists()
 
 
-def start(tmp_path: Path, *options: str) -> subprocess.Popen[str]:
-    """Start the command with a temporary folder that a test can look into."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.sandbox", *options],
-        cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path), "NO_PROXY": "127.0.0.1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
 posix = pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
-either_signal = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
 @posix
-@either_signal
-def test_serve_says_where_logs_requests_and_ends_without_traces(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    with start(tmp_path, "--serve") as process:
+def test_serve_says_where_logs_requests_and_ends_without_traces(tmp_path: Path) -> None:
+    with start_sandbox(tmp_path, "--serve") as process:
         assert process.stdout
         lines = [process.stdout.readline().strip() for _ in range(4)]
         told = dict(line.split(": ", 1) for line in lines[:3])
@@ -231,7 +204,7 @@ def test_serve_says_where_logs_requests_and_ends_without_traces(
         client.log_in()
         client.send(key=lambda _: b"another")
         client.connection.close()
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (0, "")
     assert out.startswith(f"1 POST {TOKEN} 200 | ok: header, consumer, token, realm")
@@ -242,9 +215,9 @@ def test_serve_says_where_logs_requests_and_ends_without_traces(
 
 
 @posix
-@either_signal
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path, number: signal.Signals) -> None:
-    with start(tmp_path) as process:
+    with start_sandbox(tmp_path) as process:
         assert process.stdout
         while not process.stdout.readline().startswith("Accounts"):
             pass
@@ -258,30 +231,20 @@ def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path, number: signa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_demo_runs_with_its_options_and_the_command_ends_as_it_does(tmp_path: Path) -> None:
-    with start(tmp_path, "--fault", "html-503", "--symbol", "IBM") as process:
-        out, _ = process.communicate(timeout=60)
-    label, command = out.splitlines()[:2]
-    assert label.startswith("simulated: ")
-    assert command.startswith("$ python demo.py ")
-    assert command.endswith("config.json --symbol IBM")
-    assert "Quote of IBM" in out
-    assert process.returncode == 1
-
-
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
+        (["--fault", "html-503", "--symbol", "IBM"], 1, "Quote of IBM"),
         (["--fault", "dhone"], 2, "invalid choice: 'dhone'"),
         (["--serve", "--symbol", "IBM"], 2, "--serve runs no demo"),
         (["--serve", "--port", "PORT"], 1, "the sandbox does not start"),
         (["--help"], 0, f"  no-accounts: {FAULTS['no-accounts'].what}"),
     ],
 )
-def test_usage(tmp_path: Path, options: list[str], status: int, said: str) -> None:
+def test_options(tmp_path: Path, options: list[str], status: int, said: str) -> None:
     with Sandbox() as other:
         options = [option.replace("PORT", str(other.port)) for option in options]
-        with start(tmp_path, *options) as process:
+        with start_sandbox(tmp_path, *options) as process:
             out, err = process.communicate(timeout=30)
     assert said in out + err
     assert process.returncode == status
