@@ -33,8 +33,7 @@ JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
-def enc(text: str) -> str:
-    return quote(text, safe="")
+enc = functools.partial(quote, safe="")
 
 
 def b64(data: bytes) -> str:

