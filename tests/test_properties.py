@@ -38,7 +38,9 @@ texts = st.text() | st.sampled_from(["", "~", "a\0b", "\ud800", "\x1b[31m", "N",
 numbers = st.integers() | st.floats() | st.sampled_from([10**400, 1e308, 1767225600000])
 leaves = st.none() | st.booleans() | numbers | texts
 names = st.sampled_from(NAMES) | texts
-anything = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(names, inner))
+anything = st.recursive(
+    leaves, lambda inner: st.lists(inner) | st.dictionaries(names, inner), max_leaves=10
+)
 
 
 @st.composite

@@ -10,11 +10,10 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.client import FORM, INIT, JSON, TOKEN, Client, add, opened
+from tests.client import INIT, JSON, TOKEN, Client, opened
 from tests.conftest import start_sandbox
 from tests.sandbox import FAULTS, Sandbox
 from tests.sandbox.answers import ENTRIES
@@ -68,8 +67,6 @@ ORDER: dict[str, tuple[list[str], str, int, str]] = {
     "it has": ([f"POST {INIT}", f"POST {STATUS}", f"POST {STATUS}"], "GET /iserver/accounts", 200, ""),
     "snapshot before accounts": ([f"GET {INIT}?compete=true"], f"GET {SNAPSHOT}?conids=8314", 500, "query /accounts"),
     "no such path": ([], "GET /nowhere", 404, ""),
-    "no page": (["GET /portfolio/accounts"], f"GET /portfolio/{ACCOUNT}/positions/invalidate", 404, ""),
-    "no websocket": ([], "GET /ws", 404, ""),
     "known for GET only": ([], "POST /trsrv/stocks", 405, "Not Allowed"),
 }  # fmt: skip
 
@@ -93,24 +90,6 @@ def test_bad_manners_are_refused_as_at_the_edge(client: Client) -> None:
     client.connection.endheaders()
     client.read()
     assert (client.status, client.reason) == (411, "POST without Content-Length")
-
-
-@pytest.mark.parametrize(
-    "wish",
-    [
-        {"query": "compete=True&publish=True"},
-        {"body": b"compete=true", "headers": FORM, "pairs": add("compete", "true")},
-        {"body": b'{"compete":true}', "headers": JSON},
-    ],
-)
-def test_compete_takes_over_however_it_is_sent(wish: dict[str, Any]) -> None:
-    with opened("competing") as client:
-        client.log_in()
-        assert client.send("POST", INIT, "compete=false")["passed"] is False
-        assert "Force compete" in client.send("POST", STATUS)["fail"]
-        assert client.send("GET", "/iserver/accounts")["error"] == "not authenticated"
-        assert client.send("POST", INIT, **wish)["established"] is True
-        assert client.send("GET", "/iserver/accounts")["accounts"]
 
 
 def test_a_second_token_competes_only_when_it_says_so(client: Client) -> None:
@@ -201,7 +180,7 @@ def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path, number: signa
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
-        (["--fault", "html-503", "--symbol", "IBM"], 1, "Quote of IBM"),
+        (["--fault", "invalid-consumer", "-v"], 1, "> signature base string: POST&"),
         (["--fault", "dhone"], 2, "invalid choice: 'dhone'"),
         (["--serve", "--symbol", "IBM"], 2, "--serve runs no demo"),
         (["--serve", "--port", "PORT"], 1, "the sandbox does not start"),
