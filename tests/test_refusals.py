@@ -195,7 +195,7 @@ def test_a_token_derived_wrongly_is_named(word: str) -> None:
 
 
 def test_a_response_whose_last_digit_was_dropped_is_suspected(fresh: Client) -> None:
-    fresh.log_in()
+    fresh.response = ""
     while len(fresh.response) % 2 == 0:
         fresh.log_in(response=lambda text: int(half_bytes(text).hex(), 16))
     fresh.send()
