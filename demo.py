@@ -36,6 +36,8 @@ except ImportError as missing:
     file = os.path.join(HERE, "requirements.txt")
     print(f"error: {missing}: run {sys.executable} -m pip install -r {file}", file=sys.stderr)
     sys.exit(2)
+except KeyboardInterrupt:
+    sys.exit(130)
 
 # The config of a run without an argument. In its place put the path of yours, which IBKR's document
 # calls path-to-your-app-config: for example r"~/ibkr/config.json". A relative one begins beside
@@ -99,7 +101,7 @@ class Demo:
             raise Stop
         try:
             return action(*values)
-        except (Problem, oauth.OAuthError, OSError, ValueError) as error:  # requests': OSErrors
+        except Exception as error:  # also a KeyError, of a field that an answer does not have
             self.console.complain("error", *explain(error, self.client))
             if timed_out(error) or self.client.status == 429:
                 raise Stop from None  # every further step would wait as long, or prolong the ban
@@ -125,8 +127,8 @@ class Demo:
             hint = "or run with --compete, which logs it out"
             self.console.complain("warning", message, CLOSE_OTHERS, hint)
 
-    def session_is_up(self) -> bool:
-        """Wait for the brokerage session, or say that the step, which needs it, is left out."""
+    def wait_for_session(self) -> bool:
+        """Wait for the brokerage session, and tell whether it is up; say so if it is not."""
         for _ in range(STATUS_SECONDS):
             if self.brokerage == SETTLING:
                 self.judge_session(self.client.post("/iserver/auth/status", dict))
@@ -192,7 +194,7 @@ class Demo:
 
     def quote(self, conid: str) -> None:
         """Print last, bid and ask, and how old they may be."""
-        if not self.session_is_up():
+        if not self.wait_for_session():
             return
         answer = self.client.get("/iserver/accounts", dict)  # which opens the snapshots
         if not answer.get("accounts"):
@@ -209,7 +211,7 @@ class Demo:
             f"    ask   {data.get('ask', '-')} x {data.get('ask size', '-')}",
             f"    data  {QUALITY.get(code[0], code)}",
         )
-        if code[0] in "NO":
+        if code[0] in ("N", "O"):
             message = f"{self.options.symbol}: {QUALITY[code[0]]}"
             self.console.complain("warning", message, SUBSCRIBE)
 
@@ -231,7 +233,7 @@ class Demo:
 
     def history(self, conid: str) -> None:
         """Print the last five daily bars, each with the time at which its session opened."""
-        if not self.session_is_up():
+        if not self.wait_for_session():
             return
         params = {"conid": conid, "period": "1m", "bar": "1d"}
         answer = self.client.get("/iserver/marketdata/history", dict, params)
@@ -257,7 +259,15 @@ def objects(value: Any) -> list[dict[str, Any]]:
 
 
 def session_state(answer: dict[str, Any]) -> str:
-    """Return what init or status says: a session that is up is up, whatever stands beside it."""
+    """Return what init or status says: a session that is up is up, whatever stands beside it. Some
+    answers, each with its state:
+
+    {"authenticated": true, "connected": true, "established": true, "message": "ok"}: up
+    {"authenticated": true, "connected": true, "established": false}, {"wait": 1000}: settling
+    {"passed": false, "authenticated": false, "connected": true}: held by another session
+    {"authenticated": false, "fail": "Force compete capability must ..."}: held by another session
+    {"authenticated": false, "fail": "Timeout while contacting ..."}: refused
+    """
     up = answer.get("authenticated") is True and answer.get("connected") is True
     if up and answer.get("established") is not False:
         return UP
@@ -290,7 +300,8 @@ class Client:
 
     def __init__(self, report: check.Report, found: check.Ingredients, console: Console) -> None:
         self.report = report
-        self.credentials, self.base_url = found
+        self.credentials = found.credentials
+        self.base_url = found.base_url
         self.console = console
         self.timeout: Any = oauth.TIMEOUT
         self.session = self.new_session()
@@ -312,8 +323,8 @@ class Client:
             oauth.log.filters = [self.note]
 
     def interrupt(self, number: int, _frame: object) -> None:
-        """End the run, or only note it while the logout, or a token for it, is on its way. After
-        that only another Ctrl-C does anything: it ends the process."""
+        """The first signal ends the run, but is only noted while the token is made that the logout
+        needs, or the logout is on its way; then only another Ctrl-C does anything: it ends all."""
         if self.interrupted and number == signal.SIGINT:
             os._exit(130)
         token_here = self.auth is None and self.status > 0
@@ -412,7 +423,7 @@ class Client:
         for _ in range(2):
             try:
                 answer = self.post("/logout", dict)
-                if answer.get("confirmed") or answer.get("status") is False:
+                if answer.get("confirmed") or answer.get("status") is False:  # still logged in
                     raise oauth.AnswerError("IBKR says that it did not log out")
                 return ""
             except (oauth.OAuthError, OSError, ValueError) as error:
@@ -428,7 +439,7 @@ SEE_ANSWER = "with -v the demo shows the whole answer"
 LATER = f"try later; {SEE_ANSWER}"
 CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and run again"
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
-HINTS = {  # patterns for status, request and what is said, in small letters; status 0: no answer
+HINTS = {  # the first pattern that fits "401 GET /path: words", in small letters; 0: no answer
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session has it: {CLOSE_OTHERS}, or with --compete",
     "permissions|no data of type": SUBSCRIBE,
@@ -463,6 +474,11 @@ def explain(error: Exception, client: Client) -> list[str]:
     answered = isinstance(error, oauth.AnswerError)
     if answered:
         said = server_words(client.response)
+    elif client.response is not None:
+        return [
+            f"{message} ({type(error).__name__})",
+            "the answer is of another form than expected",
+        ]
     else:
         message = f"{client.request_line}: {urlsplit(client.base_url).netloc}"
         said = str(root_cause(error))
@@ -705,13 +721,13 @@ def run(options: argparse.Namespace, console: Console) -> int:
         return 2
     if options.check:
         return 0
-    credentials, base_url = report.ingredients
+    credentials = report.ingredients.credentials
     console.secrets.append(credentials.access_token_secret.hex())
     console.say(
         f"config    {path}",
         f"realm     {check.shown(credentials.realm, check.REALM_FORM)}",
         f"consumer  {check.shown(credentials.consumer_key, check.CONSUMER_FORM)}",
-        f"host      {urlsplit(base_url).netloc}",
+        f"host      {urlsplit(report.ingredients.base_url).netloc}",
     )
     client = Client(report, report.ingredients, console)
     return run_steps(Demo(client, options), client)

@@ -4,8 +4,9 @@
 ranks what may be wrong once the server has refused. Nothing here prints, and no message holds a
 secret: a value is shown only where it is in its right form, or is a path.
 
-To add a field: one function, which returns its value, "ok" or "warn", a message and hints, or
-raises Problem; and one line in `read_fields`.
+To add a field: a function that returns its value, "ok" or "warn", a message and hints, or raises
+Problem; a line in `read_fields`, with a default if it is optional; and where demo.py is to use it,
+an attribute of Ingredients.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ REALM, TEST_REALM, TEST_CONSUMER = "limited_poa", "test_realm", "TESTCONS"
 REALM_FORM = f"{REALM}|{TEST_REALM}"
 CONSUMER_FORM = f"[A-Z0-9]{{9}}|{TEST_CONSUMER}"
 CLOCK_SECONDS = 30  # that this computer's clock may be off before it is a suspect
-OTHERS_READ = "others may read the file"  # the one warning that explains no refusal
-Checked = tuple[Any, ...]  # a value; "ok", "warn" or "-"; a message; hints
+OTHERS_READ = "others may read the file"  # a warning that never explains why IBKR refuses
+Checked = tuple[Any, ...]  # value, kind ("ok", "warn" or "-"), message, and any number of hints
 KEYS_AND_TOKEN = ["encryption_key_fp", "signature_key_fp", "access_token"]
 UPLOADED = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"]  # likeliest first
 
@@ -87,9 +88,13 @@ class Fields:
         self.good: dict[str, Any] = {}
         self.found: dict[str, Finding] = {}
 
-    def read(self, name: str, check: Callable[..., Any], *context: object) -> None:
+    def read(
+        self, name: str, check: Callable[..., Any], *context: object, default: object = None
+    ) -> None:
         """Keep what `check` returns: the value, a kind, a message and hints; or what it raises."""
         self.names.append(name)
+        if default is not None:
+            self.values.setdefault(name, default)
         if name in self.values:
             try:
                 self.good[name], kind, message, *hints = check(self.values[name], *context)
@@ -120,11 +125,10 @@ def check_config(values: dict[str, Any], path: str) -> Report:
 
 
 def read_fields(fields: Fields) -> None:
-    """Read all fields, and what lies beside the keys, so that one run lists every problem."""
+    """Read all fields, and what lies beside the keys, so that one run lists every problem. The
+    secret comes after the keys and the token, which it may have changed places with."""
     good = fields.good
     _, pasted = prime_and_generator(str(fields.values.get("dh_prime")))
-    fields.values.setdefault("dh_generator", pasted or 2)
-    fields.values.setdefault("base_url", BASE_URL)
     fields.read("realm", check_realm, fields)
     for use in ("encryption", "signature"):
         fields.read(f"{use}_key_fp", check_key, use, fields)
@@ -133,13 +137,14 @@ def read_fields(fields: Fields) -> None:
             compare(f"public_{use}.pem", private, digest(private.key), fields)
     fields.read("consumer_key", check_consumer_key)
     fields.read("dh_prime", check_prime)
-    fields.read("dh_generator", check_generator, pasted, good.get("dh_prime"))
+    prime = good.get("dh_prime")
+    fields.read("dh_generator", check_generator, pasted, prime, default=pasted or 2)
     if {"signature_key_fp", "dh_prime", "dh_generator"} <= good.keys():
         expected = parameters(good["dh_prime"], good["dh_generator"])
         compare("dhparam.pem", good["signature_key_fp"], expected, fields)
     fields.read("access_token", check_access_token)
     fields.read("access_token_secret", check_secret, fields)
-    fields.read("base_url", check_base_url)
+    fields.read("base_url", check_base_url, default=BASE_URL)
 
 
 def other_fields(fields: Fields, values: dict[str, Any]) -> Iterator[Finding]:
@@ -259,6 +264,8 @@ def check_key(value: object, use: str, fields: Fields) -> Checked:
         raise Problem(f"{text} does not exist", hint) from None
     except OSError as error:
         raise Problem(f"{text}: {error.strerror}", "give a file that you may read") from None
+    except UnicodeError:
+        raise Problem("not a path on this system", "give a path of plain letters") from None
     except Problem as problem:
         raise Problem(f"{text} {problem}", *problem.hints) from None
     private = KeyFile(key, path)
