@@ -265,10 +265,11 @@ def test_a_config_in_another_form_is_told_what_is_wrong(
 ) -> None:
     content, message, hint = FORMS[form]
     sandbox.config_path.write_bytes(content.encode() if isinstance(content, str) else content)
-    _, out, err = run(sandbox, "--check")
-    assert str(sandbox.config_path) in (out + err).splitlines()[0]
-    assert message in out + err
-    assert hint in out + err
+    status, out, err = run(sandbox, "--check")
+    assert (status, err) == (2, "")
+    assert str(sandbox.config_path) in out.splitlines()[0]
+    assert message in out
+    assert hint in out
 
 
 def test_a_config_is_read_as_editors_leave_it(sandbox: Sandbox, run: Runner) -> None:

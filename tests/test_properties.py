@@ -30,7 +30,7 @@ FIELDS += ["access_token_secret", "dh_prime", "dh_generator"]
 NAMES = [*FIELDS, "base_url", "error", "fail", "authenticated", "accountId", "conid", "31", "6509"]
 
 many = settings(
-    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "50")),  # of each property
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "30")),  # of each property
     deadline=None,  # an example is a whole run
     suppress_health_check=[HealthCheck.too_slow],
 )
