@@ -31,10 +31,7 @@ CHALLENGE = "diffie_hellman_challenge"
 INIT = "/iserver/auth/ssodh/init"
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-
-
-def enc(text: str) -> str:
-    return quote(text, safe="")
+enc = functools.partial(quote, safe="")
 
 
 def b64(data: bytes) -> str:
@@ -155,10 +152,10 @@ class Client:
 
 
 @contextlib.contextmanager
-def opened(fault: str = "", **options: Any) -> Iterator[Client]:
+def opened(fault: str = "") -> Iterator[Client]:
     """A client of a sandbox of its own, with its log."""
     log: list[str] = []
-    with Sandbox(fault, log=log.append, **options) as sandbox:
+    with Sandbox(fault, log=log.append) as sandbox:
         client = Client(sandbox.config_path)
         client.sandbox, client.log = sandbox, log
         yield client

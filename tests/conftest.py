@@ -32,6 +32,12 @@ SIGNALS["SIGHUP"] = signal.SIG_DFL
 os.environ["TZ"] = "JST-9"  # where it is not UTC, a time without its zone shows
 if hasattr(time, "tzset"):
     time.tzset()
+CHANGED = """
+import oauth, requests, runpy, signal, sys
+{}
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 RSA.import_key = functools.lru_cache(100)(RSA.import_key)  # half of the time that a run takes
 
 
@@ -96,10 +102,24 @@ def run_demo(sandbox: Sandbox, *options: str, config: Any = None) -> Result:
     return result
 
 
-def start_demo(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """Start demo.py as a person would, in a process of its own; there a warning is an error."""
-    command = [sys.executable, "-Werror", str(ROOT / "demo.py"), *map(str, arguments)]
+def start_demo(
+    config: Path, *options: str, change: str = "", **settings: Any
+) -> subprocess.Popen[str]:
+    """Start demo.py in a process of its own, where a warning is an error. `change`: what is done
+    first to what it imports."""
+    code = ["-c", CHANGED.format(change)] if change else []
+    command = [*code, str(ROOT / "demo.py"), str(config), *options]
+    return start("-Werror", *command, **settings)
+
+
+def start_sandbox(temporary: Path, *options: str) -> subprocess.Popen[str]:
+    """Start the sandbox's command, with a temporary folder that a test can look into."""
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    return start("-m", "tests.sandbox", *options, env=environment)
+
+
+def start(*arguments: str, **settings: Any) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
-    settings = {"stdout": pipe, "stderr": pipe, "encoding": "utf-8", "start_new_session": True}
-    environment = {**os.environ, "NO_PROXY": "127.0.0.1", **options.pop("env", {})}
-    return subprocess.Popen(command, env=environment, **{**settings, **options})
+    settings = {"stdout": pipe, "stderr": pipe, "cwd": ROOT, **settings}
+    command = [sys.executable, *arguments]
+    return subprocess.Popen(command, text=True, start_new_session=True, **settings)

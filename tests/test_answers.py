@@ -157,6 +157,7 @@ def test_bars_say_when_their_session_opened(run: Runner) -> None:
 
 PAGE = b"<style>p {}</style><script>go(1)</script><body>Log<br>in <b>here</b></body>"
 FORBIDDEN = json_answer({"error": "Forbidden", "error_description": "not for this user"}, 403)
+ODD_TEXT = error_answer(500, "\x1b[2J\u00e9")
 SIGNATURE = error_answer(401, "Invalid signature")
 NO_CHART = error_answer(500, "No data of type EODChart is available for the exchange 'BEST'")
 ELSEWHERE = error_answer(500, "Session is connected from a different IP address")
@@ -172,6 +173,7 @@ def test_an_error_is_quoted_and_its_hint_helps_with_it(run: Runner) -> None:
         (at.SUMMARY, Answer(200, PAGE), where, 1),
         (at.SUMMARY, [1], f"{where}an answer of another form", 1),
         (at.LEDGER, FORBIDDEN, "HTTP 403: Forbidden not for this user\nhint: ", 1),
+        (at.LEDGER, ODD_TEXT, r"HTTP 500: \x1b[2J\xe9", 1, "\x1b", "\u00e9"),
         (at.STOCKS, error_answer(500, "oops"), "HTTP 500: oops\nhint: try later", 1),
         (at.SNAPSHOT, SIGNATURE, "hint: run python -m tests.sandbox", 1, "TWS", "later"),
         (at.BROKERAGE_ACCOUNTS, ELSEWHERE, "hint: another session has it", 1, "try later"),

@@ -17,7 +17,6 @@ from tests.client import INIT, opened
 from tests.sandbox import Sandbox
 
 # IBKR's Python demo of 2023: a slash at the end, capitals, and %2C where `,` was signed
-FIELDS = "31%2C84%2C86"
 IBKR_2023 = [
     ("POST", f"{INIT}/", "publish=True&compete=True"),
     ("GET", "/one/user", ""),
@@ -25,22 +24,21 @@ IBKR_2023 = [
     ("GET", "/trsrv/secdef", "conids=265598%2C8314"),
     ("GET", "/trsrv/stocks", "symbols=AAPL%2CIBM"),
     ("GET", "/iserver/accounts", ""),
-    ("GET", "/iserver/marketdata/snapshot", f"conids=8314&fields={FIELDS}"),
-    ("GET", "/iserver/marketdata/snapshot", f"conids=8314&fields={FIELDS}"),
-    ("GET", "/iserver/marketdata/snapshot", f"conids=8314&fields={FIELDS}"),
+    ("GET", "/iserver/marketdata/snapshot", "conids=8314&fields=31%2C84%2C86"),
     ("GET", "/iserver/marketdata/history", "conid=8314&period=1m&bar=1d"),
     ("POST", "/logout/", ""),
 ]
-PYBKR = """
+SERVED = """
 import json, sys
+path = sys.argv[1]
+c = json.load(open(path))
+folder = path.rsplit("/", 1)[0]
+"""
+PYBKR = """
 from pybkr.account import Account
 from pybkr.api import APIClient
 from pybkr.quote import Quote
 from pybkr.user_session import UserSession
-
-path = sys.argv[1]
-c = json.load(open(path))
-folder = path.rsplit("/", 1)[0]
 session = UserSession({
     "base_url": c["base_url"][: -len("v1/api")],
     "consumer_key": c["consumer_key"],
@@ -65,13 +63,8 @@ assert client.get_symbol_details(["AAPL"]).json()["AAPL"]
 assert quote.get_history("1m", "1d")["data"][-1]["c"] == 231.5
 """
 IBIND = """
-import json, sys
 from ibind import IbkrClient
 from ibind.oauth.oauth1a import OAuth1aConfig
-
-path = sys.argv[1]
-c = json.load(open(path))
-folder = path.rsplit("/", 1)[0]
 client = IbkrClient(
     account_id="DU0001234",
     use_oauth=True,
@@ -165,8 +158,8 @@ def test_ibkrs_python_demo_of_2023_gets_through_to_its_last_call() -> None:
 
 
 CLIENTS = {
-    "pybkr": [sys.executable, "-c", PYBKR],
-    "ibind": [sys.executable, "-c", IBIND],
+    "pybkr": [sys.executable, "-c", SERVED + PYBKR],
+    "ibind": [sys.executable, "-c", SERVED + IBIND],
     "node": ["node", "-e", NODE],
 }
 

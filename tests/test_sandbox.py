@@ -5,24 +5,19 @@ What is refused for its signature is in test_refusals.py.
 
 from __future__ import annotations
 
-import hmac
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.client import FORM, INIT, JSON, TOKEN, Client, add, opened
-from tests.sandbox import FAULTS, KEYS, Sandbox
+from tests.client import INIT, JSON, TOKEN, Client, opened
+from tests.conftest import start_sandbox
+from tests.sandbox import FAULTS, Sandbox
 from tests.sandbox.answers import ENTRIES
 
-ROOT = Path(__file__).resolve().parent.parent
 ACCOUNT = "DU0001234"
 STATUS = "/iserver/auth/status"
 SNAPSHOT = "/iserver/marketdata/snapshot"
@@ -47,15 +42,10 @@ def open_all(client: Client) -> None:
 
 
 def test_a_whole_session_over_one_connection(client: Client) -> None:
-    proof = hmac.new(client.token, b"SIMULATED", "sha1").hexdigest()
-    assert client.json["live_session_token_signature"] == proof
     ahead = client.json["live_session_token_expiration"] / 1000 - time.time()
     assert 86000 < ahead <= 86400
     send = client.send
     assert send("POST", INIT, body=b'{"compete":false}', headers=JSON)["established"] is False
-    assert send("GET", "/portfolio/accounts")[0]["id"] == ACCOUNT
-    assert send("GET", f"/portfolio/{ACCOUNT}/positions/0")[0]["contractDesc"] == "AAPL"
-    assert send("GET", f"/portfolio/{ACCOUNT}/positions/1") == []
     assert send("POST", STATUS)["authenticated"] is False
     assert send("GET", STATUS)["authenticated"] is True
     assert send("GET", "/iserver/accounts")["selectedAccount"] == ACCOUNT
@@ -65,7 +55,6 @@ def test_a_whole_session_over_one_connection(client: Client) -> None:
     assert send("POST", "/logout") == {"status": True}
     assert not [request for request in client.sandbox.requests if request.refused]
     assert client.sandbox.connections == 1
-    assert send("GET", "/portfolio/accounts")["statusCode"] == 401
 
 
 ORDER: dict[str, tuple[list[str], str, int, str]] = {
@@ -78,8 +67,6 @@ ORDER: dict[str, tuple[list[str], str, int, str]] = {
     "it has": ([f"POST {INIT}", f"POST {STATUS}", f"POST {STATUS}"], "GET /iserver/accounts", 200, ""),
     "snapshot before accounts": ([f"GET {INIT}?compete=true"], f"GET {SNAPSHOT}?conids=8314", 500, "query /accounts"),
     "no such path": ([], "GET /nowhere", 404, ""),
-    "no page": (["GET /portfolio/accounts"], f"GET /portfolio/{ACCOUNT}/positions/invalidate", 404, ""),
-    "no websocket": ([], "GET /ws", 404, ""),
     "known for GET only": ([], "POST /trsrv/stocks", 405, "Not Allowed"),
 }  # fmt: skip
 
@@ -103,33 +90,6 @@ def test_bad_manners_are_refused_as_at_the_edge(client: Client) -> None:
     client.connection.endheaders()
     client.read()
     assert (client.status, client.reason) == (411, "POST without Content-Length")
-
-
-def test_a_client_that_never_asks_for_the_status_is_let_in_a_moment_later() -> None:
-    offset = [0.0]
-    with opened(clock=lambda: time.time() + offset[0]) as client:
-        client.log_in()
-        client.send("POST", INIT)
-        offset[0] = 1
-        assert client.send("GET", "/iserver/accounts")["accounts"][0] == "All"
-
-
-@pytest.mark.parametrize(
-    "wish",
-    [
-        {"query": "compete=True&publish=True"},
-        {"body": b"compete=true", "headers": FORM, "pairs": add("compete", "true")},
-        {"body": b'{"compete":true}', "headers": JSON},
-    ],
-)
-def test_compete_takes_over_however_it_is_sent(wish: dict[str, Any]) -> None:
-    with opened("competing") as client:
-        client.log_in()
-        assert client.send("POST", INIT, "compete=false")["passed"] is False
-        assert "Force compete" in client.send("POST", STATUS)["fail"]
-        assert client.send("GET", "/iserver/accounts")["error"] == "not authenticated"
-        assert client.send("POST", INIT, **wish)["established"] is True
-        assert client.send("GET", "/iserver/accounts")["accounts"]
 
 
 def test_a_second_token_competes_only_when_it_says_so(client: Client) -> None:
@@ -163,21 +123,13 @@ def test_every_endpoint_answers_without_a_remark_but_for_init_by_get(client: Cli
     assert remarks == [["init by GET is documented as POST"]]
 
 
-@pytest.mark.parametrize(
-    ("query", "count", "apart"),
-    [("period=1m&bar=1d", 21, 86400), ("period=2h&bar=5min", 24, 300), ("period=1y&bar=1w", 53, 7 * 86400), ("period=zzz", 0, 0)],
-)  # fmt: skip
-def test_period_and_bar_decide_how_many_bars_come_and_how_far_apart(
-    client: Client, query: str, count: int, apart: int
-) -> None:
+def test_period_and_bar_decide_how_many_bars_come_and_how_far_apart(client: Client) -> None:
     open_all(client)
-    bars = client.send("GET", HISTORY, f"conid=8314&{query}").get("data", [])
-    assert client.status == (200 if count else 400)
-    times = [bar["t"] // 1000 for bar in bars]
-    distances = {later - earlier for earlier, later in zip(times, times[1:])}
-    assert len(bars) == count
-    assert min(distances, default=0) == apart
-    assert not bars or bars[-1]["c"] == 262.4
+    bars = client.send("GET", HISTORY, "conid=8314&period=2h&bar=5min")["data"]
+    assert len(bars) == 24
+    assert bars[1]["t"] - bars[0]["t"] == 300_000
+    client.send("GET", HISTORY, "conid=8314&period=zzz")
+    assert client.status == 400
 
 
 def test_more_than_ten_requests_in_a_second_are_answered_and_noted(client: Client) -> None:
@@ -186,43 +138,11 @@ def test_more_than_ten_requests_in_a_second_are_answered_and_noted(client: Clien
     assert sum("would answer 429" in line for line in client.log) == 1
 
 
-# The folder, and the command
+# The command
 
 
-def test_the_folder_holds_what_a_client_reads_and_goes_away() -> None:
-    with Sandbox() as sandbox:
-        files = {path.name: path for path in sandbox.folder.iterdir()}
-        assert json.loads(files.pop("config.json").read_text("ascii")) == sandbox.config
-        assert len(files) == 5
-        for name, path in files.items():
-            assert path.read_bytes() == (KEYS / name).read_bytes()
-            assert os.name != "posix" or path.stat().st_mode & 0o777 == 0o600
-    assert not sandbox.folder.exists()
-
-
-def start(tmp_path: Path, *options: str) -> subprocess.Popen[str]:
-    """Start the command with a temporary folder that a test can look into."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.sandbox", *options],
-        cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path), "NO_PROXY": "127.0.0.1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-posix = pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
-either_signal = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-
-
-@posix
-@either_signal
-def test_serve_says_where_logs_requests_and_ends_without_traces(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    with start(tmp_path, "--serve") as process:
+def test_serve_says_where_logs_requests_and_ends_without_traces(tmp_path: Path) -> None:
+    with start_sandbox(tmp_path, "--serve") as process:
         assert process.stdout
         lines = [process.stdout.readline().strip() for _ in range(4)]
         told = dict(line.split(": ", 1) for line in lines[:3])
@@ -231,7 +151,7 @@ def test_serve_says_where_logs_requests_and_ends_without_traces(
         client.log_in()
         client.send(key=lambda _: b"another")
         client.connection.close()
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (0, "")
     assert out.startswith(f"1 POST {TOKEN} 200 | ok: header, consumer, token, realm")
@@ -241,10 +161,9 @@ def test_serve_says_where_logs_requests_and_ends_without_traces(
     assert list(tmp_path.iterdir()) == []
 
 
-@posix
-@either_signal
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path, number: signal.Signals) -> None:
-    with start(tmp_path) as process:
+    with start_sandbox(tmp_path) as process:
         assert process.stdout
         while not process.stdout.readline().startswith("Accounts"):
             pass
@@ -258,30 +177,20 @@ def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path, number: signa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_demo_runs_with_its_options_and_the_command_ends_as_it_does(tmp_path: Path) -> None:
-    with start(tmp_path, "--fault", "html-503", "--symbol", "IBM") as process:
-        out, _ = process.communicate(timeout=60)
-    label, command = out.splitlines()[:2]
-    assert label.startswith("simulated: ")
-    assert command.startswith("$ python demo.py ")
-    assert command.endswith("config.json --symbol IBM")
-    assert "Quote of IBM" in out
-    assert process.returncode == 1
-
-
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
+        (["--fault", "invalid-consumer", "-v"], 1, "> signature base string: POST&"),
         (["--fault", "dhone"], 2, "invalid choice: 'dhone'"),
         (["--serve", "--symbol", "IBM"], 2, "--serve runs no demo"),
         (["--serve", "--port", "PORT"], 1, "the sandbox does not start"),
         (["--help"], 0, f"  no-accounts: {FAULTS['no-accounts'].what}"),
     ],
 )
-def test_usage(tmp_path: Path, options: list[str], status: int, said: str) -> None:
+def test_options(tmp_path: Path, options: list[str], status: int, said: str) -> None:
     with Sandbox() as other:
         options = [option.replace("PORT", str(other.port)) for option in options]
-        with start(tmp_path, *options) as process:
+        with start_sandbox(tmp_path, *options) as process:
             out, err = process.communicate(timeout=30)
     assert said in out + err
     assert process.returncode == status

@@ -140,7 +140,9 @@ def test_the_vectors_are_what_openssl_and_cryptography_make() -> None:
 
 URL = "https://api.ibkr.com/v1/api/iserver/marketdata/snapshot"
 UNRESERVED = string.ascii_letters + string.digits + "-._~"
-relaxed = settings(database=None, deadline=None)  # leaves no files, and slow machines alone
+relaxed = settings(
+    max_examples=50, database=None, deadline=None
+)  # leaves no files, and slow machines alone
 
 
 @relaxed
