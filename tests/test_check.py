@@ -236,10 +236,10 @@ def test_a_field_that_is_not_filled_in_is_named(sandbox: Sandbox, run: Runner, f
     [{"realm": OLD}, {"realm": OLD, "consumer_key": ""}, {"consumer_key": OLD}, {OLD: "x"}],
 )
 def test_a_secret_in_another_field_is_not_shown(
-    sandbox: Sandbox, run: Runner, changes: dict[str, str]
+    server: Sandbox, run: Runner, changes: dict[str, str]
 ) -> None:
     for options in ([], ["--check"]):
-        result = run(sandbox, *options, config={**sandbox.config, **changes})
+        result = run(server, *options, config={**server.config, **changes})
         assert OLD not in result.out + result.err
 
 
