@@ -58,8 +58,9 @@ For every request:
 A live session token lasts about 24 hours; then go on at 2. Calls under /iserver need a brokerage
 session besides: the POST to ssodh/init, above, comes before them, and is not enough while its
 answer has "established": false. Then ask POST {base}/iserver/auth/status, with no body, once a
-second; calls that come too early get 400 "no bridge". Once there is a token, the last call is
-POST {base}/logout, with no body, also after an error; the answer is {"status": true}.
+second until it has true; calls that come too early get 400 "no bridge". "compete": true would end
+another brokerage session of the username. Once there is a token, the last call is POST
+{base}/logout, with no body, also after an error; the answer is {"status": true}.
 
 Once a call with a token was accepted, a 401 to a later one does not mean that a key is wrong. Under
 /iserver, "not authenticated" means that there is no brokerage session, or that another program took
