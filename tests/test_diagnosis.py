@@ -78,7 +78,7 @@ ROWS = [
     Row("LST failed", [SECRET, SIGNATURE, TOKEN], answer=LST_FAILED),
     Row("LST failed, in an answer 200", [SECRET, SIGNATURE, TOKEN], answer=LST_FAILED._replace(status=200)),
     Row("secret replaced", [SECRET, SIGNATURE, TOKEN], OLD_SECRET),
-    Row("access token", [SECRET, SIGNATURE, TOKEN], {"access_token": "0" * 20}),
+    Row("access token", [COMPARE_TOKEN, GENERATE], {"access_token": "0" * 20}),
     Row("signature key", [SECRET, SIGNATURE, TOKEN], files=NO_FILES, server={"signature_key": OTHER_KEY.public_key()}),
     Row("signature key, its file", [FILE_SIGNATURE, SECRET, TOKEN], OLD_SECRET, files=OLD_SIGNATURE),
     Row("one key for both", [FILE_SIGNATURE, SAME_KEY, SECRET], {"signature_key_fp": "private_encryption.pem"}),

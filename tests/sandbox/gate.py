@@ -217,8 +217,9 @@ class Gate:
             ("nonce", "seen before: a replay" if replay else ""),
         ):
             if problem:
-                error = "invalid consumer" if name == "consumer" else "unauthorized"
-                raise refusal(f"{name}: {problem}", request, error)
+                no_secret = f"LST failed, error: No access secret key found for {consumer}"
+                errors = {"consumer": "invalid consumer", "token": no_secret}
+                raise refusal(f"{name}: {problem}", request, errors.get(name, "unauthorized"))
             request.passed.append(name)
 
     def timestamp_problem(self, timestamp: str) -> str:
