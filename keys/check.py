@@ -537,5 +537,5 @@ def exchange_suspects(used: oauth.Credentials, warned: dict[str, str]) -> list[s
         hints.append("dh_generator: openssl's is 2; is it that of the dhparam.pem uploaded?")
     if "dhparam.pem" not in warned:  # which has said both digests
         config = parameters(used.dh_prime, used.dh_generator)
-        hints.append(f"dh_prime: was the dhparam.pem with {config} uploaded? See the README")
+        hints.append(f"dh_prime or dh_generator: was a dhparam.pem with {config} uploaded?")
     return hints

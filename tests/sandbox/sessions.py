@@ -33,10 +33,10 @@ class Session:
         """For the log, where all of it is throw-away."""
         in_base64 = base64.b64encode(self.token).decode()
         return [
-            f"  K           {self.k.hex()}",
-            f"  secret      {secret.hex()}",
-            f"  token       {self.token.hex()}, in base64 {in_base64}: "
-            "HMAC-SHA1 of the secret, with K as its key",
+            f"  K           {self.k.hex()} (00 in front only if the next bit is 1)",
+            f"  secret      {secret.hex()} (these bytes, not this text)",
+            f"  token       {self.token.hex()}, in base64 {in_base64}",
+            "              (HMAC-SHA1 of the bytes of the secret, its key the bytes of K)",
         ]
 
 

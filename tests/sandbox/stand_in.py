@@ -193,7 +193,9 @@ class Sandbox:
         proof_of = self.fault.proof_of or sent["oauth_consumer_key"]
         proof = hmac.digest(session.token, proof_of.encode(), "sha1").hex()
         if self.gate.throwaway:
-            compare = "if you find the proof, HMAC-SHA1(token, consumer key), wrong, compare:"
+            compare = (
+                "if you find the proof wrong (HMAC-SHA1 of the consumer key, its key the token):"
+            )
             request.below = [compare, *session.derivation(self.identity.secret)]
         body = {
             "diffie_hellman_response": session.response,
