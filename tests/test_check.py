@@ -277,7 +277,7 @@ FORMS: dict[str, tuple[str | bytes, str, str]] = {  # words of the message, word
     ".env": (ENV, "not a JSON object", BEGIN),
     "YAML": (ENV.replace("=", ": "), "not a JSON object", BEGIN),
     "a list": (f"[{TEXT}]", "not a JSON object", BEGIN),
-    "a comma at the end": (TEXT.replace("\n}", ",\n}"), "line 9 column 1", LOOK),
+    "a comma at the end": (TEXT.replace("\n}", ",\n}"), "not a JSON object: ", LOOK),
     "a comment": (TEXT.replace("{", "{  // mine"), "line 1 column 4", LOOK),
     "single quotes": (TEXT.replace('"', "'"), "line 2 column 5", LOOK),
     "single backslashes": (TEXT.replace("path-to", r"C:\keys"), "line 3", "write a backslash twice"),
