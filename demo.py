@@ -330,6 +330,7 @@ class Client:
         token_here = self.auth is None and self.status > 0
         noted = self.interrupted or self.ending or token_here
         self.interrupted = True
+        sys.unraisablehook = lambda _: None  # or Python reports objects that are left half made
         self.console.silent |= not self.ending  # printing could wait for a pager
         if not noted:
             raise KeyboardInterrupt
