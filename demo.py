@@ -495,9 +495,9 @@ def token_hints(words: str, client: Client) -> list[str]:
     """Return what may be wrong if the token request was refused, or its answer is of no use."""
     answer = json_of(client.response)
     named = isinstance(answer, dict) and "error" in answer
-    if client.status == 401 or (client.status < 400 and named):
+    if client.status == 401 or (client.status <= 400 and named):
         return check.suspects("refused", words, clock_offset(client.response), client.report)
-    if client.status == 404 or (client.status < 400 and answer is None):
+    if client.status == 404 or (client.status <= 400 and answer is None):
         other = "or a proxy, a log-in page or IBKR's maintenance answers in its place"
         return [f"is base_url right? IBKR's own is {check.BASE_URL}", other]
     return [answer_hint(words, client)]

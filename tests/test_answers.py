@@ -179,6 +179,7 @@ def test_an_error_is_quoted_and_its_hint_helps_with_it(run: Runner) -> None:
         (at.BROKERAGE_ACCOUNTS, ELSEWHERE, "hint: another session has it", 1, "try later"),
         (at.HISTORY, NO_CHART, "hint: no market-data subscription", 1, "try later"),
         (at.TOKEN, Answer(200, PAGE), "\nhint: is base_url right?", 1, "Generate"),
+        (at.TOKEN, Answer(400, PAGE), "\nhint: is base_url right?", 1, "Generate"),
         (at.TOKEN, moved, "a redirect to /sso\nhint: is base_url right?", 1),
         (at.TOKEN, {"a": 1}, "error: POST /oauth/live_session_token: ", 1, "base_url"),
     ]
