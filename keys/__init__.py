@@ -1,2 +1,1 @@
-"""The key files: what makes them (generate.sh), and what checks them (check.py); and what keeps
-secrets out of all that is printed (mask.py)."""
+"""What belongs to the keys: check.py looks at them and at the config, generate.sh makes them."""

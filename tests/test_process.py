@@ -164,6 +164,11 @@ def shell(command: str, **settings: Any) -> subprocess.CompletedProcess[str]:
         ("python -S DEMO config.json", 2, "error: No module .+: .+ -m pip install -r .+\n"),
         ("python DEMO --unknown", 2, "usage: (?s:.+)error: .+\n"),
         ("python DEMO confg.json", 2, "error: confg.json: .+\nhint: did you mean config.json\\?\n"),
+        (
+            "python DEMO `dirname DEMO`/config-test.json",
+            2,
+            "error: .+\nhint: .+/test-config.json\\?\n",
+        ),
         ("python DEMO config.json | head -n 1", 1, ""),
         ("python DEMO config.json | head -n 13", 1, ""),
         ("python DEMO config.json >/dev/full", 1, "error: cannot write: .+\nhint: .+\n"),
