@@ -260,15 +260,11 @@ def check_key(value: object, use: str, fields: Fields) -> Checked:
     path = Path(fields.folder, os.path.expanduser(text))
     try:
         key = private_key(path)
-    except FileNotFoundError:
-        hint = f"private_{use}.pem comes with IBKR's web demo, in its folder keys: copy it there"
-        if not fields.test_environment:
-            hint = did_you_mean(str(path)) or "a path begins at the config's own folder"
-        raise Problem(f"{text} does not exist", hint) from None
     except OSError as error:
-        raise Problem(f"{text}: {error.strerror}", "give a file that you may read") from None
-    except UnicodeError:
-        raise Problem("not a path on this system", "give a path of plain letters") from None
+        hint = did_you_mean(str(path)) or "a path begins at the config's own folder"
+        if fields.test_environment:
+            hint = f"private_{use}.pem comes with IBKR's web demo, in its folder keys: copy it here"
+        raise Problem(f"{text}: {error.strerror}", hint) from None
     except Problem as problem:
         raise Problem(f"{text} {problem}", *problem.hints) from None
     private = KeyFile(key, path)
@@ -281,8 +277,10 @@ def check_key(value: object, use: str, fields: Fields) -> Checked:
 
 
 def did_you_mean(path: str) -> str:
-    """Return a hint at a file beside one that does not exist, "" if none has such a name."""
+    """Return what helps with a file that cannot be opened, "" if nothing is like it."""
     folder, name = os.path.split(path)
+    if os.path.exists(path):
+        return "give a file that you may read"
     if not os.path.isdir(folder or "."):
         return f"there is no folder {folder}"
     close = closest(name, os.listdir(folder or "."))
