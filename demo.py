@@ -478,27 +478,24 @@ def explain(error: Exception, client: Client) -> list[str]:
     if isinstance(error, oauth.ExchangeError):
         return [message, *check.suspects("exchange", "", 0, client.report)]
     if isinstance(error, oauth.AnswerError):
-        said = server_words(client.response)
+        response, words = client.response, one_line(server_words(client.response))
+        if words:
+            message += f": {words}"
+        named = client.status in (200, 400) and error_of(response)
+        if client.auth is None and (named or client.status == 401):
+            hints = check.suspects("refused", words, clock_offset(response), client.report)
+            return [message, *hints]
     elif client.response is None:
-        message = f"{client.request_line}: {urlsplit(client.base_url).netloc}"
-        said = str(root_cause(error))
+        host = urlsplit(client.base_url).netloc
+        message = f"{client.request_line}: {host}: {one_line(str(root_cause(error)))}"
     else:
         hint = "the answer is of another form than expected"
         return [f"{message} ({type(error).__name__})", hint]
-    words = " ".join(said.split())[:200]
-    if words:
-        message += f": {words}"
-    if client.auth is None and client.response is not None and refuses(client.response):
-        clock = clock_offset(client.response)
-        return [message, *check.suspects("refused", words, clock, client.report)]
     return [message, answer_hint(message, client)]
 
 
-def refuses(response: requests.Response) -> bool:
-    """Tell whether this answer to the token request says that an ingredient is wrong."""
-    answer = json_of(response)
-    named = isinstance(answer, dict) and "error" in answer
-    return response.status_code == 401 or (named and response.status_code in (200, 400))
+def one_line(text: str) -> str:
+    return " ".join(text.split())[:200]
 
 
 def answer_hint(message: str, client: Client) -> str:
@@ -544,14 +541,20 @@ def masked(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def server_words(response: Any) -> str:
-    """Return what an answer says is wrong: its error, or its text."""
+def error_of(response: Any) -> str:
+    """Return the error that an answer's JSON names, "" if it names none."""
     answer = json_of(response)
     if isinstance(answer, dict) and answer.get("error"):
         return f"{answer['error']} {answer.get('error_description', '')}"
+    return ""
+
+
+def server_words(response: Any) -> str:
+    """Return what an answer says is wrong: its error, or its text without HTML's tags."""
     if "Location" in response.headers:
         return f"a redirect to {response.headers['Location']}"
-    return re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", readable(response))
+    text = error_of(response) or readable(response)
+    return re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", text)
 
 
 def readable(response: Any) -> str:
@@ -600,11 +603,14 @@ class Console:
             return
         columns = []
         for name in names:
-            values = [item.get(name) for item in items[:10]]
-            texts = [name, *(cell(value, 0 if name in COUNTS else 2) for value in values)]
-            numeric = any(isinstance(value, (int, float)) for value in values)
+            texts, justify = [name], str.ljust
+            for item in items[:10]:
+                value = item.get(name)
+                texts.append(cell(value, 0 if name in COUNTS else 2))
+                if isinstance(value, (int, float)):
+                    justify = str.rjust
             width = max(map(len, texts))
-            columns.append([text.rjust(width) if numeric else text.ljust(width) for text in texts])
+            columns.append([justify(text, width) for text in texts])
         for row in zip(*columns):
             self.say("    " + "  ".join(row).rstrip())
         if len(items) > 10:
