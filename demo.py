@@ -295,10 +295,11 @@ def utc(milliseconds: object) -> str:
 class Client:
     """Sends one request at a time, no faster than IBKR allows, and prints a line for each."""
 
-    def __init__(self, report: check.Report, found: check.Ingredients, console: Console) -> None:
+    def __init__(self, report: check.Report, console: Console) -> None:
+        assert report.credentials is not None  # run has seen to that
         self.report = report
-        self.credentials = found.credentials
-        self.base_url = found.base_url
+        self.credentials = report.credentials
+        self.base_url = report.base_url
         self.console = console
         self.timeout: Any = oauth.TIMEOUT
         self.session = self.new_session()
@@ -700,7 +701,7 @@ def print_findings(report: check.Report, path: str, console: Console) -> None:
         return
     if report.blank:
         console.say("next: python -m tests.sandbox (which needs no account)")
-    elif report.ingredients is None:
+    elif report.credentials is None:
         console.say(f'next: mend the errors, then python demo.py --check "{path}"')
     else:
         console.say(f'next: python demo.py "{path}"')
@@ -717,19 +718,19 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if options.check:
         console.say(f"config {path}")
     print_findings(report, path, console)
-    if report.ingredients is None:
+    credentials = report.credentials
+    if credentials is None:
         return 2
     if options.check:
         return 0
-    credentials = report.ingredients.credentials
     console.secrets.append(credentials.access_token_secret.hex())
     console.say(
         f"config    {path}",
         f"realm     {check.shown(credentials.realm, check.REALM_FORM)}",
         f"consumer  {check.shown(credentials.consumer_key, check.CONSUMER_FORM)}",
-        f"host      {urlsplit(report.ingredients.base_url).netloc}",
+        f"host      {urlsplit(report.base_url).netloc}",
     )
-    client = Client(report, report.ingredients, console)
+    client = Client(report, console)
     return run_steps(Demo(client, options), client)
 
 

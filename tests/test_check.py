@@ -90,8 +90,6 @@ BAD_KEYS = {  # what people give for a private key: the file, words of the messa
     "der": (SIGNATURE.private_bytes(serialization.Encoding.DER, PKCS8, PLAIN), "is in DER form", "openssl rsa -inform DER -in "),
     "utf-16": (KEY.encode("utf-16"), "is UTF-16 text", AS_TEXT),
     "rtf": (b"{\\rtf1\\ansi " + KEY.encode(), "is an RTF document", AS_TEXT),
-    "html": (b"<!DOCTYPE html><pre>" + KEY.encode(), "is an HTML page", "download the file itself"),
-    "putty": (b"PuTTY-User-Key-File-3: ssh-rsa\nEncryption: none\n", "is in PuTTY's format", "Export OpenSSH key"),
     "without-lines": ("".join(LINES[1:-1]).encode(), "is not in PEM form", "-----BEGIN"),
     "truncated": (KEY[:800].encode(), "is cut off: its END line is missing", COPY),
     "letter-lost": (KEY.replace(LINES[7], LINES[7][1:]).encode(), "is damaged: a letter is lost or changed", COPY),

@@ -34,7 +34,7 @@ def read_rehearsal(path: str) -> Rehearsal | None:
     except check.Problem:
         return None
     report = check.check_config(values, path)
-    if report.ingredients is None:
+    if report.credentials is None:
         return None
     folder = os.path.abspath(os.path.dirname(path))
     paths = {name: Path(folder, os.path.expanduser(values[name].strip())) for name in KEY_FILES}
@@ -44,7 +44,7 @@ def read_rehearsal(path: str) -> Rehearsal | None:
             missing.remove(finding.name)
             if finding.kind == "warn":
                 stale.append(finding.name)
-    return Rehearsal(values, paths, report.ingredients.credentials, missing, stale)
+    return Rehearsal(values, paths, report.credentials, missing, stale)
 
 
 class Rehearsal(NamedTuple):
