@@ -62,6 +62,7 @@ def recorded(name: str) -> Any:
 
 
 ACCESS_DENIED = text_answer(403, "Error 403 - Access Denied", "plain")
+LENGTH_REQUIRED = html_answer(411, "Length Required")
 NOT_FOUND = html_answer(404, "Not Found")
 NOT_AUTHENTICATED = error_answer(401, "not authenticated")
 NO_BRIDGE = error_answer(400, "Bad Request: no bridge")

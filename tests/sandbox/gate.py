@@ -16,14 +16,8 @@ from urllib.parse import unquote, unquote_plus
 from Crypto.Hash import SHA256
 from Crypto.Signature import pkcs1_15
 
-from tests.sandbox.answers import (
-    ACCESS_DENIED,
-    BASE_PATH,
-    NOT_FOUND,
-    RefusedError,
-    error_answer,
-    html_answer,
-)
+from tests.sandbox import answers
+from tests.sandbox.answers import BASE_PATH, RefusedError, error_answer
 from tests.sandbox.evidence import decode_base64, explain
 from tests.sandbox.identity import Identity
 from tests.sandbox.mistakes import Case, Pairs, Text
@@ -36,7 +30,7 @@ CHALLENGE = "diffie_hellman_challenge"
 NEEDED = ["realm", "oauth_consumer_key", "oauth_nonce", "oauth_signature"]
 NEEDED += ["oauth_signature_method", "oauth_timestamp", "oauth_token"]
 
-_PAIR = re.compile(r'([A-Za-z_]+)="([^"]*)"|(realm)=([^",\s]+)')
+_PAIR = re.compile('([A-Za-z_]+)="([^"]*)"')
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*")
 
 
@@ -54,7 +48,6 @@ class Request:
     number: int = 0
     status: int = 0
     refused: str = ""  # the reason, in short
-    query_form: str = ""  # a key of query_forms(), or "" without a query
     passed: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)  # accepted, but not as documented
     below: list[str] = field(default_factory=list)  # further lines for the log
@@ -67,36 +60,36 @@ def refusal(reason: str, request: Request, error: str = "unauthorized") -> Refus
 
 def check_manners(request: Request) -> None:
     if not request.headers.get("User-Agent"):
-        raise RefusedError("no User-Agent", ACCESS_DENIED)
+        raise RefusedError("no User-Agent", answers.ACCESS_DENIED)
     if request.method == "POST" and request.headers.get("Content-Length") is None:
-        raise RefusedError("POST without Content-Length", html_answer(411, "Length Required"))
+        raise RefusedError("POST without Content-Length", answers.LENGTH_REQUIRED)
     if request.path.startswith("(outside"):
-        raise RefusedError(f"unknown path: not below {BASE_PATH}", NOT_FOUND)
+        raise RefusedError(f"unknown path: not below {BASE_PATH}", answers.NOT_FOUND)
     if request.path == "/ws":
-        raise RefusedError("the sandbox has no websocket", NOT_FOUND)
+        raise RefusedError("the sandbox has no websocket", answers.NOT_FOUND)
 
 
 def read_header(request: Request, needed: list[str]) -> Pairs:
     """Section 3.5.1 of RFC 5849. Raises RefusedError, which shows no value."""
-    headers = request.headers.get_all("Authorization") or [""]
-    scheme, _, rest = headers[0].partition(" ")
-    if len(headers) > 1 or scheme.lower() != "oauth":
-        raise refusal("header: not one Authorization of the scheme OAuth", request)
+    scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "oauth":
+        raise refusal("header: no Authorization of the scheme OAuth", request)
     pairs = {}
-    for item in rest.split(","):
-        match = _PAIR.fullmatch(item.strip())
+    for item in map(str.strip, rest.split(",")):
+        if item.startswith("realm=") and '"' not in item:
+            request.remarks.append("the realm stands without quotes")
+            item = item.replace("=", '="') + '"'
+        match = _PAIR.fullmatch(item)
         if not match:
             reason = 'Authorization is not made of name="value" pairs with commas between'
             raise refusal(f"header: {reason}", request)
-        name, value = match[1] or match[3], match[2] or match[4] or ""
-        if match[3]:
-            request.remarks.append("the realm stands without quotes")
+        name, value = match.groups()
         if not _ENCODED.fullmatch(value):
             raise refusal(f"header: {name} not percent-encoded", request)
-        pairs[name] = unquote(value)
         if name not in needed:
             remark = f"{name} in the header, which IBKR's documents do not have here"
             request.remarks.append(remark)
+        pairs[name] = unquote(value)
     missing = [name for name in needed if not pairs.get(name)]
     if missing:
         raise refusal(f"header: missing {', '.join(missing)}", request)
@@ -113,14 +106,11 @@ def not_the_same(sent: str, expected: str) -> str:
 
 
 def json_fields(request: Request) -> dict[str, Any]:
-    if request.headers.get_content_type() == "application/json":
-        try:
-            data = json.loads(request.body)
-        except ValueError:
-            return {}
-        if isinstance(data, dict):
-            return data
-    return {}
+    try:
+        data = json.loads(request.body)
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 def signed_query(request: Request) -> str:
@@ -130,7 +120,7 @@ def signed_query(request: Request) -> str:
     return f"{request.query}&{request.body.decode('latin-1')}".strip("&")
 
 
-def split_query(query: str, decode: Callable[[str], str]) -> Pairs:
+def split_query(query: str, decode: Callable[[str], str] = unquote_plus) -> Pairs:
     pairs = []
     for item in filter(None, query.split("&")):
         name, _, value = item.partition("=")
@@ -140,35 +130,27 @@ def split_query(query: str, decode: Callable[[str], str]) -> Pairs:
 
 def parameters(request: Request) -> dict[str, Any]:
     """Clients send the same parameters as a query, as a form or as JSON."""
-    sent: dict[str, Any] = dict(split_query(signed_query(request), unquote_plus))
-    return {**sent, **json_fields(request)}
+    return {**dict(split_query(signed_query(request))), **json_fields(request)}
 
 
 def without_slash(path: str) -> str:
     return path.rstrip("/") or path
 
 
-QUERY_REMARKS = {  # IBKR's documents disagree
-    "signed as on the wire": "the query signed as on the wire, or its values encoded twice as in "
-    "RFC 5849; IBKR-guide says once",
-    "left out": "the query not signed; IBKR-docs say so, IBKR-2018 and IBKR-guide sign it",
-    "left in the URL": "the query left in the signed URL: recorded, in no document",
-}
-
-
-def query_forms(text: Text, query: str) -> dict[str, Text]:
-    """What may be signed, the plainest first."""
+def accepted_texts(text: Text, query: str) -> dict[str, Text]:
+    """What may be signed, the plainest first, by what is to be remarked on it."""
     if not query:
         return {"": text}
-    forms = {
-        "signed": text._replace(pairs=text.pairs + split_query(query, unquote_plus)),
-        "left out": text,
-        "left in the URL": text._replace(path=f"{text.path}?{query}"),
+    in_url = text._replace(path=f"{text.path}?{query}")
+    signed = text._replace(pairs=text.pairs + split_query(query))
+    as_sent = text._replace(pairs=text.pairs + split_query(query, str))
+    return {  # IBKR's documents disagree
+        "": signed,
+        "the query not signed; IBKR-docs say so, IBKR-2018 and IBKR-guide sign it": text,
+        "the query left in the signed URL: recorded, in no document": in_url,
+        "the query signed as on the wire, or its values encoded twice as in RFC 5849; "
+        "IBKR-guide says once": as_sent,
     }
-    if unquote_plus(query) != query:
-        as_sent = text.pairs + split_query(query, str)
-        forms["signed as on the wire"] = text._replace(pairs=as_sent)
-    return forms
 
 
 class Gate:
@@ -179,21 +161,22 @@ class Gate:
         self.sessions = sessions
         self.now = now
         self.port = 0
-        self.throwaway = False  # then the log may show secrets, and TESTCONS is known, too
-        self.encrypted_secret = ""  # base64, as in the config
         self.nonces: set[str] = set()
-        self.texts: deque[Text] = deque(maxlen=20)  # signed rightly: tried again later
+        self.texts: deque[Text] = deque(maxlen=10)  # signed rightly: tried again later
 
     def check(self, request: Request) -> tuple[dict[str, str], Session | None]:
         """The parameters of the header, and whose token it is: nobody's when it asks for one."""
         check_manners(request)
         for_token = without_slash(request.path) == TOKEN_PATH
         pairs = read_header(request, [*NEEDED, CHALLENGE] if for_token else NEEDED)
-        sent = dict(pairs)
         request.passed.append("header")
-        self.check_names(request, sent, for_token)
+        sent = dict(pairs)
+        self.check_names(request, sent, "RSA-SHA256" if for_token else "HMAC-SHA256")
+        host = f"127.0.0.1:{self.port}"  # some clients send api.ibkr.com as Host, and mean us
+        if request.headers.get("Host", "").lower() == f"localhost:{self.port}":
+            host = f"localhost:{self.port}"
         signed = [pair for pair in pairs if pair[0] not in ("realm", "oauth_signature")]
-        text = Text(request.method, self.origin(request), BASE_PATH + request.path, signed)
+        text = Text(request.method, f"http://{host}", BASE_PATH + request.path, signed)
         if for_token:
             text = text._replace(prepend=self.identity.secret.hex())
         session = self.check_signature(request, sent, text)
@@ -201,11 +184,12 @@ class Gate:
         self.nonces.add(sent["oauth_nonce"])
         return sent, session
 
-    def check_names(self, request: Request, sent: dict[str, str], for_token: bool) -> None:
+    def check_names(self, request: Request, sent: dict[str, str], method: str) -> None:
         consumer, realm = self.identity.consumer_key, self.identity.realm
-        if self.throwaway and sent["oauth_consumer_key"] == "TESTCONS":
+        if self.identity.throwaway and sent["oauth_consumer_key"] == "TESTCONS":
             consumer, realm = "TESTCONS", "test_realm"
-        method = "RSA-SHA256" if for_token else "HMAC-SHA256"
+        no_secret = f"LST failed, error: No access secret key found for {consumer}"
+        errors = {"consumer": "invalid consumer", "token": no_secret}
         other_method = sent["oauth_signature_method"] != method
         replay = sent["oauth_nonce"] in self.nonces
         for name, problem in (
@@ -213,55 +197,36 @@ class Gate:
             ("token", not_the_same(sent["oauth_token"], self.identity.access_token)),
             ("realm", not_the_same(sent["realm"], realm)),
             ("method", f"must be {method} for this request" if other_method else ""),
-            ("timestamp", self.timestamp_problem(sent["oauth_timestamp"])),
+            ("timestamp", timestamp_problem(sent["oauth_timestamp"], self.now())),
             ("nonce", "seen before: a replay" if replay else ""),
         ):
             if problem:
-                no_secret = f"LST failed, error: No access secret key found for {consumer}"
-                errors = {"consumer": "invalid consumer", "token": no_secret}
                 raise refusal(f"{name}: {problem}", request, errors.get(name, "unauthorized"))
             request.passed.append(name)
 
-    def timestamp_problem(self, timestamp: str) -> str:
-        if not re.fullmatch("[0-9]{1,15}", timestamp):
-            return "not a number of seconds"
-        off = int(timestamp) - self.now()
-        if abs(off) <= TIMESTAMP_WINDOW:
-            return ""
-        if abs(int(timestamp) / 1000 - self.now()) <= TIMESTAMP_WINDOW:
-            return "in milliseconds instead of seconds"
-        side = "ahead of" if off > 0 else "behind"
-        return f"{abs(off):.0f} s {side} the server's clock"
-
-    def origin(self, request: Request) -> str:
-        """What the signed URL begins with. Some clients send api.ibkr.com as Host, and mean us."""
-        is_localhost = request.headers.get("Host", "").lower().startswith("localhost:")
-        return f"http://{'localhost' if is_localhost else '127.0.0.1'}:{self.port}"
-
     def check_signature(self, request: Request, sent: dict[str, str], text: Text) -> Session | None:
-        forms = query_forms(text, signed_query(request))
+        """Raises RefusedError, which explains the signature if no accepted text fits."""
+        texts = accepted_texts(text, signed_query(request))
         signature = decode_base64(sent["oauth_signature"])
-        signers: Sequence[Session | None] = [None]
-        if not text.prepend:
-            signers = self.sessions.live
-        if without_slash(request.path) in AFTER_LOGOUT:
+        signers: Sequence[Session | None] = self.sessions.live
+        if text.prepend:
+            signers = [None]
+        elif without_slash(request.path) in AFTER_LOGOUT:
             signers = self.sessions.live + self.sessions.ended
-        for form, accepted in forms.items():
+        for remark, accepted in texts.items():
             for session in signers:
-                if self.fits(session, accepted.message, signature):
-                    self.accept(request, form, session)
+                if self.fits(session, accepted.base_string.encode(), signature):
                     self.texts.append(accepted)
+                    self.remark(request, remark, session)
                     return session
         case = Case(
             sent=sent,
-            texts=list(forms.values()),
+            texts=list(texts.values()),
             query=signed_query(request),
             body=json_fields(request),
             identity=self.identity,
-            encrypted_secret=self.encrypted_secret,
             sessions=self.sessions,
             earlier=list(self.texts),
-            throwaway=self.throwaway,
         )
         raise refusal(f"signature: {explain(case)}", request)
 
@@ -275,13 +240,24 @@ class Gate:
             return False
         return True
 
-    def accept(self, request: Request, form: str, session: Session | None) -> None:
-        request.query_form = form
-        if form in QUERY_REMARKS:
-            request.remarks.append(QUERY_REMARKS[form])
+    def remark(self, request: Request, remark: str, session: Session | None) -> None:
+        if remark:
+            request.remarks.append(remark)
         if session in self.sessions.ended:
             request.remarks.append("the live session token is used again after its logout")
         if request.path != without_slash(request.path):
             request.remarks.append("a slash at the end of the path")
         if session:
             session.signed += 1
+
+
+def timestamp_problem(timestamp: str, now: float) -> str:
+    if not re.fullmatch("[0-9]{1,15}", timestamp):
+        return "not a number of seconds"
+    off = int(timestamp) - now
+    if abs(off) <= TIMESTAMP_WINDOW:
+        return ""
+    if abs(int(timestamp) / 1000 - now) <= TIMESTAMP_WINDOW:
+        return "in milliseconds instead of seconds"
+    side = "ahead of" if off > 0 else "behind"
+    return f"{abs(off):.0f} s {side} the server's clock"

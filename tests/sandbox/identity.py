@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,18 +17,19 @@ KEYS = Path(__file__).resolve().parent.parent / "throwaway-keys"
 
 @dataclass(frozen=True)
 class Identity:
-    """What a server knows of one user. `secret`: the access token secret, decrypted."""
+    """What a server knows of one user, and what names a mistake in the log."""
 
     realm: str
     consumer_key: str
     access_token: str
-    secret: bytes = field(repr=False)
+    secret: bytes = field(repr=False)  # decrypted
     signature_key: RSA.RsaKey
     encryption_key: RSA.RsaKey
     prime: int
     generator: int
-    # what a client has whose files do not fit: name of the mistake, and the key
-    stray_keys: tuple[tuple[str, RSA.RsaKey], ...] = ()
+    encrypted_secret: str = ""  # base64, as in the config
+    config_key: RSA.RsaKey | None = None  # the config's signature key, where another was uploaded
+    throwaway: bool = False  # then the log shows secrets, and TESTCONS is known, too
 
 
 def read_dh_parameters(pem: str) -> tuple[int, int]:
@@ -44,7 +46,7 @@ DH_PRIME, DH_GENERATOR = read_dh_parameters((KEYS / "dhparam.pem").read_text("as
 
 
 def throwaway_identity() -> Identity:
-    return Identity(
+    identity = Identity(
         realm="limited_poa",
         consumer_key="SIMULATED",
         access_token=secrets.token_hex(10),
@@ -53,7 +55,9 @@ def throwaway_identity() -> Identity:
         encryption_key=RSA.import_key((KEYS / "public_encryption.pem").read_bytes()),
         prime=DH_PRIME,
         generator=DH_GENERATOR,
+        throwaway=True,
     )
+    return dataclasses.replace(identity, encrypted_secret=encrypted_secret(identity))
 
 
 def encrypted_secret(identity: Identity) -> str:

@@ -75,7 +75,6 @@ class Rehearsal(NamedTuple):
         own_key = own.signature_key.public_key()
         parameters = (own.dh_prime, own.dh_generator)
         prime, generator = self.uploaded("dhparam.pem", read_dh_parameters, parameters)
-        stray = "signed with a key whose public half is not public_signature.pem"
         return Identity(
             realm=own.realm,
             consumer_key=own.consumer_key,
@@ -85,7 +84,8 @@ class Rehearsal(NamedTuple):
             encryption_key=RSA.import_key(self.paths["encryption_key_fp"].read_bytes()),
             prime=prime,
             generator=generator,
-            stray_keys=((stray, own_key),),
+            encrypted_secret=self.values["access_token_secret"],
+            config_key=own_key,
         )
 
     def write_config(self, sandbox: Sandbox) -> None:
@@ -93,7 +93,6 @@ class Rehearsal(NamedTuple):
         which most clients read."""
         paths = {name: str(path) for name, path in self.paths.items()}
         sandbox.write_config({**self.values, **paths, "base_url": sandbox.base_url})
-        sandbox.gate.encrypted_secret = self.values["access_token_secret"]
         parameters = self.beside_the_key("dhparam.pem")
         if parameters.is_file():
             shutil.copy(parameters, sandbox.folder)

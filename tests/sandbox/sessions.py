@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hmac
 import re
 import secrets
@@ -18,7 +17,6 @@ from tests.sandbox.identity import Identity
 class Session:
     """A live session token, the exchange that made it, and what it has opened so far."""
 
-    challenge: str
     response: str
     k: bytes = field(repr=False)  # as Java's toByteArray: a zero byte before a set top bit
     token: bytes = field(repr=False)
@@ -28,16 +26,6 @@ class Session:
     brokerage_since: float = 0
     polls: int = 0
     snapshots: Counter[str] = field(default_factory=Counter)  # by conid
-
-    def derivation(self, secret: bytes) -> list[str]:
-        """For the log, where all of it is throw-away."""
-        in_base64 = base64.b64encode(self.token).decode()
-        return [
-            f"  K           {self.k.hex()} (00 in front only if the next bit is 1)",
-            f"  secret      {secret.hex()} (these bytes, not this text)",
-            f"  token       {self.token.hex()}, in base64 {in_base64}",
-            "              (HMAC-SHA1 of the bytes of the secret, its key the bytes of K)",
-        ]
 
 
 class Sessions:
@@ -76,4 +64,4 @@ def exchange(challenge: str, identity: Identity, fault: Fault) -> Session:
         sent = fault.dh_response
         shared = int(sent or "0", 16)  # so the proof fits, and only a check of the range helps
     k = shared.to_bytes(shared.bit_length() // 8 + 1, "big")
-    return Session(f"{public:x}", sent, k, hmac.digest(k, identity.secret, "sha1"))
+    return Session(sent, k, hmac.digest(k, identity.secret, "sha1"))

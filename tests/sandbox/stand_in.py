@@ -17,7 +17,8 @@ from tests.sandbox.answers import BASE_PATH, Answer, RefusedError, json_answer
 from tests.sandbox.endpoints import Call, answer_of, find_route, settle
 from tests.sandbox.faults import FAULTS, INIT, LOGOUT, Fault
 from tests.sandbox.gate import CHALLENGE, Gate, Request
-from tests.sandbox.identity import KEYS, Identity, encrypted_secret, throwaway_identity
+from tests.sandbox.identity import KEYS, Identity, throwaway_identity
+from tests.sandbox.mistakes import derivation_lines
 from tests.sandbox.server import Server
 from tests.sandbox.sessions import Sessions, exchange
 
@@ -49,28 +50,27 @@ class Sandbox:
         self.identity = identity or throwaway_identity()
         self.sessions = Sessions()
         self.gate = Gate(self.identity, self.sessions, self.now)
-        self.gate.throwaway = identity is None
-        self.gate.encrypted_secret = encrypted_secret(self.identity)
         self.requests: list[Request] = []
         self.complaints: list[str] = []  # the log lines of what went wrong
         self.connections = 0
         self.logged_out = False
         self.stopping = threading.Event()
         self.config: dict[str, Any] = {}
-        self.secrets: list[bytes | str] = []  # what no output may show
-        self.secrets += [self.identity.access_token, self.gate.encrypted_secret]
-        self.secrets.append(self.identity.secret)
+        self.secrets: list[bytes | str] = [  # what no output may show
+            self.identity.access_token,
+            self.identity.encrypted_secret,
+            self.identity.secret,
+        ]
         self._lock = threading.Lock()  # one request at a time
         self._recent: deque[float] = deque()
 
     def __enter__(self) -> Sandbox:
         self._server = Server(self, self.port)  # first: nothing to tidy up when the port is in use
-        self.port = self._server.server_address[1]
-        self.gate.port = self.port
+        self.port = self.gate.port = self._server.server_address[1]
         self.base_url = f"http://127.0.0.1:{self.port}{BASE_PATH}"
         self.folder = Path(tempfile.mkdtemp(prefix="sandbox-"))
         self.config_path = self.folder / "config.json"
-        if self.gate.throwaway:
+        if self.identity.throwaway:
             self._write_files()
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
@@ -94,7 +94,7 @@ class Sandbox:
             "consumer_key": self.identity.consumer_key,
             "dh_prime": f"{self.identity.prime:x}",
             "access_token": self.identity.access_token,
-            "access_token_secret": self.gate.encrypted_secret,
+            "access_token_secret": self.identity.encrypted_secret,
             "base_url": self.base_url,
         }
         self.write_config(self.config)
@@ -120,8 +120,6 @@ class Sandbox:
         line = f"{request.number} {request.method} {target} {request.status}"
         if request.passed:
             line += f" | ok: {', '.join(request.passed)}"
-        if request.query_form:
-            line += f" | query {request.query_form}"
         for remark in request.remarks:
             line += f" | accepted: {remark}"
         if request.refused:
@@ -192,11 +190,8 @@ class Sandbox:
         self.secrets += [session.k, session.k.lstrip(b"\0") or session.k, session.token]
         proof_of = self.fault.proof_of or sent["oauth_consumer_key"]
         proof = hmac.digest(session.token, proof_of.encode(), "sha1").hex()
-        if self.gate.throwaway:
-            compare = (
-                "if you find the proof wrong (HMAC-SHA1 of the consumer key, its key the token):"
-            )
-            request.below = [compare, *session.derivation(self.identity.secret)]
+        if self.identity.throwaway:
+            request.below = derivation_lines(session, sent["oauth_consumer_key"], self.identity)
         body = {
             "diffie_hellman_response": session.response,
             "live_session_token_signature": proof,
