@@ -161,7 +161,7 @@ class Sandbox:
             canned = self.fault.answer
         if session is None:
             return canned or self._live_session_token(sent, request)
-        call = Call(request, session, self.sessions, self.now())
+        call = Call(request, session, self.sessions)
         answer = canned
         if answer is None:
             data = answer_of(route, call)
@@ -174,7 +174,7 @@ class Sandbox:
         if answer.status == 200:
             session.called.add(path)
             if canned and path == INIT:
-                settle(session, self.now())
+                settle(call)
         return answer
 
     def _live_session_token(self, sent: dict[str, str], request: Request) -> Answer:
