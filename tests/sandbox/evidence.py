@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from tests.sandbox.identity import Identity
 from tests.sandbox.mistakes import Case, Start, Text, guesses, starts_of
+from tests.sandbox.sessions import Sessions
 
 SECONDS = 0.5  # of computing, to explain one signature
 HMAC_SIZES = {20: "sha1", 32: "sha256"}  # in bytes
@@ -26,11 +27,10 @@ _PADDED = re.compile(rb"\x00\x01\xff{8,}\x00(.*)", re.DOTALL)
 
 
 class Evidence(NamedTuple):
-    """What a signature shows: certain mistakes, and what is left to try."""
+    """What a signature shows, and what is left to try."""
 
-    mistakes: list[str]
-    shown: Sequence[str] = ()  # the lines for that
-    unknown: Sequence[str] = ()  # the reason, and the lines, when no known mistake fits
+    mistakes: list[str]  # that are certain
+    unknown: Sequence[str] = ()  # when no known mistake fits: the reason, and what helps
     starts: Sequence[Start] = ()
     fits: Callable[[Text], bool] = bool
 
@@ -44,25 +44,22 @@ def explain(case: Case) -> str:
         evidence = look_into_rsa(case, signature)
     else:
         evidence = look_into_hmac(case, signature)
-    mistakes += evidence.mistakes
-    more, lines = search(evidence, case.identity.throwaway)
-    reason = "; and ".join(mistakes + more)
-    return "\n".join([reason, *evidence.shown, *lines, *expected_text(case)])
+    guessed, lines = search(evidence, case.identity.throwaway)
+    reason = "; and ".join(mistakes + evidence.mistakes + guessed)
+    return "\n".join([reason, *lines, *expected_text(case)])
 
 
 def search(evidence: Evidence, throwaway: bool) -> tuple[list[str], list[str]]:
-    """Further mistakes, or that none is known; and lines for the log."""
-    lines = []
+    """The known mistakes that explain a signature, or that none does; and lines for the log."""
+    lines = list(evidence.unknown[1:])
     ends = time.thread_time() + SECONDS
     for mistakes, text in guesses(evidence.starts):
         if evidence.fits(text):
-            if throwaway:
-                lines.append(f"this was signed: {text.base_string}")
-            return mistakes, lines
+            return mistakes, [f"this was signed: {text.base_string}"] if throwaway else []
         if time.thread_time() > ends:
             lines.append("half a second was not enough to try all known mistakes")
             break
-    return list(evidence.unknown[:1]), [*lines, *evidence.unknown[1:]]
+    return list(evidence.unknown[:1]), lines
 
 
 # The form
@@ -107,21 +104,18 @@ def look_into_rsa(case: Case, signature: bytes) -> Evidence:
         reason = "made with another key, neither the signature key nor the encryption key"
         doubt = "is it the private half of the file uploaded, and not PSS? The text is not judged"
         padding = "no PKCS#1 v1.5 padding shows under either public half"
-        return Evidence([reason], [f"{padding}; {doubt}"])
+        return Evidence([], [reason, f"{padding}; {doubt}"])
     hashed = content[len(DIGEST_INFO[digest]) :].hex()
     text = case.texts[0]
-    return Evidence(
-        mistakes=mistakes,
-        shown=[f"{made}: its padding shows under the public half"],
-        unknown=[
-            f"no known mistake in the text; the key is excluded: {made}",
-            f"is your prepend, the decrypted secret in hex, {len(text.prepend)} digits long?",
-            f"{digest} of the text signed: {hashed}; of the one below: {hash_of(text, digest)}",
-            "if your text equals the one below, you send another than you sign (nonce, timestamp)",
-        ],
-        starts=starts_of(text, case),
-        fits=lambda guess: hash_of(guess, digest) == hashed,
-    )
+    unknown = [
+        f"no known mistake in the text; the key is excluded: {made}",
+        "its padding shows under the public half",
+        f"is your prepend, the decrypted secret in hex, {len(text.prepend)} digits long?",
+        f"{digest} of the text signed: {hashed}; of the one below: {hash_of(text, digest)}",
+        "if your text equals the one below, you send another than you sign (nonce, timestamp)",
+    ]
+    starts = starts_of(text, case)
+    return Evidence(mistakes, unknown, starts, lambda text: hash_of(text, digest) == hashed)
 
 
 def hash_of(text: Text, digest: str) -> str:
@@ -156,44 +150,36 @@ def look_into_hmac(case: Case, signature: bytes) -> Evidence:
         for session in case.sessions.live:
             starts += starts_of(text._replace(key=session.token), case, session)
         for session in case.sessions.ended:
-            ended = ["live session token that has ended"]
-            starts.append(Start(ended, text._replace(key=session.token)))
-    return what_the_token_shows(case)._replace(
+            ended = text._replace(key=session.token)
+            starts.append(Start(["live session token that has ended"], ended))
+    return Evidence(
         mistakes=[SHA1] if digest == "sha1" else [],
+        unknown=what_the_token_shows(case.sessions),
         starts=starts,
         fits=lambda text: hmac.digest(text.key, text.base_string.encode(), digest) == signature,
     )
 
 
-def what_the_token_shows(case: Case) -> Evidence:
-    """Whether to look at the key or at the text; values are shown where they are throw-away."""
-    if not case.sessions.live:
-        return Evidence([], unknown=["there is no live session token, or none any more"])
-    newest = case.sessions.live[0]
+def what_the_token_shows(sessions: Sessions) -> list[str]:
+    """Whether to look at the key or at the text."""
+    if not sessions.live:
+        return ["there is no live session token, or none any more"]
+    newest = sessions.live[0]
     if newest.signed:
-        times = f"{newest.signed} times"
-        return Evidence(
-            [],
-            shown=[f"the newest live session token has signed rightly before, {times}"],
-            unknown=[
-                "no known mistake in the text; the token is excluded: it has signed before",
-                "if your text equals the one below, it is the key: do you use the newest token?",
-            ],
-        )
+        return [
+            "no known mistake in the text; the token is excluded: it has signed rightly before",
+            "if your text equals the one below, it is the key: do you use the newest token?",
+        ]
     reason = "no known mistake in text or derivation; the token has never signed rightly"
     if len(newest.response) % 2:
         reason = "last digit of diffie_hellman_response dropped? It has an odd number of them, "
         reason += "the token has never signed rightly, and no other known mistake fits"
-    return Evidence(
-        [],
-        unknown=[
-            reason,
-            "is your HMAC-SHA1(token, consumer key) the live_session_token_signature?",
-            "if so, it is the text: is the nonce sent the one that was signed?",
-            "if not, or if your text equals the one below, it is the key: the log of the token "
-            "request has the right one",
-        ],
-    )
+    return [
+        reason,
+        "is your HMAC-SHA1(token, consumer key) the live_session_token_signature?",
+        "if so, it is the text: is the nonce sent the one that was signed?",
+        "if not, or if your text equals the one below, it is the key, which the log shows above",
+    ]
 
 
 # The text
