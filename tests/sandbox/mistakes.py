@@ -97,10 +97,6 @@ def parts_of_text(text: Text, case: Case) -> dict[str, Variants]:
     }
 
 
-def other_boolean(value: str) -> str:
-    return BOOLEANS.get(value, value)
-
-
 ENCODINGS: Variants = [
     ("values encoded twice, as RFC 5849 has it", Encoding(value=encoded)),
     ("parameters encoded twice", Encoding(parameters=twice)),
@@ -110,7 +106,7 @@ ENCODINGS: Variants = [
     ("slashes not encoded", Encoding(url=quote, parameters=quote)),
     ("a space encoded as +", Encoding(parameters=quote_plus)),
     ("values signed with + for a space", Encoding(value=quote_plus)),
-    ("true signed as Python's True, or the other way round", Encoding(value=other_boolean)),
+    ("true signed as Python's True", Encoding(value=lambda text: BOOLEANS.get(text, text))),
 ]
 
 
@@ -125,7 +121,6 @@ def prepends(text: Text, identity: Identity) -> Variants:
         ("in base64 instead of hex", base64.b64encode(secret).decode()),
         ("followed by &", f"{secret.hex()}&"),
         (undecrypted, base64.b64decode(identity.encrypted_secret).hex()),
-        (undecrypted, identity.encrypted_secret),
     ):
         found.append((f"prepend {form}{where}", prepend))
     return found

@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from tests.sandbox.mistakes import derivation_lines
 from tests.sandbox.server import Server
 from tests.sandbox.sessions import Sessions, exchange
 
-RATE_LIMIT = 10  # requests in any second: above it IBKR answers 429
+RATE_LIMIT = 10  # requests in any second
+TOO_FAST = "the eleventh within a second: IBKR would answer 429 and bar this address for a while"
 TOKEN_LIFE = 24 * 3600  # seconds
 
 
@@ -51,7 +51,7 @@ class Sandbox:
         self.sessions = Sessions()
         self.gate = Gate(self.identity, self.sessions, self.now)
         self.requests: list[Request] = []
-        self.complaints: list[str] = []  # the log lines of what went wrong
+        self.complaints: list[str] = []  # the log of what was refused
         self.connections = 0
         self.logged_out = False
         self.stopping = threading.Event()
@@ -62,7 +62,6 @@ class Sandbox:
             self.identity.secret,
         ]
         self._lock = threading.Lock()  # one request at a time
-        self._recent: deque[float] = deque()
 
     def __enter__(self) -> Sandbox:
         self._server = Server(self, self.port)  # first: nothing to tidy up when the port is in use
@@ -106,13 +105,22 @@ class Sandbox:
     def now(self) -> float:
         return self.clock() + self.fault.clock_ahead
 
-    # The log
-
-    def _say(self, line: str, complaint: bool) -> None:
-        if complaint:
-            self.complaints.append(line)
-        if self.log:
-            self.log(line)
+    def respond(self, request: Request) -> Answer:
+        with self._lock:
+            request.number = len(self.requests) + 1
+            try:
+                answer = self._answer(request)
+            except RefusedError as refusal:
+                request.refused, *request.below = refusal.reason.split("\n")
+                reason = {"X-Sandbox-Refused": in_ascii(request.refused)}
+                answer = refusal.answer._replace(headers={**refusal.answer.headers, **reason})
+            request.status = answer.status
+            before = self.requests[-RATE_LIMIT:]
+            if len(before) == RATE_LIMIT and request.arrived - before[0].arrived < 1:
+                request.remarks.append(TOO_FAST)
+            self.requests.append(request)
+            self._log_request(request)
+        return answer
 
     def _log_request(self, request: Request) -> None:
         """One line for a request, and below it the rest of why it was refused."""
@@ -124,32 +132,11 @@ class Sandbox:
             line += f" | accepted: {remark}"
         if request.refused:
             line += f" | refused: {request.refused}"
-        lines = [in_ascii(line), *("    " + in_ascii(more) for more in request.below)]
-        self._say("\n".join(lines), complaint=bool(request.refused))
-
-    def _watch_rate(self, now: float) -> None:
-        self._recent.append(now)
-        if len(self._recent) > RATE_LIMIT and now - self._recent.popleft() < 1:
-            self._recent.clear()  # said once, until as many have come again
-            warning = "requests in a second: IBKR would answer 429 and bar this address for a while"
-            self._say(f"more than {RATE_LIMIT} {warning}", complaint=True)
-
-    # A request, from its arrival to its answer
-
-    def respond(self, request: Request) -> Answer:
-        with self._lock:
-            self._watch_rate(request.arrived)
-            request.number = len(self.requests) + 1
-            try:
-                answer = self._answer(request)
-            except RefusedError as refusal:
-                request.refused, *request.below = refusal.reason.split("\n")
-                reason = {"X-Sandbox-Refused": in_ascii(request.refused)}
-                answer = refusal.answer._replace(headers={**refusal.answer.headers, **reason})
-            request.status = answer.status
-            self.requests.append(request)
-            self._log_request(request)
-        return answer
+        text = "\n    ".join(map(in_ascii, [line, *request.below]))
+        if request.refused:
+            self.complaints.append(text)
+        if self.log:
+            self.log(text)
 
     def _answer(self, request: Request) -> Answer:
         """The signature first, whatever the path; then the endpoint."""
