@@ -114,7 +114,7 @@ def look_into_rsa(case: Case, signature: bytes) -> Evidence:
         f"{digest} of the text signed: {hashed}; of the one below: {hash_of(text, digest)}",
         "if your text equals the one below, you send another than you sign (nonce, timestamp)",
     ]
-    starts = starts_of(text, case)
+    starts = list(starts_of(text, case))
     return Evidence(mistakes, unknown, starts, lambda text: hash_of(text, digest) == hashed)
 
 
@@ -145,7 +145,7 @@ def look_into_hmac(case: Case, signature: bytes) -> Evidence:
     digest = HMAC_SIZES.get(len(signature))
     if not digest:
         return Evidence([f"signature of {len(signature)} bytes, where HMAC-SHA256 makes 32"])
-    starts = []
+    starts: list[Start] = []
     for text in case.texts:
         for session in case.sessions.live:
             starts += starts_of(text._replace(key=session.token), case, session)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import functools
 import hmac
-import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations, permutations, product
 from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus
 
@@ -25,7 +25,8 @@ NO_VALUE = ["None", "null", "undefined", ""]
 BOOLEANS = {"true": "True", "false": "False", "True": "true", "False": "false"}
 
 Pairs = list[tuple[str, str]]
-Variants = list[tuple[str, Any]]  # a mistake, and the value that a field of Text has with it
+Variant = tuple[str, Any]  # a mistake, and the value that a field of Text has with it
+Variants = Iterator[Variant]
 
 
 @functools.lru_cache(1000)
@@ -35,6 +36,10 @@ def encoded(text: str) -> str:
 
 def twice(text: str) -> str:
     return encoded(encoded(text))
+
+
+def hmac_sha1(key: bytes, message: bytes) -> bytes:
+    return hmac.digest(key, message, "sha1")
 
 
 class Encoding(NamedTuple):
@@ -84,146 +89,125 @@ class Case(NamedTuple):
 # The parts of the text
 
 
-def parts_of_text(text: Text, case: Case) -> dict[str, Variants]:
+def parts_of_text(text: Text, case: Case) -> dict[str, list[Variant]]:
+    """What may be wrong, by the field of the text."""
     return {
         "method": [("HTTP method in small letters", text.method.lower())],
         "order": [(UNSORTED, list)],
         "encoding": ENCODINGS,
-        "prepend": prepends(text, case.identity),
-        "origin": origins(text),
-        "path": paths(text, case),
-        "added": added(case),
-        "pairs": changed(text),
+        "prepend": list(prepends(text, case.identity)),
+        "origin": list(origins(text)),
+        "path": list(paths(text, case)),
+        "added": list(added(case)),
+        "pairs": list(changed(text)),
     }
 
 
-ENCODINGS: Variants = [
+ENCODINGS: list[Variant] = [
     ("values encoded twice, as RFC 5849 has it", Encoding(value=encoded)),
+    ("values signed with + for a space", Encoding(value=quote_plus)),
+    ("true signed as Python's True", Encoding(value=lambda text: BOOLEANS.get(text, text))),
     ("parameters encoded twice", Encoding(parameters=twice)),
     ("URL encoded twice", Encoding(url=twice)),
     ("URL and parameters encoded twice", Encoding(url=twice, parameters=twice)),
     ("nothing encoded", Encoding(url=str, parameters=str)),
     ("slashes not encoded", Encoding(url=quote, parameters=quote)),
     ("a space encoded as +", Encoding(parameters=quote_plus)),
-    ("values signed with + for a space", Encoding(value=quote_plus)),
-    ("true signed as Python's True", Encoding(value=lambda text: BOOLEANS.get(text, text))),
 ]
 
 
 def prepends(text: Text, identity: Identity) -> Variants:
-    secret = identity.secret
-    undecrypted = "made of the encrypted secret instead of the decrypted one"
+    right = identity.secret.hex()
+    undecrypted = base64.b64decode(identity.encrypted_secret).hex()
     where = "" if text.prepend else ", in a call that has none"
-    found = [("prepend missing", "")]
-    for form, prepend in (
-        ("as it should be", secret.hex()),
-        ("in capitals", secret.hex().upper()),
-        ("in base64 instead of hex", base64.b64encode(secret).decode()),
-        ("followed by &", f"{secret.hex()}&"),
-        (undecrypted, base64.b64decode(identity.encrypted_secret).hex()),
-    ):
-        found.append((f"prepend {form}{where}", prepend))
-    return found
+    yield "prepend missing", ""
+    yield f"prepend as it should be{where}", right
+    yield f"prepend in capitals{where}", right.upper()
+    yield f"prepend in base64{where}", base64.b64encode(identity.secret).decode()
+    yield f"prepend followed by &{where}", f"{right}&"
+    yield f"prepend of the encrypted secret instead of the decrypted one{where}", undecrypted
 
 
 def origins(text: Text) -> Variants:
     port = text.origin.rpartition(":")[2]
-    found = []
     for scheme in ("http", "https"):
         for host in ("127.0.0.1", "localhost", "api.ibkr.com"):
             for origin in (f"{scheme}://{host}:{port}", f"{scheme}://{host}"):
-                found.append((f"wrong scheme, host or port in the URL ({origin})", origin))
-    return found
+                yield f"wrong scheme, host or port in the URL ({origin})", origin
 
 
 def paths(text: Text, case: Case) -> Variants:
     bare = text.path[len(BASE_PATH) :]
-    found = [
-        (f"URL without the base path {BASE_PATH}", bare),
-        ("two slashes in the URL", f"{BASE_PATH}/{bare}"),
-        ("slash at the end of the URL, not sent", f"{text.path}/"),
-        ("slash at the end of the URL left out", text.path.rstrip("/")),
-        ("query in the URL and in the list", f"{text.path}?{case.query}"),
-    ]
+    yield f"URL without the base path {BASE_PATH}", bare
+    yield "two slashes in the URL", f"{BASE_PATH}/{bare}"
+    yield "slash at the end of the URL, not sent", f"{text.path}/"
+    yield "slash at the end of the URL left out", text.path.rstrip("/")
+    yield "query in the URL and in the list", f"{text.path}?{case.query}"
     others = [f"{BASE_PATH}/oauth/request_token", f"{BASE_PATH}/oauth/access_token"]
     for path in [*others, *(earlier.path for earlier in case.earlier)]:
-        found.append((f"another path in the URL ({path})", path))
-    return found
+        yield f"another path in the URL ({path})", path
 
 
 def added(case: Case) -> Variants:
-    found = [("realm signed", [("realm", case.sent["realm"])])]
+    yield "realm signed", [("realm", case.sent["realm"])]
     for form, write in (("", json.dumps), (", as Python writes them", str)):
         fields = [(name, write(value).strip('"')) for name, value in case.body.items()]
-        found.append((f"fields of a JSON body signed{form}", fields))
+        yield f"fields of a JSON body signed{form}", fields
     pairs = [("oauth_version", "1.0"), ("oauth_callback", "oob"), ("oauth_signature", "")]
-    for pair in [*pairs, *itertools.product(OFTEN_EMPTY, NO_VALUE)]:
-        found.append((f"{pair[0]} signed but not sent", [pair]))
-    return found
+    for pair in [*pairs, *product(OFTEN_EMPTY, NO_VALUE)]:
+        yield f"{pair[0]} signed but not sent", [pair]
 
 
 def changed(text: Text) -> Variants:
     """A parameter left out, or signed in another form than it is sent."""
-    found = []
-    for index, (name, value) in enumerate(text.pairs):
-        before, after = text.pairs[:index], text.pairs[index + 1 :]
-        found.append((f"{name} sent but not signed", before + after))
-        for form, other in (
-            ("in small letters", value.lower()),
-            ("in capitals", value.upper()),
-            ("as None", "None"),
-            ("as empty", ""),
-        ):
-            found.append((f"{name} signed {form}", [*before, (name, other), *after]))
-    return found
+    for pair in text.pairs:
+        name, value = pair
+        others = [other for other in text.pairs if other != pair]
+        yield f"{name} sent but not signed", others
+        yield f"{name} signed in small letters", [*others, (name, value.lower())]
+        yield f"{name} signed in capitals", [*others, (name, value.upper())]
+        yield f"{name} signed as None", [*others, (name, "None")]
+        yield f"{name} signed as empty", [*others, (name, "")]
 
 
 # The key of an HMAC
 
 
-def as_text(name: str, data: bytes) -> list[tuple[str, bytes]]:
+def spelled(name: str, data: bytes) -> list[Variant]:
     in_hex, in_base64 = data.hex().encode(), base64.b64encode(data)
-    return [(f"{name} as hex text", in_hex), (f"{name} as base64 text", in_base64)]
+    return [("", data), (f"{name} as hex text", in_hex), (f"{name} as base64 text", in_base64)]
 
 
-def derivations(session: Session, identity: Identity) -> list[tuple[str, bytes]]:
-    """The tokens that clients derive from the right K and secret; without a mistake first."""
+def derivations(session: Session, identity: Identity) -> Variants:
+    """The tokens that clients derive from the right K and secret: the right one among them."""
     k, secret = session.k, identity.secret
+    yield "key and message of the derivation's HMAC swapped", hmac_sha1(secret, k)
+    yield "SHA-256 instead of SHA-1 in the derivation", hmac.digest(k, secret, "sha256")
     bare = k.lstrip(b"\0")
     digits = bare.hex().lstrip("0")
     halved = bytes.fromhex(digits[: len(digits) // 2 * 2])  # as Node's Buffer reads hex
     spelled_k = [
-        ("", k),
+        *spelled("K", k),
+        ("K as hex text", digits.encode()),
         ("sign byte of K missing", bare),
         ("a zero byte before K, whose top bit is not set", b"\0" + bare),
         ("last digit of K dropped, whose hex has an odd number", halved),
-        ("K as hex text", digits.encode()),
-        *as_text("K", k),
     ]
     undecrypted = base64.b64decode(identity.encrypted_secret)
-    spelled_secret = [
-        ("", secret),
-        ("secret not decrypted in the derivation", undecrypted),
-        *as_text("secret", secret),
-    ]
-    found = []
-    for (in_k, key), (in_secret, message) in itertools.product(spelled_k, spelled_secret):
+    spelled_secret = [*spelled("secret", secret), ("secret not decrypted", undecrypted)]
+    for (in_k, key), (in_secret, message) in product(spelled_k, spelled_secret):
         mistake = "; and ".join(filter(None, [in_k, in_secret]))
-        found.append((mistake, hmac.digest(key, message, "sha1")))
-    swapped = hmac.digest(secret, k, "sha1")
-    found.append(("key and message of the derivation's HMAC swapped", swapped))
-    found.append(("SHA-256 instead of SHA-1 in the derivation", hmac.digest(k, secret, "sha256")))
-    return found
+        yield f"{mistake} in the derivation", hmac_sha1(key, message)
 
 
 def keys(session: Session, identity: Identity) -> Variants:
     """What clients sign calls with in place of the token."""
-    token = session.token
-    found = [("", token), *as_text("token", token)]
-    for mistake, key in list(found):
-        found.append((f"{mistake} & after the key".strip(), key + b"&"))
-    proof = hmac.digest(token, identity.consumer_key.encode(), "sha1")
-    return [*found[1:], ("proof used as the token", proof), *derivations(session, identity)[1:]]
+    for mistake, key in spelled("token", session.token):
+        yield mistake, key
+        yield f"{mistake} & after the key", key + b"&"
+    consumer_key = identity.consumer_key.encode()
+    yield "proof used as the token", hmac_sha1(session.token, consumer_key)
+    yield from derivations(session, identity)
 
 
 def derivation_lines(session: Session, consumer_key: str, identity: Identity) -> list[str]:
@@ -239,7 +223,7 @@ def derivation_lines(session: Session, consumer_key: str, identity: Identity) ->
     ]
     for mistake, token in derivations(session, identity):
         if token != session.token and "; and " not in mistake:
-            proof = hmac.digest(token, consumer_key.encode(), "sha1").hex()
+            proof = hmac_sha1(token, consumer_key.encode()).hex()
             lines.append(f"  {proof[:8]}    {mistake}")
     return lines
 
@@ -252,32 +236,31 @@ class Start(NamedTuple):
 
     mistakes: list[str]
     text: Text
-    parts: Mapping[str, Variants] = {}
+    parts: Mapping[str, list[Variant]] = {}
 
 
-def starts_of(text: Text, case: Case, session: Session | None = None) -> list[Start]:
+def starts_of(text: Text, case: Case, session: Session | None = None) -> Iterator[Start]:
     """`session`: whose token signs the text, in a call."""
     parts = parts_of_text(text, case)
     if session:
-        parts["key"] = keys(session, case.identity)
-    found = [Start([], text, parts)]
+        parts["key"] = list(keys(session, case.identity))
+    yield Start([], text, parts)
     for earlier in case.earlier:
         whole = earlier._replace(prepend=text.prepend, key=text.key)
-        found.append(Start(["the text of an earlier request signed"], whole))
-    for pairs in itertools.permutations(text.pairs[:6]):
+        yield Start(["the text of an earlier request signed"], whole)
+    for pairs in permutations(text.pairs[:6]):
         reordered = text._replace(pairs=[*pairs, *text.pairs[6:]], order=list)
-        found.append(Start([UNSORTED], reordered))
-    return found
+        yield Start([UNSORTED], reordered)
 
 
 def guesses(starts: Sequence[Start]) -> Iterator[tuple[list[str], Text]]:
     """The texts as they are; then with one mistake; then with two, in different fields."""
-    for number, start in itertools.product(range(3), starts):
-        for fields in itertools.combinations(start.parts, number):
+    for number, start in product(range(3), starts):
+        for fields in combinations(start.parts, number):
             lists = [start.parts[field] for field in fields]
-            for variants in itertools.product(*lists):
-                mistakes, changes = list(start.mistakes), {}
-                for field, (mistake, value) in zip(fields, variants):
+            for variants in product(*lists):
+                mistakes, values = list(start.mistakes), []
+                for mistake, value in variants:
                     mistakes.append(mistake)
-                    changes[field] = value
-                yield mistakes, start.text._replace(**changes)
+                    values.append(value)
+                yield mistakes, start.text._replace(**dict(zip(fields, values)))
