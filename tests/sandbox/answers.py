@@ -21,15 +21,6 @@ class Answer(NamedTuple):
     delay: float = 0
 
 
-class RefusedError(Exception):
-    """A request is refused. `reason`: for the log, in short on its first line."""
-
-    def __init__(self, reason: str, answer: Answer) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.answer = answer
-
-
 def json_answer(data: Any, status: int = 200) -> Answer:
     return Answer(status, json.dumps(data, separators=(",", ":")).encode())
 
@@ -46,6 +37,19 @@ def html_answer(status: int, title: str) -> Answer:
     head = f"<head><title>{status} {title}</title></head>"
     text = f"<html>{head}<body>{title}</body></html>\n"
     return text_answer(status, text, "html")
+
+
+REFUSED = error_answer(401, "id: 1, error: unauthorized")
+
+
+class RefusedError(Exception):
+    """A request is refused. `reason`: for the log, in short on its first line. IBKR's answer does
+    not say what was wrong."""
+
+    def __init__(self, reason: str, answer: Answer = REFUSED) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.answer = answer
 
 
 _FILE = Path(__file__).with_name("recorded.json")

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.sandbox import answers
 from tests.sandbox.answers import ENTRIES, RefusedError, error_answer, recorded
-from tests.sandbox.gate import Request, parameters, without_slash
+from tests.sandbox.gate import Request
 from tests.sandbox.sessions import Session, Sessions
 
 SETTLING = 0.5  # seconds after init when /iserver opens to who never asks for the status
@@ -38,7 +38,7 @@ class Call:
     answer: Any = None  # as recorded, of the account in the path
 
     def asked(self, name: str, default: str = "") -> str:
-        return str(parameters(self.request).get(name, default))
+        return str(self.request.parameters.get(name, default))
 
     def part(self, index: int) -> str:
         return self.request.path.split("/")[index]
@@ -236,7 +236,7 @@ def find_route(request: Request) -> str:
     for route in ENTRIES:
         method, _, path = route.partition(" ")
         pattern = re.sub(r"\{[a-z]+\}", "[^/]+", path.replace("{page}", "[0-9]+"))
-        if re.fullmatch(pattern, without_slash(request.path)):
+        if re.fullmatch(pattern, request.plain_path):
             if method == request.method:
                 return route
             methods.append(method)

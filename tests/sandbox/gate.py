@@ -52,10 +52,38 @@ class Request:
     remarks: list[str] = field(default_factory=list)  # accepted, but not as documented
     below: list[str] = field(default_factory=list)  # further lines for the log
 
+    @property
+    def plain_path(self) -> str:
+        """Without the slash at the end that some clients send, and sign."""
+        return self.path.rstrip("/") or self.path
 
-def refusal(reason: str, request: Request, error: str = "unauthorized") -> RefusedError:
-    """IBKR's 401 does not say what was wrong; only the log does."""
-    return RefusedError(reason, error_answer(401, f"id: {request.number}, error: {error}"))
+    @property
+    def signed_query(self) -> str:
+        """A form body is signed as a query is."""
+        if self.headers.get_content_type() != "application/x-www-form-urlencoded":
+            return self.query
+        return f"{self.query}&{self.body.decode('latin-1')}".strip("&")
+
+    @property
+    def json_fields(self) -> dict[str, Any]:
+        try:
+            data = json.loads(self.body)
+        except ValueError:
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Clients send the same ones as a query, as a form or as JSON."""
+        return {**dict(split_query(self.signed_query)), **self.json_fields}
+
+
+def split_query(query: str, decode: Callable[[str], str] = unquote_plus) -> Pairs:
+    pairs = []
+    for item in filter(None, query.split("&")):
+        name, _, value = item.partition("=")
+        pairs.append((decode(name), decode(value)))
+    return pairs
 
 
 def check_manners(request: Request) -> None:
@@ -69,31 +97,30 @@ def check_manners(request: Request) -> None:
         raise RefusedError("the sandbox has no websocket", answers.NOT_FOUND)
 
 
-def read_header(request: Request, needed: list[str]) -> Pairs:
+def read_header(request: Request, needed: list[str]) -> dict[str, str]:
     """Section 3.5.1 of RFC 5849. Raises RefusedError, which shows no value."""
     scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "oauth":
-        raise refusal("header: no Authorization of the scheme OAuth", request)
-    pairs = {}
+        raise RefusedError("header: no Authorization of the scheme OAuth")
+    sent = {}
     for item in map(str.strip, rest.split(",")):
         if item.startswith("realm=") and '"' not in item:
             request.remarks.append("the realm stands without quotes")
             item = item.replace("=", '="') + '"'
         match = _PAIR.fullmatch(item)
         if not match:
-            reason = 'Authorization is not made of name="value" pairs with commas between'
-            raise refusal(f"header: {reason}", request)
+            raise RefusedError('header: not made of name="value" pairs with commas between')
         name, value = match.groups()
         if not _ENCODED.fullmatch(value):
-            raise refusal(f"header: {name} not percent-encoded", request)
+            raise RefusedError(f"header: {name} not percent-encoded")
         if name not in needed:
             remark = f"{name} in the header, which IBKR's documents do not have here"
             request.remarks.append(remark)
-        pairs[name] = unquote(value)
-    missing = [name for name in needed if not pairs.get(name)]
+        sent[name] = unquote(value)
+    missing = [name for name in needed if not sent.get(name)]
     if missing:
-        raise refusal(f"header: missing {', '.join(missing)}", request)
-    return list(pairs.items())
+        raise RefusedError(f"header: missing {', '.join(missing)}")
+    return sent
 
 
 def not_the_same(sent: str, expected: str) -> str:
@@ -103,38 +130,6 @@ def not_the_same(sent: str, expected: str) -> str:
     if sent.strip().lower() == expected.lower():
         return "not the one in the config: other capitals, or blanks at its ends"
     return f"not the one in the config: {len(sent)} characters, of {len(expected)} in the config"
-
-
-def json_fields(request: Request) -> dict[str, Any]:
-    try:
-        data = json.loads(request.body)
-    except ValueError:
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def signed_query(request: Request) -> str:
-    """A form body is signed as a query is."""
-    if request.headers.get_content_type() != "application/x-www-form-urlencoded":
-        return request.query
-    return f"{request.query}&{request.body.decode('latin-1')}".strip("&")
-
-
-def split_query(query: str, decode: Callable[[str], str] = unquote_plus) -> Pairs:
-    pairs = []
-    for item in filter(None, query.split("&")):
-        name, _, value = item.partition("=")
-        pairs.append((decode(name), decode(value)))
-    return pairs
-
-
-def parameters(request: Request) -> dict[str, Any]:
-    """Clients send the same parameters as a query, as a form or as JSON."""
-    return {**dict(split_query(signed_query(request))), **json_fields(request)}
-
-
-def without_slash(path: str) -> str:
-    return path.rstrip("/") or path
 
 
 def accepted_texts(text: Text, query: str) -> dict[str, Text]:
@@ -167,15 +162,14 @@ class Gate:
     def check(self, request: Request) -> tuple[dict[str, str], Session | None]:
         """The parameters of the header, and whose token it is: nobody's when it asks for one."""
         check_manners(request)
-        for_token = without_slash(request.path) == TOKEN_PATH
-        pairs = read_header(request, [*NEEDED, CHALLENGE] if for_token else NEEDED)
+        for_token = request.plain_path == TOKEN_PATH
+        sent = read_header(request, [*NEEDED, CHALLENGE] if for_token else NEEDED)
         request.passed.append("header")
-        sent = dict(pairs)
         self.check_names(request, sent, "RSA-SHA256" if for_token else "HMAC-SHA256")
         host = f"127.0.0.1:{self.port}"  # some clients send api.ibkr.com as Host, and mean us
         if request.headers.get("Host", "").lower() == f"localhost:{self.port}":
             host = f"localhost:{self.port}"
-        signed = [pair for pair in pairs if pair[0] not in ("realm", "oauth_signature")]
+        signed = [pair for pair in sent.items() if pair[0] not in ("realm", "oauth_signature")]
         text = Text(request.method, f"http://{host}", BASE_PATH + request.path, signed)
         if for_token:
             text = text._replace(prepend=self.identity.secret.hex())
@@ -201,17 +195,18 @@ class Gate:
             ("nonce", "seen before: a replay" if replay else ""),
         ):
             if problem:
-                raise refusal(f"{name}: {problem}", request, errors.get(name, "unauthorized"))
+                error = f"id: 1, error: {errors.get(name, 'unauthorized')}"
+                raise RefusedError(f"{name}: {problem}", error_answer(401, error))
             request.passed.append(name)
 
     def check_signature(self, request: Request, sent: dict[str, str], text: Text) -> Session | None:
         """Raises RefusedError, which explains the signature if no accepted text fits."""
-        texts = accepted_texts(text, signed_query(request))
+        texts = accepted_texts(text, request.signed_query)
         signature = decode_base64(sent["oauth_signature"])
         signers: Sequence[Session | None] = self.sessions.live
         if text.prepend:
             signers = [None]
-        elif without_slash(request.path) in AFTER_LOGOUT:
+        elif request.plain_path in AFTER_LOGOUT:
             signers = self.sessions.live + self.sessions.ended
         for remark, accepted in texts.items():
             for session in signers:
@@ -222,13 +217,13 @@ class Gate:
         case = Case(
             sent=sent,
             texts=list(texts.values()),
-            query=signed_query(request),
-            body=json_fields(request),
+            query=request.signed_query,
+            body=request.json_fields,
             identity=self.identity,
             sessions=self.sessions,
             earlier=list(self.texts),
         )
-        raise refusal(f"signature: {explain(case)}", request)
+        raise RefusedError(f"signature: {explain(case)}")
 
     def fits(self, session: Session | None, message: bytes, signature: bytes) -> bool:
         if session:
@@ -245,14 +240,14 @@ class Gate:
             request.remarks.append(remark)
         if session in self.sessions.ended:
             request.remarks.append("the live session token is used again after its logout")
-        if request.path != without_slash(request.path):
+        if request.path != request.plain_path:
             request.remarks.append("a slash at the end of the path")
         if session:
             session.signed += 1
 
 
 def timestamp_problem(timestamp: str, now: float) -> str:
-    if not re.fullmatch("[0-9]{1,15}", timestamp):
+    if not timestamp.isdecimal():
         return "not a number of seconds"
     off = int(timestamp) - now
     if abs(off) <= TIMESTAMP_WINDOW:

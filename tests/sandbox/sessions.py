@@ -8,7 +8,7 @@ import secrets
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.sandbox.answers import RefusedError, error_answer
+from tests.sandbox.answers import RefusedError
 from tests.sandbox.faults import Fault
 from tests.sandbox.identity import Identity
 
@@ -47,12 +47,11 @@ def exchange(challenge: str, identity: Identity, fault: Fault) -> Session:
 
     Working clients send zeros in front, and capitals.
     """
-    answer = error_answer(401, "id: 0, error: unauthorized")
     if not re.fullmatch("[0-9A-Fa-f]+", challenge):
-        raise RefusedError("diffie_hellman_challenge: not hex digits alone", answer)
+        raise RefusedError("diffie_hellman_challenge: not hex digits alone")
     public = int(challenge, 16)
     if not 2 <= public <= identity.prime - 2:
-        raise RefusedError("diffie_hellman_challenge: not within 2 to p - 2", answer)
+        raise RefusedError("diffie_hellman_challenge: not within 2 to p - 2")
     exponent = secrets.randbits(256) + 1
     response = pow(identity.generator, exponent, identity.prime)
     shared = pow(public, exponent, identity.prime)
