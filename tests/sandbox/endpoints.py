@@ -57,8 +57,8 @@ def answer_of(route: str, call: Call) -> Any:
     if "account" in needs and need_account(call) == IDS[1]:
         which = "second"
     call.answer = copy.deepcopy(entry.get(which))
-    path = route.split()[1]
-    return FUNCTIONS[path](call) if path in FUNCTIONS else call.answer
+    function = FUNCTIONS.get(route.split()[1])
+    return function(call) if function else call.answer
 
 
 def need_brokerage(call: Call) -> None:

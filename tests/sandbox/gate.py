@@ -47,6 +47,7 @@ class Request:
     arrived: float = field(default_factory=time.monotonic)
     number: int = 0
     status: int = 0
+    sent: dict[str, str] = field(default_factory=dict)  # the parameters of the header
     refused: str = ""  # the reason, in short
     passed: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)  # accepted, but not as documented
@@ -97,12 +98,11 @@ def check_manners(request: Request) -> None:
         raise RefusedError("the sandbox has no websocket", answers.NOT_FOUND)
 
 
-def read_header(request: Request, needed: list[str]) -> dict[str, str]:
+def read_header(request: Request, needed: list[str]) -> None:
     """Section 3.5.1 of RFC 5849. Raises RefusedError, which shows no value."""
     scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "oauth":
         raise RefusedError("header: no Authorization of the scheme OAuth")
-    sent = {}
     for item in map(str.strip, rest.split(",")):
         if item.startswith("realm=") and '"' not in item:
             request.remarks.append("the realm stands without quotes")
@@ -116,11 +116,10 @@ def read_header(request: Request, needed: list[str]) -> dict[str, str]:
         if name not in needed:
             remark = f"{name} in the header, which IBKR's documents do not have here"
             request.remarks.append(remark)
-        sent[name] = unquote(value)
-    missing = [name for name in needed if not sent.get(name)]
+        request.sent[name] = unquote(value)
+    missing = [name for name in needed if not request.sent.get(name)]
     if missing:
         raise RefusedError(f"header: missing {', '.join(missing)}")
-    return sent
 
 
 def not_the_same(sent: str, expected: str) -> str:
@@ -155,30 +154,33 @@ class Gate:
         self.identity = identity
         self.sessions = sessions
         self.now = now
-        self.port = 0
+        self.port = 0  # of the server
         self.nonces: set[str] = set()
         self.texts: deque[Text] = deque(maxlen=10)  # signed rightly: tried again later
 
-    def check(self, request: Request) -> tuple[dict[str, str], Session | None]:
-        """The parameters of the header, and whose token it is: nobody's when it asks for one."""
+    def check(self, request: Request) -> Session | None:
+        """Whose token signed it: nobody's when it asks for one."""
         check_manners(request)
         for_token = request.plain_path == TOKEN_PATH
-        sent = read_header(request, [*NEEDED, CHALLENGE] if for_token else NEEDED)
+        read_header(request, [*NEEDED, CHALLENGE] if for_token else NEEDED)
         request.passed.append("header")
-        self.check_names(request, sent, "RSA-SHA256" if for_token else "HMAC-SHA256")
+        self.check_names(request, "RSA-SHA256" if for_token else "HMAC-SHA256")
         host = f"127.0.0.1:{self.port}"  # some clients send api.ibkr.com as Host, and mean us
         if request.headers.get("Host", "").lower() == f"localhost:{self.port}":
             host = f"localhost:{self.port}"
-        signed = [pair for pair in sent.items() if pair[0] not in ("realm", "oauth_signature")]
-        text = Text(request.method, f"http://{host}", BASE_PATH + request.path, signed)
+        signed = dict(request.sent)
+        del signed["realm"], signed["oauth_signature"]
+        path = BASE_PATH + request.path
+        text = Text(request.method, f"http://{host}", path, list(signed.items()))
         if for_token:
             text = text._replace(prepend=self.identity.secret.hex())
-        session = self.check_signature(request, sent, text)
+        session = self.check_signature(request, text)
         request.passed.append("signature")
-        self.nonces.add(sent["oauth_nonce"])
-        return sent, session
+        self.nonces.add(request.sent["oauth_nonce"])
+        return session
 
-    def check_names(self, request: Request, sent: dict[str, str], method: str) -> None:
+    def check_names(self, request: Request, method: str) -> None:
+        sent = request.sent
         consumer, realm = self.identity.consumer_key, self.identity.realm
         if self.identity.throwaway and sent["oauth_consumer_key"] == "TESTCONS":
             consumer, realm = "TESTCONS", "test_realm"
@@ -199,10 +201,10 @@ class Gate:
                 raise RefusedError(f"{name}: {problem}", error_answer(401, error))
             request.passed.append(name)
 
-    def check_signature(self, request: Request, sent: dict[str, str], text: Text) -> Session | None:
+    def check_signature(self, request: Request, text: Text) -> Session | None:
         """Raises RefusedError, which explains the signature if no accepted text fits."""
         texts = accepted_texts(text, request.signed_query)
-        signature = decode_base64(sent["oauth_signature"])
+        signature = decode_base64(request.sent["oauth_signature"])
         signers: Sequence[Session | None] = self.sessions.live
         if text.prepend:
             signers = [None]
@@ -215,7 +217,7 @@ class Gate:
                     self.remark(request, remark, session)
                     return session
         case = Case(
-            sent=sent,
+            sent=request.sent,
             texts=list(texts.values()),
             query=request.signed_query,
             body=request.json_fields,

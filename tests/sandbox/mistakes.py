@@ -19,6 +19,8 @@ from tests.sandbox.answers import BASE_PATH
 from tests.sandbox.identity import Identity
 from tests.sandbox.sessions import Session, Sessions
 
+REQUEST_TOKEN = f"{BASE_PATH}/oauth/request_token"
+ACCESS_TOKEN = f"{BASE_PATH}/oauth/access_token"
 UNSORTED = "parameters unsorted"
 OFTEN_EMPTY = ["page", "period", "bar", "exchange", "since", "compete", "publish", "name"]
 NO_VALUE = ["None", "null", "undefined", ""]
@@ -143,8 +145,8 @@ def paths(text: Text, case: Case) -> Variants:
     yield "slash at the end of the URL, not sent", f"{text.path}/"
     yield "slash at the end of the URL left out", text.path.rstrip("/")
     yield "query in the URL and in the list", f"{text.path}?{case.query}"
-    others = [f"{BASE_PATH}/oauth/request_token", f"{BASE_PATH}/oauth/access_token"]
-    for path in [*others, *(earlier.path for earlier in case.earlier)]:
+    others = [earlier.path for earlier in case.earlier]
+    for path in [*others, REQUEST_TOKEN, ACCESS_TOKEN]:
         yield f"another path in the URL ({path})", path
 
 

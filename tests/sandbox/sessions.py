@@ -28,18 +28,12 @@ class Session:
     snapshots: Counter[str] = field(default_factory=Counter)  # by conid
 
 
+@dataclass
 class Sessions:
     """The live session tokens of one user, the newest first."""
 
-    def __init__(self) -> None:
-        self.live: list[Session] = []
-        self.ended: list[Session] = []
-
-    def end(self, session: Session) -> None:
-        if session in self.live:
-            self.live.remove(session)
-            self.ended.insert(0, session)
-        session.brokerage = "none"
+    live: list[Session] = field(default_factory=list)
+    ended: list[Session] = field(default_factory=list)
 
 
 def exchange(challenge: str, identity: Identity, fault: Fault) -> Session:

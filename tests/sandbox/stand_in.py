@@ -19,7 +19,7 @@ from tests.sandbox.gate import CHALLENGE, Gate, Request
 from tests.sandbox.identity import KEYS, Identity, throwaway_identity
 from tests.sandbox.mistakes import derivation_lines
 from tests.sandbox.server import Server
-from tests.sandbox.sessions import Sessions, exchange
+from tests.sandbox.sessions import Session, Sessions, exchange
 
 RATE_LIMIT = 10  # requests in any second
 TOO_FAST = "the eleventh within a second: IBKR would answer 429 and bar this address for a while"
@@ -64,7 +64,7 @@ class Sandbox:
         self._lock = threading.Lock()  # one request at a time
 
     def __enter__(self) -> Sandbox:
-        self._server = Server(self, self.port)  # first: nothing to tidy up when the port is in use
+        self._server = Server(self)  # first: nothing to tidy up when the port is in use
         self.port = self.gate.port = self._server.server_address[1]
         self.base_url = f"http://127.0.0.1:{self.port}{BASE_PATH}"
         self.folder = Path(tempfile.mkdtemp(prefix="sandbox-"))
@@ -140,21 +140,20 @@ class Sandbox:
 
     def _answer(self, request: Request) -> Answer:
         """The signature first, whatever the path; then the endpoint."""
-        sent, session = self.gate.check(request)
+        session = self.gate.check(request)
         route = find_route(request)
         path = route.split()[1]
         canned = self.answers.get(route)
         if canned is None and self.fault.concerns(path):
             canned = self.fault.answer
         if session is None:
-            return canned or self._live_session_token(sent, request)
+            return canned or self._live_session_token(request)
         call = Call(request, session, self.sessions)
         answer = canned
         if answer is None:
             data = answer_of(route, call)
             if path == LOGOUT:
-                self.sessions.end(session)
-                self.logged_out = True
+                self._log_out(session)
             if self.fault.change and self.fault.concerns(path):
                 data = self.fault.change(data)
             answer = json_answer(data)
@@ -164,8 +163,15 @@ class Sandbox:
                 settle(call)
         return answer
 
-    def _live_session_token(self, sent: dict[str, str], request: Request) -> Answer:
-        challenge = sent[CHALLENGE]
+    def _log_out(self, session: Session) -> None:
+        self.logged_out = True
+        session.brokerage = "none"
+        if session in self.sessions.live:
+            self.sessions.live.remove(session)
+            self.sessions.ended.insert(0, session)
+
+    def _live_session_token(self, request: Request) -> Answer:
+        challenge, consumer_key = request.sent[CHALLENGE], request.sent["oauth_consumer_key"]
         session = exchange(challenge, self.identity, self.fault)
         if challenge != challenge.lower():
             request.remarks.append(f"{CHALLENGE} in capitals")
@@ -175,10 +181,10 @@ class Sandbox:
         if self.fault.held:
             session.brokerage = "held"
         self.secrets += [session.k, session.k.lstrip(b"\0") or session.k, session.token]
-        proof_of = self.fault.proof_of or sent["oauth_consumer_key"]
+        proof_of = self.fault.proof_of or consumer_key
         proof = hmac.digest(session.token, proof_of.encode(), "sha1").hex()
         if self.identity.throwaway:
-            request.below = derivation_lines(session, sent["oauth_consumer_key"], self.identity)
+            request.below = derivation_lines(session, consumer_key, self.identity)
         body = {
             "diffie_hellman_response": session.response,
             "live_session_token_signature": proof,
