@@ -116,7 +116,7 @@ CALL: dict[str, Row] = {
 DERIVATION: dict[str, Row] = {  # `fault`: the sandbox draws a K of that form
     "K as hex text": {"k": lambda k: f"{k:x}".encode()},
     "sign byte of K": {"fault": "k-top-bit", "k": lambda k: k.to_bytes(256, "big").lstrip(b"\0")},
-    "last digit of K": {"fault": "k-odd-digits", "k": lambda k: half_bytes(f"{k:x}")},
+    "last digit of K's hex": {"fault": "k-odd-digits", "k": lambda k: half_bytes(f"{k:x}")},
     "secret as hex": {"secret": lambda client: client.secret.hex().encode()},
     "secret as base64": {"secret": lambda client: b64(client.secret).encode()},
     "secret not decrypted": {"secret": lambda client: client.encrypted},

@@ -187,14 +187,14 @@ def derivations(session: Session, identity: Identity) -> Variants:
     yield "SHA-256 instead of SHA-1 in the derivation", hmac.digest(k, secret, "sha256")
     bare = k.lstrip(b"\0")
     digits = bare.hex().lstrip("0")
-    halved = bytes.fromhex(digits[: len(digits) // 2 * 2])  # as Node's Buffer reads hex
     spelled_k = [
         *spelled("K", k),
-        ("K as hex text", digits.encode()),
+        ("K as hex text without zeros", digits.encode()),
         ("sign byte of K missing", bare),
         ("a zero byte before K, whose top bit is not set", b"\0" + bare),
-        ("last digit of K dropped, whose hex has an odd number", halved),
     ]
+    if len(digits) % 2:  # Node's Buffer reads hex so
+        spelled_k.append(("last digit of K's hex dropped", bytes.fromhex(digits[:-1])))
     undecrypted = base64.b64decode(identity.encrypted_secret)
     spelled_secret = [*spelled("secret", secret), ("secret not decrypted", undecrypted)]
     for (in_k, key), (in_secret, message) in product(spelled_k, spelled_secret):
@@ -206,7 +206,7 @@ def keys(session: Session, identity: Identity) -> Variants:
     """What clients sign calls with in place of the token."""
     for mistake, key in spelled("token", session.token):
         yield mistake, key
-        yield f"{mistake} & after the key", key + b"&"
+        yield f"{mistake} & after the key".strip(), key + b"&"
     consumer_key = identity.consumer_key.encode()
     yield "proof used as the token", hmac_sha1(session.token, consumer_key)
     yield from derivations(session, identity)
