@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -190,6 +191,9 @@ def test_a_mistake_in_a_call_is_named(logged_in: Client, word: str) -> None:
 def test_a_token_derived_wrongly_is_named(word: str) -> None:
     with opened(DERIVATION[word].get("fault", "")) as client:
         client.log_in(**DERIVATION[word])
+        proof = hmac_sha1(client.token, b"SIMULATED").hex()
+        if word != "proof used":  # which is no fault of the derivation
+            assert re.search(f"{proof[:8]} .*{word}", client.log[-1])
         client.send()
         check_refused(client, word)
 

@@ -7,8 +7,7 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 from urllib.parse import unquote
 
 from tests.sandbox.identity import Identity
@@ -26,40 +25,38 @@ _HEX = re.compile("(?:[0-9A-Fa-f]{2})+")
 _PADDED = re.compile(rb"\x00\x01\xff{8,}\x00(.*)", re.DOTALL)
 
 
-class Evidence(NamedTuple):
-    """What a signature shows, and what is left to try."""
-
-    mistakes: list[str]  # that are certain
-    unknown: Sequence[str] = ()  # when no known mistake fits: the reason, and what helps
-    starts: Sequence[Start] = ()
-    fits: Callable[[Text], bool] = bool
+Finding = tuple[list[str], list[str]]  # mistakes, or that none is known; and lines for the log
 
 
 def explain(case: Case) -> str:
     """The short reason on the first line, the evidence on those below it, then the text."""
     mistakes, signature = read_signature(case.sent["oauth_signature"])
+    lines: list[str] = []
     if not signature:
-        evidence = Evidence(["signature is no base64"])
+        mistakes.append("signature is no base64")
     elif case.texts[0].prepend:
-        evidence = look_into_rsa(case, signature)
+        more, lines = look_into_rsa(case, signature)
+        mistakes += more
     else:
-        evidence = look_into_hmac(case, signature)
-    guessed, lines = search(evidence, case.identity.throwaway)
-    reason = "; and ".join(mistakes + evidence.mistakes + guessed)
-    return "\n".join([reason, *lines, *expected_text(case)])
+        more, lines = look_into_hmac(case, signature)
+        mistakes += more
+    return "\n".join(["; and ".join(mistakes), *lines, *expected_text(case)])
 
 
-def search(evidence: Evidence, throwaway: bool) -> tuple[list[str], list[str]]:
-    """The known mistakes that explain a signature, or that none does; and lines for the log."""
-    lines = list(evidence.unknown[1:])
+def search(
+    case: Case, starts: list[Start], fits: Callable[[Text], bool], unknown: list[str]
+) -> Finding:
+    """`unknown`: the reason, and what helps, when no known mistake fits."""
+    reason, *lines = unknown
     ends = time.thread_time() + SECONDS
-    for mistakes, text in guesses(evidence.starts):
-        if evidence.fits(text):
-            return mistakes, [f"this was signed: {text.base_string}"] if throwaway else []
+    for mistakes, text in guesses(starts):
+        if fits(text):
+            signed = [f"this was signed: {text.base_string}"]
+            return mistakes, signed if case.identity.throwaway else []
         if time.thread_time() > ends:
             lines.append("half a second was not enough to try all known mistakes")
             break
-    return list(evidence.unknown[:1]), lines
+    return [reason], lines
 
 
 # The form
@@ -93,7 +90,7 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
 # RSA
 
 
-def look_into_rsa(case: Case, signature: bytes) -> Evidence:
+def look_into_rsa(case: Case, signature: bytes) -> Finding:
     mistakes, content = open_signature(case.identity, signature)
     made = "this other key made this" if mistakes else "the right key made this"
     digest = "sha256"
@@ -101,10 +98,10 @@ def look_into_rsa(case: Case, signature: bytes) -> Evidence:
         digest = "sha1"
         mistakes.append(SHA1)
     if not content.startswith(DIGEST_INFO[digest]):
-        reason = "made with another key, neither the signature key nor the encryption key"
         doubt = "is it the private half of the file uploaded, and not PSS? The text is not judged"
         padding = "no PKCS#1 v1.5 padding shows under either public half"
-        return Evidence([], [reason, f"{padding}; {doubt}"])
+        reason = "made with another key, neither the signature key nor the encryption key"
+        return [reason], [f"{padding}; {doubt}"]
     hashed = content[len(DIGEST_INFO[digest]) :].hex()
     text = case.texts[0]
     unknown = [
@@ -115,7 +112,8 @@ def look_into_rsa(case: Case, signature: bytes) -> Evidence:
         "if your text equals the one below, you send another than you sign (nonce, timestamp)",
     ]
     starts = list(starts_of(text, case))
-    return Evidence(mistakes, unknown, starts, lambda text: hash_of(text, digest) == hashed)
+    found, lines = search(case, starts, lambda text: hash_of(text, digest) == hashed, unknown)
+    return mistakes + found, lines
 
 
 def hash_of(text: Text, digest: str) -> str:
@@ -141,10 +139,10 @@ def open_signature(identity: Identity, signature: bytes) -> tuple[list[str], byt
 # HMAC
 
 
-def look_into_hmac(case: Case, signature: bytes) -> Evidence:
+def look_into_hmac(case: Case, signature: bytes) -> Finding:
     digest = HMAC_SIZES.get(len(signature))
     if not digest:
-        return Evidence([f"signature of {len(signature)} bytes, where HMAC-SHA256 makes 32"])
+        return [f"signature of {len(signature)} bytes, where HMAC-SHA256 makes 32"], []
     starts: list[Start] = []
     for text in case.texts:
         for session in case.sessions.live:
@@ -152,12 +150,12 @@ def look_into_hmac(case: Case, signature: bytes) -> Evidence:
         for session in case.sessions.ended:
             ended = text._replace(key=session.token)
             starts.append(Start(["live session token that has ended"], ended))
-    return Evidence(
-        mistakes=[SHA1] if digest == "sha1" else [],
-        unknown=what_the_token_shows(case.sessions),
-        starts=starts,
-        fits=lambda text: hmac.digest(text.key, text.base_string.encode(), digest) == signature,
-    )
+
+    def fits(text: Text) -> bool:
+        return hmac.digest(text.key, text.base_string.encode(), digest) == signature
+
+    found, lines = search(case, starts, fits, what_the_token_shows(case.sessions))
+    return [SHA1, *found] if digest == "sha1" else found, lines
 
 
 def what_the_token_shows(sessions: Sessions) -> list[str]:
