@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import Any
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import parse_qsl, unquote, unquote_plus
+from urllib.request import parse_http_list, parse_keqv_list
 
 from Crypto.Hash import SHA256
 from Crypto.Signature import pkcs1_15
@@ -20,7 +21,7 @@ from tests.sandbox import answers
 from tests.sandbox.answers import BASE_PATH, RefusedError, error_answer
 from tests.sandbox.evidence import decode_base64, explain
 from tests.sandbox.identity import Identity
-from tests.sandbox.mistakes import Case, Pairs, Text
+from tests.sandbox.mistakes import Case, Text
 from tests.sandbox.sessions import Session, Sessions
 
 TIMESTAMP_WINDOW = 300  # seconds, either way
@@ -30,7 +31,6 @@ CHALLENGE = "diffie_hellman_challenge"
 NEEDED = ["realm", "oauth_consumer_key", "oauth_nonce", "oauth_signature"]
 NEEDED += ["oauth_signature_method", "oauth_timestamp", "oauth_token"]
 
-_PAIR = re.compile('([A-Za-z_]+)="([^"]*)"')
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*")
 
 
@@ -76,15 +76,7 @@ class Request:
     @property
     def parameters(self) -> dict[str, Any]:
         """Clients send the same ones as a query, as a form or as JSON."""
-        return {**dict(split_query(self.signed_query)), **self.json_fields}
-
-
-def split_query(query: str, decode: Callable[[str], str] = unquote_plus) -> Pairs:
-    pairs = []
-    for item in filter(None, query.split("&")):
-        name, _, value = item.partition("=")
-        pairs.append((decode(name), decode(value)))
-    return pairs
+        return {**dict(parse_qsl(self.signed_query)), **self.json_fields}
 
 
 def check_manners(request: Request) -> None:
@@ -103,14 +95,13 @@ def read_header(request: Request, needed: list[str]) -> None:
     scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "oauth":
         raise RefusedError("header: no Authorization of the scheme OAuth")
-    for item in map(str.strip, rest.split(",")):
-        if item.startswith("realm=") and '"' not in item:
-            request.remarks.append("the realm stands without quotes")
-            item = item.replace("=", '="') + '"'
-        match = _PAIR.fullmatch(item)
-        if not match:
-            raise RefusedError('header: not made of name="value" pairs with commas between')
-        name, value = match.groups()
+    try:
+        pairs = parse_keqv_list(parse_http_list(rest))
+    except (ValueError, IndexError):
+        raise RefusedError('header: not made of name="value" pairs with commas') from None
+    if 'realm="' not in rest:
+        request.remarks.append("the realm stands without quotes")
+    for name, value in pairs.items():
         if not _ENCODED.fullmatch(value):
             raise RefusedError(f"header: {name} not percent-encoded")
         if name not in needed:
@@ -136,14 +127,17 @@ def accepted_texts(text: Text, query: str) -> dict[str, Text]:
     if not query:
         return {"": text}
     in_url = text._replace(path=f"{text.path}?{query}")
-    signed = text._replace(pairs=text.pairs + split_query(query))
-    as_sent = text._replace(pairs=text.pairs + split_query(query, str))
+    as_sent = []
+    for item in query.split("&"):
+        name, _, value = item.partition("=")
+        as_sent.append((name, value))
+    decoded = [(unquote_plus(name), unquote_plus(value)) for name, value in as_sent]
     return {  # IBKR's documents disagree
-        "": signed,
+        "": text._replace(pairs=text.pairs + decoded),
         "the query not signed; IBKR-docs say so, IBKR-2018 and IBKR-guide sign it": text,
         "the query left in the signed URL: recorded, in no document": in_url,
         "the query signed as on the wire, or its values encoded twice as in RFC 5849; "
-        "IBKR-guide says once": as_sent,
+        "IBKR-guide says once": text._replace(pairs=text.pairs + as_sent),
     }
 
 

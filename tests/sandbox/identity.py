@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from Crypto.Cipher import PKCS1_v1_5
+from Crypto.IO import PEM
 from Crypto.PublicKey import RSA
 from Crypto.Util.asn1 import DerSequence
 
@@ -34,11 +35,8 @@ class Identity:
 
 def read_dh_parameters(pem: str) -> tuple[int, int]:
     """Prime and generator of a `dhparam.pem`. Raises ValueError."""
-    _, _, rest = pem.partition("-----BEGIN DH PARAMETERS-----")
-    block, end, _ = rest.partition("-----END DH PARAMETERS-----")
-    if not end:
-        raise ValueError("no DH PARAMETERS in it")
-    numbers = DerSequence().decode(base64.b64decode(block))
+    content, _, _ = PEM.decode(pem[pem.index("-----BEGIN") :])
+    numbers = DerSequence().decode(content)
     return int(numbers[0]), int(numbers[1])
 
 
