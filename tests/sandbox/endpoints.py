@@ -20,8 +20,7 @@ from tests.sandbox.sessions import Session, Sessions
 
 SETTLING = 0.5  # seconds after init when /iserver opens to who never asks for the status
 MOST_BARS = 1000
-DAY = 24 * 3600  # in seconds
-LENGTHS = {"min": 60, "h": 3600, "d": DAY, "w": 7 * DAY, "m": 30 * DAY, "y": 365 * DAY}
+LENGTHS = {"min": 60, "h": 3600, "d": 86400, "w": 604800, "m": 2592000, "y": 31536000}
 OPEN_PORTFOLIO = {"/portfolio/accounts", "/portfolio/subaccounts", "/portfolio/subaccounts2"}
 IDS = [account["id"] for account in recorded("GET /portfolio/accounts")]
 CONTRACTS = recorded("GET /iserver/contract/{conid}/info")
@@ -144,10 +143,6 @@ def positions(call: Call) -> Any:
     return call.answer
 
 
-def position(call: Call) -> Any:
-    return [row for row in call.answer if str(row["conid"]) == call.part(4)]
-
-
 def orders(call: Call) -> Any:
     """Nothing at first; a later call has them."""
     if "/iserver/account/orders" in call.session.called:
@@ -159,12 +154,8 @@ def orders(call: Call) -> Any:
 
 
 def stocks(call: Call) -> Any:
-    return {symbol: call.answer.get(symbol, []) for symbol in call.asked("symbols").split(",")}
-
-
-def secdef(call: Call) -> Any:
-    conids = call.asked("conids").split(",")
-    return {"secdef": [row for row in call.answer["secdef"] if str(row["conid"]) in conids]}
+    symbols = call.asked("symbols").split(",")
+    return {symbol: call.answer.get(symbol, []) for symbol in symbols}
 
 
 def search(call: Call) -> Any:
@@ -202,13 +193,16 @@ def snapshot(call: Call) -> Any:
 def history(call: Call) -> Any:
     """The recorded bars over and over, in proportion to the last price; the oldest first. The
     market is open around the clock, but for weekends and the Christmas among the recorded ones."""
-    conid, period = call.asked("conid").partition("@")[0], call.asked("period", "1m")
+    conid = call.asked("conid").partition("@")[0]
     symbol = known_contract(conid)["symbol"]
+    period = call.asked("period", "1m")
+    bar = seconds(call.asked("bar", "1d"))
     rows = call.answer["data"]
-    factor = float(QUOTES.get(conid, {}).get("31", "100").lstrip("CH")) / rows[-1]["c"]
+    price = QUOTES.get(conid, {}).get("31", "100")
+    factor = float(price.lstrip("CH")) / rows[-1]["c"]
     newest = rows[-1]["t"] // 1000
     bars: list[dict[str, Any]] = []
-    for begins in range(newest, newest - seconds(period), -seconds(call.asked("bar", "1d"))):
+    for begins in range(newest, newest - seconds(period), -bar):
         day = datetime.fromtimestamp(begins, timezone.utc)
         if day.weekday() < 5 and (day.month, day.day) != (12, 25):
             row = rows[-1 - len(bars) % len(rows)]
@@ -251,10 +245,8 @@ FUNCTIONS: dict[str, Callable[[Call], Any]] = {
     "/iserver/auth/ssodh/init": init,
     "/iserver/auth/status": status,
     "/portfolio/{id}/positions/{page}": positions,
-    "/portfolio/{id}/position/{conid}": position,
     "/iserver/account/orders": orders,
     "/trsrv/stocks": stocks,
-    "/trsrv/secdef": secdef,
     "/iserver/secdef/search": search,
     "/iserver/contract/{conid}/info": info,
     "/iserver/marketdata/snapshot": snapshot,

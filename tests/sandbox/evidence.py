@@ -145,9 +145,9 @@ def look_into_hmac(case: Case, signature: bytes) -> Finding:
         return [f"signature of {len(signature)} bytes, where HMAC-SHA256 makes 32"], []
     starts: list[Start] = []
     for text in case.texts:
-        for session in case.sessions.live:
+        for session in case.sessions.live[:3]:
             starts += starts_of(text._replace(key=session.token), case, session)
-        for session in case.sessions.ended:
+        for session in case.sessions.ended[:3]:
             ended = text._replace(key=session.token)
             starts.append(Start(["live session token that has ended"], ended))
 
