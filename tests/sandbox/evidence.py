@@ -23,24 +23,22 @@ DIGEST_INFO = {  # RFC 8017, section 9.2, note 1
 SHA1 = "SHA1 instead of SHA-256"
 _HEX = re.compile("(?:[0-9A-Fa-f]{2})+")
 _PADDED = re.compile(rb"\x00\x01\xff{8,}\x00(.*)", re.DOTALL)
-
-
 Finding = tuple[list[str], list[str]]  # mistakes, or that none is known; and lines for the log
 
 
 def explain(case: Case) -> str:
     """The short reason on the first line, the evidence on those below it, then the text."""
     mistakes, signature = read_signature(case.sent["oauth_signature"])
-    lines: list[str] = []
+    more, lines = look_into(case, signature)
+    return "\n".join(["; and ".join(mistakes + more), *lines, *expected_text(case)])
+
+
+def look_into(case: Case, signature: bytes) -> Finding:
     if not signature:
-        mistakes.append("signature is no base64")
-    elif case.texts[0].prepend:
-        more, lines = look_into_rsa(case, signature)
-        mistakes += more
-    else:
-        more, lines = look_into_hmac(case, signature)
-        mistakes += more
-    return "\n".join(["; and ".join(mistakes), *lines, *expected_text(case)])
+        return ["signature is no base64"], []
+    if case.texts[0].prepend:
+        return look_into_rsa(case, signature)
+    return look_into_hmac(case, signature)
 
 
 def search(

@@ -148,7 +148,7 @@ class Gate:
         self.identity = identity
         self.sessions = sessions
         self.now = now
-        self.port = 0  # of the server
+        self.origin = ""  # of the base_url: some clients send api.ibkr.com as Host, and mean us
         self.nonces: set[str] = set()
         self.texts: deque[Text] = deque(maxlen=10)  # signed rightly: tried again later
 
@@ -159,13 +159,10 @@ class Gate:
         read_header(request, [*NEEDED, CHALLENGE] if for_token else NEEDED)
         request.passed.append("header")
         self.check_names(request, "RSA-SHA256" if for_token else "HMAC-SHA256")
-        host = f"127.0.0.1:{self.port}"  # some clients send api.ibkr.com as Host, and mean us
-        if request.headers.get("Host", "").lower() == f"localhost:{self.port}":
-            host = f"localhost:{self.port}"
         signed = dict(request.sent)
         del signed["realm"], signed["oauth_signature"]
         path = BASE_PATH + request.path
-        text = Text(request.method, f"http://{host}", path, list(signed.items()))
+        text = Text(request.method, self.origin, path, list(signed.items()))
         if for_token:
             text = text._replace(prepend=self.identity.secret.hex())
         session = self.check_signature(request, text)

@@ -65,8 +65,9 @@ class Sandbox:
 
     def __enter__(self) -> Sandbox:
         self._server = Server(self)  # first: nothing to tidy up when the port is in use
-        self.port = self.gate.port = self._server.server_address[1]
-        self.base_url = f"http://127.0.0.1:{self.port}{BASE_PATH}"
+        self.port = self._server.server_address[1]
+        self.gate.origin = f"http://127.0.0.1:{self.port}"
+        self.base_url = f"{self.gate.origin}{BASE_PATH}"
         self.folder = Path(tempfile.mkdtemp(prefix="sandbox-"))
         self.config_path = self.folder / "config.json"
         if self.identity.throwaway:
