@@ -16,6 +16,7 @@ import re
 import signal
 import socket
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timezone
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -89,7 +90,11 @@ class Demo:
             self.step(f"Ledger of {account}", self.ledger, account)
             self.step(f"Positions of {account}", self.positions, account)
         conid = self.step(f"Stock {symbol}", self.stock, symbol)
-        if conid:
+        if self.brokerage == SETTLING:
+            self.step("Wait for the brokerage session", self.await_brokerage_session)
+        if self.brokerage != UP:
+            self.console.say("", "Quote and daily bars: left out, without a brokerage session")
+        elif conid:
             self.step(f"Quote of {symbol}, conid {conid}", self.quote, conid)
             self.step(f"Daily bars of {symbol}, conid {conid}", self.history, conid)
 
@@ -112,12 +117,23 @@ class Demo:
         wish = {"publish": True, "compete": self.options.compete}
         self.judge_session(self.client.post("/iserver/auth/ssodh/init", dict, wish))
 
+    def await_brokerage_session(self) -> None:
+        """Ask for its state once a second, until it is no longer settling."""
+        for _ in range(STATUS_SECONDS):
+            answer = self.client.post("/iserver/auth/status", dict)
+            if session_state(answer) != SETTLING:
+                break
+            sleep(1)
+        self.judge_session(answer)
+        if self.brokerage == SETTLING:
+            message = f"the brokerage session is not up after {STATUS_SECONDS} s"
+            raise Problem(message, "run the demo again in a minute")
+
     def judge_session(self, answer: dict[str, Any]) -> None:
         """Say what init or status answers. Raises Problem if the session cannot be had."""
-        before, self.brokerage = self.brokerage, session_state(answer)
+        self.brokerage = session_state(answer)
         note = answer.get("fail") or answer.get("message") or ""
-        if self.brokerage != before:
-            self.console.say(f"    {self.brokerage}: {note}".rstrip(": "))
+        self.console.say(f"    {self.brokerage}: {note}".rstrip(": "))
         if self.brokerage == REFUSED:
             raise Problem(f"no brokerage session: {note}", answer_hint(note, self.client))
         if self.brokerage == HELD and self.options.compete:
@@ -126,21 +142,6 @@ class Demo:
             message = "another session of this username holds the brokerage session"
             hint = "or run with --compete, which logs it out"
             self.console.complain("warning", message, CLOSE_OTHERS, hint)
-
-    def wait_for_session(self) -> bool:
-        """Wait for the brokerage session, and tell whether it is up; say so if it is not."""
-        for _ in range(STATUS_SECONDS):
-            if self.brokerage == SETTLING:
-                self.judge_session(self.client.post("/iserver/auth/status", dict))
-            if self.brokerage == SETTLING:
-                sleep(1)
-        if self.brokerage == SETTLING:
-            self.brokerage = REFUSED
-            hint = "run the demo again in a minute"
-            raise Problem(f"the brokerage session is not up after {STATUS_SECONDS} s", hint)
-        if self.brokerage != UP:
-            self.console.say("    left out: there is no brokerage session")
-        return self.brokerage == UP
 
     def accounts(self) -> str:
         """Return the id of the account to show: the one asked for, or the first but a group."""
@@ -194,8 +195,6 @@ class Demo:
 
     def quote(self, conid: str) -> None:
         """Print last, bid and ask, and how old they may be."""
-        if not self.wait_for_session():
-            return
         answer = self.client.get("/iserver/accounts", dict)  # which opens the snapshots
         if not answer.get("accounts"):
             hint = "the username has none, or its brokerage session is not up"
@@ -233,8 +232,6 @@ class Demo:
 
     def history(self, conid: str) -> None:
         """Print the last five daily bars, each with the time at which its session opened."""
-        if not self.wait_for_session():
-            return
         params = {"conid": conid, "period": "1m", "bar": "1d"}
         answer = self.client.get("/iserver/marketdata/history", dict, params)
         bars = objects(answer.get("data"))
@@ -298,19 +295,22 @@ def utc(milliseconds: object) -> str:
 class Client:
     """Sends one request at a time, no faster than IBKR allows, and prints a line for each."""
 
-    def __init__(self, report: check.Report, found: check.Ingredients, console: Console) -> None:
+    def __init__(self, report: check.Report, console: Console) -> None:
+        assert report.credentials is not None  # run has seen to that
         self.report = report
-        self.credentials = found.credentials
-        self.base_url = found.base_url
+        self.credentials = report.credentials
+        self.base_url = report.base_url
         self.console = console
         self.timeout: Any = oauth.TIMEOUT
         self.session = self.new_session()
         self.auth: oauth.HmacSha256Auth | None = None  # if set, there is a session to log out
+        self.worker = ThreadPoolExecutor(1)
+        self.logins: list[Future[oauth.LiveSessionToken]] = []  # one, or none yet
         self.next_start = 0.0
         self.request_line = ""  # method and path of the last request
         self.status = 0  # of the last answer, 0 until there is one
         self.response: requests.Response | None = None  # the last answer, when it is here whole
-        self.shown: list[str] = []  # the last five lines, without their time
+        self.shown = ""  # the last line about an answer, without its time
         self.log: list[str] = []  # what oauth.py has logged since the last answer
         self.interrupted = False
         self.ending = False  # nothing but the logout is sent, and nothing printed before it
@@ -323,16 +323,15 @@ class Client:
             oauth.log.filters = [self.note]
 
     def interrupt(self, number: int, _frame: object) -> None:
-        """The first signal ends the run, but is only noted while the token is made that the logout
-        needs, or the logout is on its way; then only another Ctrl-C does anything: it ends all."""
+        """The first signal ends the run; it is only noted if the logout is on its way. Then nothing
+        but another Ctrl-C does anything: it ends all."""
         if self.interrupted and number == signal.SIGINT:
             os._exit(130)
-        token_here = self.auth is None and self.status > 0
-        noted = self.interrupted or self.ending or token_here
+        only_noted = self.interrupted or self.ending
         self.interrupted = True
         sys.unraisablehook = lambda _: None  # or Python reports objects that are left half made
-        self.console.silent |= not self.ending  # printing could wait for a pager
-        if not noted:
+        if not only_noted:
+            self.console.silent = True  # printing could wait for a pager
             raise KeyboardInterrupt
 
     def note(self, record: logging.LogRecord) -> bool:
@@ -353,17 +352,23 @@ class Client:
             self.response = response
 
     def log_in(self) -> None:
-        """Request the live session token, with which all that follows is signed."""
+        """Request the live session token, with which all that follows is signed. This happens in a
+        thread, which no signal interrupts: so no token that was issued misses its logout."""
         self.begin("POST", "/oauth/live_session_token")
+        self.logins.append(self.worker.submit(self.request_token))
         try:
-            token = oauth.request_live_session_token(
-                self.session, self.base_url, self.credentials, timeout=self.timeout
-            )
-            self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
-            self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
+            token = self.logins[0].result()
         finally:
             self.show()
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
+
+    def request_token(self) -> oauth.LiveSessionToken:
+        token = oauth.request_live_session_token(
+            self.session, self.base_url, self.credentials, timeout=self.timeout
+        )
+        self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
+        self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
+        return token
 
     def get(self, path: str, kind: type, params: dict[str, str] | None = None) -> Any:
         return self.call("GET", path, kind, params=params)
@@ -402,22 +407,21 @@ class Client:
         self.response, self.status = None, 0
 
     def show(self) -> None:
-        """Print a line about the last answer, of equal ones in a row four at most; with --verbose
-        all of them, and both sides in full."""
+        """Print a line about the last answer, unless the line before says the same; with --verbose
+        a line for each, and both sides in full."""
         lines, self.log = self.log, []
         if self.response is not None:
+            before, self.shown = self.shown, f"  {self.request_line:<50} {self.status}"
             milliseconds = self.response.elapsed.total_seconds() * 1000
-            line = f"  {self.request_line:<50} {self.status}"
-            self.shown = [*self.shown[-4:], line]
-            if self.console.verbose or self.shown != [line] * 5:
-                lines.append(f"{line} {milliseconds:>7,.0f} ms")
+            if self.console.verbose or self.shown != before:
+                lines.append(f"{self.shown} {milliseconds:>7,.0f} ms")
             if self.console.verbose:
                 lines += [f"    < {text}" for text in readable(self.response).splitlines()]
         self.console.say(*lines)
 
     def log_out(self) -> str:
         """Send the logout, once more if the connection was lost. Return what went wrong."""
-        failure, self.timeout = "", LOGOUT_TIMEOUT
+        self.timeout = LOGOUT_TIMEOUT
         if self.interrupted:
             self.abandoned = self.session  # it may have a lock for which its destructor would wait
             self.session = self.new_session()
@@ -440,7 +444,7 @@ SEE_ANSWER = "with -v the demo shows the whole answer"
 LATER = f"try later; {SEE_ANSWER}"
 CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and run again"
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
-HINTS = {  # the first pattern that fits "401 GET /path: words", in small letters; 0: no answer
+HINTS = {  # the first pattern that fits "401 GET /path: message", in small letters; 0: no answer
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session has it: {CLOSE_OTHERS}, or with --compete",
     "permissions|no data of type": SUBSCRIBE,
@@ -448,6 +452,8 @@ HINTS = {  # the first pattern that fits "401 GET /path: words", in small letter
     "not yet been authorized": "ask IBKR's API support to enable this consumer key for trading",
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
     "invalid signature": "run python -m tests.sandbox --serve: it names what a signature got wrong",
+    "post /oauth.*(http 3|http 40[04]|not json)": f"is base_url right? IBKR's own is "
+    f"{check.BASE_URL}; or a log-in page, a proxy or IBKR's maintenance answers",
     "a redirect to": "a proxy or a log-in page answers in IBKR's place; or is base_url wrong?",
     "has expired|not yet valid": "set this computer's clock; or the certificate is out of date",
     "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
@@ -472,41 +478,31 @@ def explain(error: Exception, client: Client) -> list[str]:
         return [message, *error.hints]
     if isinstance(error, oauth.ExchangeError):
         return [message, *check.suspects("exchange", "", 0, client.report)]
-    answered = isinstance(error, oauth.AnswerError)
-    if answered:
-        said = server_words(client.response)
-    elif client.response is not None:
-        return [
-            f"{message} ({type(error).__name__})",
-            "the answer is of another form than expected",
-        ]
+    if isinstance(error, oauth.AnswerError):
+        response, words = client.response, one_line(server_words(client.response))
+        if words:
+            message += f": {words}"
+        named = client.status in (200, 400) and error_of(response)
+        if client.auth is None and (named or client.status == 401):
+            hints = check.suspects("refused", words, clock_offset(response), client.report)
+            return [message, *hints]
+    elif client.response is None:
+        host = urlsplit(client.base_url).netloc
+        message = f"{client.request_line}: {host}: {one_line(str(root_cause(error)))}"
     else:
-        message = f"{client.request_line}: {urlsplit(client.base_url).netloc}"
-        said = str(root_cause(error))
-    words = " ".join(said.split())[:200]
-    if words:
-        message += f": {words}"
-    if answered and client.auth is None:
-        return [message, *token_hints(words, client)]
-    return [message, answer_hint(words, client)]
+        hint = "the answer is of another form than expected"
+        return [f"{message} ({type(error).__name__})", hint]
+    return [message, answer_hint(message, client)]
 
 
-def token_hints(words: str, client: Client) -> list[str]:
-    """Return what may be wrong if the token request was refused, or its answer is of no use."""
-    answer = json_of(client.response)
-    named = isinstance(answer, dict) and "error" in answer
-    if client.status == 401 or (client.status <= 400 and named):
-        return check.suspects("refused", words, clock_offset(client.response), client.report)
-    if client.status == 404 or (client.status <= 400 and answer is None):
-        other = "or a proxy, a log-in page or IBKR's maintenance answers in its place"
-        return [f"is base_url right? IBKR's own is {check.BASE_URL}", other]
-    return [answer_hint(words, client)]
+def one_line(text: str) -> str:
+    return " ".join(text.split())[:200]
 
 
-def answer_hint(words: str, client: Client) -> str:
+def answer_hint(message: str, client: Client) -> str:
     """Return what helps with an answer that users of IBKR know: by its words, then its status."""
     status = 0 if client.response is None else client.status
-    text = f"{status} {client.request_line}: {words}".lower()
+    text = f"{status} {message}".lower()
     return next(hint for known, hint in HINTS.items() if re.search(known, text))
 
 
@@ -546,14 +542,20 @@ def masked(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def server_words(response: Any) -> str:
-    """Return what an answer says is wrong: its error, or its text."""
+def error_of(response: Any) -> str:
+    """Return the error that an answer's JSON names, "" if it names none."""
     answer = json_of(response)
     if isinstance(answer, dict) and answer.get("error"):
         return f"{answer['error']} {answer.get('error_description', '')}"
+    return ""
+
+
+def server_words(response: Any) -> str:
+    """Return what an answer says is wrong: its error, or its text without HTML's tags."""
     if "Location" in response.headers:
         return f"a redirect to {response.headers['Location']}"
-    return re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", readable(response))
+    text = error_of(response) or readable(response)
+    return re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", text)
 
 
 def readable(response: Any) -> str:
@@ -600,18 +602,18 @@ class Console:
         if not items:
             self.say("    none")
             return
-        columns, template = [], "   "
+        columns = []
         for name in names:
-            column, align = [name], "<"
+            texts, justify = [name], str.ljust
             for item in items[:10]:
                 value = item.get(name)
-                column.append(cell(value, 2 * (name not in COUNTS)))
+                texts.append(cell(value, 0 if name in COUNTS else 2))
                 if isinstance(value, (int, float)):
-                    align = ">"
-            columns.append(column)
-            template += f" {{:{align}{max(map(len, column))}}} "
+                    justify = str.rjust
+            width = max(map(len, texts))
+            columns.append([justify(text, width) for text in texts])
         for row in zip(*columns):
-            self.say(template.format(*row).rstrip())
+            self.say("    " + "  ".join(row).rstrip())
         if len(items) > 10:
             more = " or more" if len(items) == page else ""
             self.say(f"    first 10 of {len(items)}{more}")
@@ -645,8 +647,7 @@ def command_line(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Try IBKR's Client Portal API with OAuth 1.0a.")
     add = parser.add_argument
     default = os.path.join(HERE, os.path.expanduser(CONFIG))
-    shown = ascii(CONFIG)[1:-1].replace("%", "%%")
-    about = f"path of the JSON config (default: {shown})"
+    about = "path of the JSON config (default: CONFIG, near the top of demo.py)"
     add("config", nargs="?", type=os.path.expanduser, default=default, help=about)
     add("--account", metavar="ID", help="account to show (default: the first)")
     add("--symbol", type=str.upper, default="AAPL", help="stock to quote (default: AAPL)")
@@ -662,10 +663,9 @@ def load_config(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8-sig") as file:
             text = file.read()
-    except FileNotFoundError:
-        raise Problem("no such file", check.did_you_mean(path) or "check the path") from None
     except OSError as error:
-        raise Problem(str(error.strerror), "give a file that you may read") from None
+        hint = check.did_you_mean(path) or "check the path"
+        raise Problem(str(error.strerror), hint) from None
     except UnicodeError:
         raise Problem("not a UTF-8 text", "save it as UTF-8") from None
     if not text.lstrip().startswith("{"):
@@ -701,7 +701,7 @@ def print_findings(report: check.Report, path: str, console: Console) -> None:
         return
     if report.blank:
         console.say("next: python -m tests.sandbox (which needs no account)")
-    elif report.ingredients is None:
+    elif report.credentials is None:
         console.say(f'next: mend the errors, then python demo.py --check "{path}"')
     else:
         console.say(f'next: python demo.py "{path}"')
@@ -718,19 +718,19 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if options.check:
         console.say(f"config {path}")
     print_findings(report, path, console)
-    if report.ingredients is None:
+    credentials = report.credentials
+    if credentials is None:
         return 2
     if options.check:
         return 0
-    credentials = report.ingredients.credentials
     console.secrets.append(credentials.access_token_secret.hex())
     console.say(
         f"config    {path}",
         f"realm     {check.shown(credentials.realm, check.REALM_FORM)}",
         f"consumer  {check.shown(credentials.consumer_key, check.CONSUMER_FORM)}",
-        f"host      {urlsplit(report.ingredients.base_url).netloc}",
+        f"host      {urlsplit(report.base_url).netloc}",
     )
-    client = Client(report, report.ingredients, console)
+    client = Client(report, console)
     return run_steps(Demo(client, options), client)
 
 
@@ -743,6 +743,7 @@ def run_steps(demo: Demo, client: Client) -> int:
         pass
     finally:
         client.ending = True
+        wait(client.logins, LOGOUT_TIMEOUT)  # a token may be on its way
         if client.auth is not None:
             failure = client.log_out()
     if client.interrupted:

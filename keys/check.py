@@ -6,7 +6,7 @@ secret: a value is shown only where it is in its right form, or is a path.
 
 To add a field: a function that returns its value, "ok" or "warn", a message and hints, or raises
 Problem; a line in `read_fields`, with a default if it is optional; and where demo.py is to use it,
-an attribute of Ingredients.
+an attribute of Report.
 """
 
 from __future__ import annotations
@@ -62,18 +62,12 @@ class KeyFile(NamedTuple):
     path: Path
 
 
-class Ingredients(NamedTuple):
-    """What a config holds that is right in all parts."""
-
-    credentials: oauth.Credentials
-    base_url: str
-
-
 class Report(NamedTuple):
-    """All findings; `ingredients` unless one is an error; `blank` if no key or token is in yet."""
+    """All findings; `credentials` unless one is an error; `blank` if no key or token is in yet."""
 
     findings: list[Finding]
-    ingredients: Ingredients | None
+    credentials: oauth.Credentials | None
+    base_url: str
     blank: bool
 
 
@@ -111,7 +105,7 @@ def check_config(values: dict[str, Any], path: str) -> Report:
     good = fields.good
     blank = good.keys().isdisjoint(KEYS_AND_TOKEN) and values.keys() <= set(fields.names)
     if any(finding.kind == "error" for finding in findings):
-        return Report(findings, None, blank)
+        return Report(findings, None, "", blank)
     credentials = oauth.Credentials(
         realm=good["realm"],
         consumer_key=good["consumer_key"],
@@ -121,7 +115,7 @@ def check_config(values: dict[str, Any], path: str) -> Report:
         dh_prime=good["dh_prime"],
         dh_generator=good["dh_generator"],
     )
-    return Report(findings, Ingredients(credentials, good["base_url"]), blank)
+    return Report(findings, credentials, good["base_url"], blank)
 
 
 def read_fields(fields: Fields) -> None:
@@ -244,8 +238,6 @@ SAVE_AS_TEXT = "save it as plain text, in ASCII or UTF-8"
 OTHER_FILES = {  # how files begin that are taken for a key in PEM form
     b"{\\rtf": ("is an RTF document", SAVE_AS_TEXT),
     b"\xff\xfe": ("is UTF-16 text", SAVE_AS_TEXT),
-    b"<": ("is an HTML page", "download the file itself"),
-    b"PuTTY": ("is in PuTTY's format", "in PuTTYgen: Conversions, Export OpenSSH key"),
     b"0\x82": ("is in DER form", "make a PEM file: openssl rsa -inform DER -in OLD -out NEW.pem"),
 }
 RSA_OID, RSA_PSS_OID = bytes.fromhex("2a864886f70d010101"), bytes.fromhex("2a864886f70d01010a")
@@ -260,15 +252,11 @@ def check_key(value: object, use: str, fields: Fields) -> Checked:
     path = Path(fields.folder, os.path.expanduser(text))
     try:
         key = private_key(path)
-    except FileNotFoundError:
-        hint = f"private_{use}.pem comes with IBKR's web demo, in its folder keys: copy it there"
-        if not fields.test_environment:
-            hint = did_you_mean(str(path)) or "a path begins at the config's own folder"
-        raise Problem(f"{text} does not exist", hint) from None
     except OSError as error:
-        raise Problem(f"{text}: {error.strerror}", "give a file that you may read") from None
-    except UnicodeError:
-        raise Problem("not a path on this system", "give a path of plain letters") from None
+        hint = did_you_mean(str(path)) or "a path begins at the config's own folder"
+        if fields.test_environment:
+            hint = f"private_{use}.pem comes with IBKR's web demo, in its folder keys: copy it here"
+        raise Problem(f"{text}: {error.strerror}", hint) from None
     except Problem as problem:
         raise Problem(f"{text} {problem}", *problem.hints) from None
     private = KeyFile(key, path)
@@ -281,8 +269,10 @@ def check_key(value: object, use: str, fields: Fields) -> Checked:
 
 
 def did_you_mean(path: str) -> str:
-    """Return a hint at a file beside one that does not exist, "" if none has such a name."""
+    """Return what helps with a file that cannot be opened, "" if nothing is like it."""
     folder, name = os.path.split(path)
+    if os.path.exists(path):
+        return "give a file that you may read"
     if not os.path.isdir(folder or "."):
         return f"there is no folder {folder}"
     close = closest(name, os.listdir(folder or "."))
@@ -490,8 +480,8 @@ def suspects(kind: str, words: str, clock: float, report: Report) -> list[str]:
     a Diffie-Hellman response out of range); `words` what the server said; `clock` how many seconds
     this computer is ahead of it.
     """
-    assert report.ingredients is not None
-    used = report.ingredients.credentials
+    used = report.credentials
+    assert used is not None
     warned = warnings_of(report.findings)
     drift = []
     if abs(clock) > CLOCK_SECONDS:

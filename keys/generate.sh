@@ -1,23 +1,14 @@
 #!/bin/sh
-# Makes the five files behind a consumer key of Interactive Brokers (IBKR), listed below.
+# Makes the five files behind a consumer key of Interactive Brokers (IBKR): two pairs of RSA keys
+# and the Diffie-Hellman parameters. The only line on stdout is dh_prime of config.json.
 # For any POSIX shell (on Windows: Git Bash) with OpenSSL 1.1 to 4.0 or LibreSSL.
 
 set -eu
 umask 077 # private from the first byte
 
 if [ "${1-}" = -h ] || [ "${1-}" = --help ]; then
-    cat <<END
-usage: $0 [FOLDER]
-
-Makes in FOLDER (default: the folder of this script), with openssl, if none of them exists:
-  private_signature.pem   stays here: signs the request for the live session token
-  private_encryption.pem  stays here: decrypts the access token secret
-  public_signature.pem    to upload in the self-service portal
-  public_encryption.pem   to upload
-  dhparam.pem             to upload: the Diffie-Hellman parameters
-
-The only line on stdout is the Diffie-Hellman prime in hex: dh_prime of config.json.
-END
+    echo "usage: $0 [FOLDER]"
+    echo 'Makes IBKR keys and Diffie-Hellman parameters in FOLDER (default: beside this script).'
     exit
 fi
 

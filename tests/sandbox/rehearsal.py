@@ -33,7 +33,7 @@ def read_rehearsal(path: str) -> Rehearsal | None:
     except check.Problem:
         return None
     report = check.check_config(values, path)
-    if report.ingredients is None:
+    if report.credentials is None:
         return None
     folder = os.path.abspath(os.path.dirname(path))
     for name in ("signature_key_fp", "encryption_key_fp"):
@@ -41,7 +41,7 @@ def read_rehearsal(path: str) -> Rehearsal | None:
     kinds = {finding.name: finding.kind for finding in report.findings}
     missing = [name for name in UPLOADED if name not in kinds]
     stale = [name for name in UPLOADED if kinds.get(name) == "warn"]
-    return Rehearsal(values, report.ingredients.credentials, missing, stale)
+    return Rehearsal(values, report.credentials, missing, stale)
 
 
 class Rehearsal(NamedTuple):
