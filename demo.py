@@ -2,6 +2,9 @@
 
 Reads a config, logs in, calls a handful of read-only endpoints, prints what they answer, and logs
 out. How requests are signed stands in oauth.py, what is checked beforehand in keys/check.py.
+
+In this order: the steps (Demo), what they pick from answers, the client that sends requests, what
+errors mean, the console, and the command line, whose `main` is the last function.
 """
 
 from __future__ import annotations
@@ -115,7 +118,7 @@ class Demo:
     def open_brokerage_session(self) -> None:
         """Ask for the brokerage session, which opens /iserver. It may come up a little later."""
         wish = {"publish": True, "compete": self.options.compete}
-        self.judge_session(self.client.post("/iserver/auth/ssodh/init", dict, wish))
+        self.show_session(self.client.post("/iserver/auth/ssodh/init", dict, wish))
 
     def await_brokerage_session(self) -> None:
         """Ask for its state once a second, until it is no longer settling."""
@@ -124,21 +127,21 @@ class Demo:
             if session_state(answer) != SETTLING:
                 break
             sleep(1)
-        self.judge_session(answer)
+        self.show_session(answer)
         if self.brokerage == SETTLING:
             message = f"the brokerage session is not up after {STATUS_SECONDS} s"
             raise Problem(message, "run the demo again in a minute")
 
-    def judge_session(self, answer: dict[str, Any]) -> None:
+    def show_session(self, answer: dict[str, Any]) -> None:
         """Say what init or status answers. Raises Problem if the session cannot be had."""
         self.brokerage = session_state(answer)
         note = answer.get("fail") or answer.get("message") or ""
         self.console.say(f"    {self.brokerage}: {note}".rstrip(": "))
         if self.brokerage == REFUSED:
             raise Problem(f"no brokerage session: {note}", answer_hint(note, self.client))
-        if self.brokerage == HELD and self.options.compete:
-            raise Problem("held by another session, in spite of --compete", CLOSE_OTHERS)
         if self.brokerage == HELD:
+            if self.options.compete:
+                raise Problem("held by another session, in spite of --compete", CLOSE_OTHERS)
             message = "another session of this username holds the brokerage session"
             hint = "or run with --compete, which logs it out"
             self.console.complain("warning", message, CLOSE_OTHERS, hint)
@@ -225,7 +228,8 @@ class Demo:
                 data.update(present(item))
             complete = {"last", "bid", "ask", "availability"} <= data.keys()
             unsubscribed = asked > 2 and data.get("availability", "").startswith("N")
-            if complete or unsubscribed or monotonic() > ends:
+            late = monotonic() > ends  # answers may be slow
+            if complete or unsubscribed or late:
                 break
             sleep(0.5)
         return data
@@ -256,26 +260,20 @@ def objects(value: Any) -> list[dict[str, Any]]:
 
 
 def session_state(answer: dict[str, Any]) -> str:
-    """Return what init or status says: a session that is up is up, whatever stands beside it. Some
-    answers, each with its state:
-
-    {"authenticated": true, "connected": true, "established": true, "message": "ok"}: up
-    {"authenticated": true, "connected": true, "established": false}, {"wait": 1000}: settling
-    {"passed": false, "authenticated": false, "connected": true}: held by another session
-    {"authenticated": false, "fail": "Force compete capability must ..."}: held by another session
-    {"authenticated": false, "fail": "Timeout while contacting ..."}: refused
-    """
+    """Return what init or status says. A session that is up is up, whatever stands beside it."""
+    fail = str(answer.get("fail") or "")
     up = answer.get("authenticated") is True and answer.get("connected") is True
     if up and answer.get("established") is not False:
-        return UP
-    fail = str(answer.get("fail") or "")
-    if fail and not fail.startswith("Force compete capability"):
-        return REFUSED
-    if fail or answer.get("passed") is False or answer.get("competing") is True:
-        return HELD
+        return UP  # {"authenticated": true, "connected": true, "established": true, ...}
+    if fail.startswith("Force compete capability"):
+        return HELD  # {"authenticated": false, "fail": "Force compete capability must ..."}
+    if fail:
+        return REFUSED  # {"authenticated": false, "fail": "Timeout while contacting ..."}
+    if answer.get("passed") is False or answer.get("competing") is True:
+        return HELD  # {"passed": false, "authenticated": false, "connected": true, ...}
     if not up and str(answer.get("message") or "ok").lower() != "ok":
-        return REFUSED
-    return SETTLING
+        return REFUSED  # {"authenticated": false, "message": "..."}
+    return SETTLING  # {"authenticated": true, "connected": true, "established": false}, {"wait": 1}
 
 
 def present(item: dict[str, Any]) -> dict[str, str]:
@@ -310,7 +308,7 @@ class Client:
         self.request_line = ""  # method and path of the last request
         self.status = 0  # of the last answer, 0 until there is one
         self.response: requests.Response | None = None  # the last answer, when it is here whole
-        self.shown = ""  # the last line about an answer, without its time
+        self.last_line = ""  # about an answer, without its time
         self.log: list[str] = []  # what oauth.py has logged since the last answer
         self.interrupted = False
         self.ending = False  # nothing but the logout is sent, and nothing printed before it
@@ -323,8 +321,9 @@ class Client:
             oauth.log.filters = [self.note]
 
     def interrupt(self, number: int, _frame: object) -> None:
-        """The first signal ends the run; it is only noted if the logout is on its way. Then nothing
-        but another Ctrl-C does anything: it ends all."""
+        """Handle Ctrl-C and its like. The first one ends the run and leads to the logout; one that
+        comes during the logout is only noted. Then only another Ctrl-C does anything: it ends the
+        program at once."""
         if self.interrupted and number == signal.SIGINT:
             os._exit(130)
         only_noted = self.interrupted or self.ending
@@ -353,7 +352,8 @@ class Client:
 
     def log_in(self) -> None:
         """Request the live session token, with which all that follows is signed. This happens in a
-        thread, which no signal interrupts: so no token that was issued misses its logout."""
+        thread, which no signal interrupts: after one, there are some seconds left for the answer,
+        or a token that was issued would miss its logout."""
         self.begin("POST", "/oauth/live_session_token")
         self.logins.append(self.worker.submit(self.request_token))
         try:
@@ -379,19 +379,23 @@ class Client:
     def call(self, method: str, path: str, kind: type, **content: Any) -> Any:
         """Return the JSON answer, a dict or a list as `kind` says. Raises oauth.AnswerError for any
         other, and what `requests` raises."""
+        response = self.send(method, path, **content)
+        self.show()
+        return self.judge(response, kind)
+
+    def send(self, method: str, path: str, **content: Any) -> requests.Response:
         self.begin(method, path)
         url = self.base_url + path
         response = self.session.request(
             method, url, auth=self.auth, timeout=self.timeout, allow_redirects=False, **content
         )
-        if not self.ending:
-            self.show()
-        if self.status < 200:
-            self.session.close()  # the real answer would be taken for the next request's
+        if response.status_code < 200:  # not the last word: the next answer will be this request's
+            self.session.close()
+        return response
+
+    def judge(self, response: requests.Response, kind: type) -> Any:
         if self.status // 100 != 2:
             raise oauth.AnswerError(f"HTTP {self.status}")
-        if self.ending and not response.content:
-            return {}  # an empty answer to the logout is well
         answer = oauth.read_json(response)
         if isinstance(answer, dict) and answer.get("error"):
             raise oauth.AnswerError("HTTP 200 with an error")
@@ -411,10 +415,10 @@ class Client:
         a line for each, and both sides in full."""
         lines, self.log = self.log, []
         if self.response is not None:
-            before, self.shown = self.shown, f"  {self.request_line:<50} {self.status}"
+            before, self.last_line = self.last_line, f"  {self.request_line:<50} {self.status}"
             milliseconds = self.response.elapsed.total_seconds() * 1000
-            if self.console.verbose or self.shown != before:
-                lines.append(f"{self.shown} {milliseconds:>7,.0f} ms")
+            if self.console.verbose or self.last_line != before:
+                lines.append(f"{self.last_line} {milliseconds:>7,.0f} ms")
             if self.console.verbose:
                 lines += [f"    < {text}" for text in readable(self.response).splitlines()]
         self.console.say(*lines)
@@ -427,8 +431,11 @@ class Client:
             self.session = self.new_session()
         for _ in range(2):
             try:
-                answer = self.post("/logout", dict)
-                if answer.get("confirmed") or answer.get("status") is False:  # still logged in
+                response = self.send("POST", "/logout")
+                if self.status == 200 and not response.content:
+                    return ""
+                answer = self.judge(response, dict)
+                if answer.get("confirmed") or answer.get("status") is False:
                     raise oauth.AnswerError("IBKR says that it did not log out")
                 return ""
             except (oauth.OAuthError, OSError, ValueError) as error:
@@ -444,7 +451,9 @@ SEE_ANSWER = "with -v the demo shows the whole answer"
 LATER = f"try later; {SEE_ANSWER}"
 CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and run again"
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
-HINTS = {  # the first pattern that fits "401 GET /path: message", in small letters; 0: no answer
+# The first pattern that fits counts: words first, then statuses. It is tried on what was printed,
+# in small letters, behind the status: "401 get /path: ...", or "0 get /path: ..." without an answer
+HINTS = {
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session has it: {CLOSE_OTHERS}, or with --compete",
     "permissions|no data of type": SUBSCRIBE,
@@ -482,11 +491,11 @@ def explain(error: Exception, client: Client) -> list[str]:
         response, words = client.response, one_line(server_words(client.response))
         if words:
             message += f": {words}"
-        named = client.status in (200, 400) and error_of(response)
+        named = client.status in (200, 400) and error_of(response)  # 403, 503: no ingredient
         if client.auth is None and (named or client.status == 401):
             hints = check.suspects("refused", words, clock_offset(response), client.report)
             return [message, *hints]
-    elif client.response is None:
+    elif isinstance(error, OSError):  # also those of `requests`
         host = urlsplit(client.base_url).netloc
         message = f"{client.request_line}: {host}: {one_line(str(root_cause(error)))}"
     else:
@@ -619,25 +628,25 @@ class Console:
             self.say(f"    first 10 of {len(items)}{more}")
 
 
-def cell(value: Any, least: int = 2) -> str:
+def cell(value: Any, decimals: int = 2) -> str:
     """Return a JSON text or number for people, "-" for all else that a server may send instead."""
     if isinstance(value, str):
         return " ".join(value.split())[:40] or "-"
     if type(value) in (int, float):
-        return number(value, least)
+        return number(value, decimals)
     return "-"
 
 
-def number(value: float, least: int = 2) -> str:
-    """Return a number with so many decimals at least, and as many more as make eight digits.
+def number(value: float, at_least: int = 2) -> str:
+    """Return a number with that many decimals, and with more where it has less than eight digits.
 
     >>> number(1339037.2), number(0.0066895), number(300.0, 0), number(1.234e-05, 0)
     ('1,339,037.20', '0.0066895', '300', '0.00001234')
     """
     exact = Decimal(repr(value or 0))
-    decimals = max(least, 7 - exact.adjusted())
+    decimals = max(at_least, 7 - exact.adjusted())
     whole, _, fraction = f"{exact:,.{decimals}f}".partition(".")
-    return f"{whole}.{fraction.rstrip('0').ljust(least, '0')}".rstrip(".")
+    return f"{whole}.{fraction.rstrip('0').ljust(at_least, '0')}".rstrip(".")
 
 
 # The command line
@@ -754,7 +763,8 @@ def run_steps(demo: Demo, client: Client) -> int:
         console.say("", "Logout")
         client.show()
     if failure:
-        kind = "warning" if client.status in (200, 401) else "error"  # 401: it had ended before
+        # 200: IBKR says that it did not happen; 401: the session had ended before
+        kind = "warning" if client.status in (200, 401) else "error"
         console.complain(kind, failure, "the session ends by itself some minutes later")
     if console.errors or console.silent:
         console.say("", f"errors: {console.errors}")

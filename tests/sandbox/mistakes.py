@@ -95,7 +95,6 @@ def parts_of_text(text: Text, case: Case) -> dict[str, list[Variant]]:
     """What may be wrong, by the field of the text."""
     return {
         "method": [("HTTP method in small letters", text.method.lower())],
-        "order": [(UNSORTED, list)],
         "encoding": ENCODINGS,
         "prepend": list(prepends(text, case.identity)),
         "origin": list(origins(text)),
@@ -155,8 +154,10 @@ def added(case: Case) -> Variants:
     for form, write in (("", json.dumps), (", as Python writes them", str)):
         fields = [(name, write(value).strip('"')) for name, value in case.body.items()]
         yield f"fields of a JSON body signed{form}", fields
-    yield "oauth_version signed but not sent", [("oauth_version", "1.0")]
-    for pair in product(OFTEN_EMPTY, NO_VALUE):
+    not_sent = [("oauth_version", "1.0"), ("oauth_callback", "oob"), ("oauth_signature", "")]
+    for session in case.sessions.live[:1]:
+        not_sent.append(("diffie_hellman_challenge", session.challenge))
+    for pair in [*not_sent, *product(OFTEN_EMPTY, NO_VALUE)]:
         yield f"{pair[0]} signed but not sent", [pair]
 
 
@@ -169,6 +170,17 @@ def changed(text: Text) -> Variants:
         yield f"{name} signed in small letters", [*others, (name, value.lower())]
         yield f"{name} signed in capitals", [*others, (name, value.upper())]
         yield f"{name} signed as None", [*others, (name, "None")]
+        yield f"{name} signed in milliseconds", [*others, (name, f"{value}000")]
+
+
+def orders(text: Text) -> Variants:
+    yield UNSORTED, list
+    for pairs in permutations(text.pairs[:6]):
+        yield UNSORTED, functools.partial(in_order, [*pairs, *text.pairs[6:]])
+
+
+def in_order(pairs: Pairs, _: Pairs) -> Pairs:
+    return pairs
 
 
 # The key of an HMAC
@@ -245,23 +257,26 @@ def starts_of(text: Text, case: Case, session: Session | None = None) -> Iterato
     parts = parts_of_text(text, case)
     if session:
         parts["key"] = list(keys(session, case.identity))
+    parts["order"] = list(orders(text))  # at last: they are many
     yield Start([], text, parts)
     for earlier in case.earlier:
         whole = earlier._replace(prepend=text.prepend, key=text.key)
         yield Start(["the text of an earlier request signed"], whole)
-    for pairs in permutations(text.pairs[:6]):
-        reordered = text._replace(pairs=[*pairs, *text.pairs[6:]], order=list)
-        yield Start([UNSORTED], reordered)
 
 
 def guesses(starts: list[Start]) -> Iterator[tuple[list[str], Text]]:
-    """The texts as they are; then with one mistake; then with two, in different fields."""
+    """The texts as they are; then with one mistake; then with two, in different fields, those first
+    that are soon through."""
     for number, start in product(range(3), starts):
-        for fields in combinations(start.parts, number):
-            lists = [start.parts[field] for field in fields]
-            for variants in product(*lists):
+        choices = [list(product(*parts)) for parts in combinations(named_parts(start), number)]
+        for choice in sorted(choices, key=len):
+            for variants in choice:
                 text, mistakes = start.text, list(start.mistakes)
-                for field, (mistake, value) in zip(fields, variants):
+                for field, mistake, value in variants:
                     mistakes.append(mistake)
                     text = text._replace(**{field: value})
                 yield mistakes, text
+
+
+def named_parts(start: Start) -> list[list[tuple[str, str, Any]]]:
+    return [[(field, *variant) for variant in part] for field, part in start.parts.items()]

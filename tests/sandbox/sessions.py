@@ -17,6 +17,7 @@ from tests.sandbox.identity import Identity
 class Session:
     """A live session token, the exchange that made it, and what it has opened so far."""
 
+    challenge: str
     response: str
     k: bytes = field(repr=False)  # as Java's toByteArray: a zero byte before a set top bit
     token: bytes = field(repr=False)
@@ -57,4 +58,4 @@ def exchange(challenge: str, identity: Identity, fault: Fault) -> Session:
         sent = fault.dh_response
         shared = int(sent or "0", 16)  # so the proof fits, and only a check of the range helps
     k = shared.to_bytes(shared.bit_length() // 8 + 1, "big")
-    return Session(sent, k, hmac.digest(k, identity.secret, "sha1"))
+    return Session(f"{public:x}", sent, k, hmac.digest(k, identity.secret, "sha1"))
