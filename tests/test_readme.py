@@ -41,11 +41,6 @@ def test_every_message_of_the_troubleshooting_is_one_of_ours_or_of_ibkrs() -> No
     assert [m for m in messages if m.lower() not in known and m not in ibkrs] == []
 
 
-def test_two_commands_do_all_the_setup() -> None:
-    commands = re.findall(r"(?m)^python3 -m venv .*$", README)
-    assert [command.split()[-1] for command in commands] == ["tests.sandbox", "tests"]
-
-
 def test_the_digests_are_what_the_shown_commands_print(run: Runner, server: Sandbox) -> None:
     checked = run(server, "--check").out
     key_line, prime_line = re.findall(r"(?m)^openssl .*dgst -sha256$", README)

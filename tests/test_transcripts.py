@@ -1,5 +1,5 @@
 """What a person sees, word for word, with its exit status: all of it where a run goes well; of a
-fault or an option the steps that print something else then, and which ones are left out.
+fault or an option the steps that print something else then.
 
 A change of the output shows as a difference, to be read before it is accepted:
 
@@ -41,10 +41,7 @@ def seen(run: Runner, fault: str, options: str) -> Result:
         status, out, err = run(sandbox, *options.split())
         paths = [request.path for request in sandbox.requests]
     assert ("/logout" in paths) == ("valid until" in out), f"{fault}: logout"
-    assert re.fullmatch("[ -~\n]*", out + err), f"{fault}: not ASCII alone"
     assert "Simulated Holder" not in out + err, f"{fault}: a name"
-    assert not re.search("(?m)^(error|warning): .*\n(?!hint: )", err), f"{fault}: no hint"
-    assert (status == 1) == ("error: " in err), f"{fault}: exit status"
     folder = str(sandbox.folder)
     return Result(status, without_chance(out, folder), without_chance(err, folder))
 
@@ -68,20 +65,10 @@ def without_chance(text: str, folder: str) -> str:
 
 
 def difference(out: str, usual_out: str) -> str:
-    """The steps that print something else than usual, and the names of those left out."""
-    steps = out.strip().split("\n\n")
+    """The steps that print something else than usual."""
     usual_steps = usual_out.strip().split("\n\n")
-    shown = [step for step in steps if step not in usual_steps]
-    names = [name(step) for step in steps]
-    left_out = [name(step) for step in usual_steps[:-1] if name(step) not in names]
-    if left_out:
-        shown.append(f"(left out: {', '.join(left_out)})")
-    return "\n\n".join(shown or ["(as in all-well.txt)"]) + "\n"
-
-
-def name(step: str) -> str:
-    """The words of a heading that all runs have: Quote, of "Quote of AAPL"."""
-    return re.split(" of | [A-Z.]+\n|\n", step)[0]
+    steps = [step for step in out.strip().split("\n\n") if step not in usual_steps]
+    return "\n\n".join(steps or ["(as in all-well.txt)"]) + "\n"
 
 
 @pytest.mark.parametrize("transcript", RUNS)
