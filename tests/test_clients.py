@@ -1,4 +1,5 @@
-"""Other people's clients run against the sandbox to their end, unchanged but for URL and credentials."""
+"""Other people's clients run against the sandbox to their end: unchanged, but for URL and
+credentials."""
 
 from __future__ import annotations
 
