@@ -27,11 +27,8 @@ import oauth
 from tests.sandbox import Sandbox
 
 ROOT = Path(demo.__file__).parent
-SIGNALS = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL}
-SIGNALS["SIGHUP"] = signal.SIG_DFL
 os.environ["TZ"] = "JST-9"  # where it is not UTC, a time without its zone shows
-if hasattr(time, "tzset"):
-    time.tzset()
+time.tzset()
 CHANGED = """
 import oauth, requests, runpy, signal, sys
 {}
@@ -67,9 +64,9 @@ def assert_no_secret(text: str, secrets: list[Any]) -> None:
 def _signals_and_log() -> None:
     """main() takes them for itself; nohup, and a shell's `&`, have signals ignored, here and by all
     that a test starts."""
-    for name, handler in SIGNALS.items():
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     oauth.log.setLevel(logging.NOTSET)
     oauth.log.filters = []
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from Crypto.PublicKey import RSA
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -74,11 +75,7 @@ def of_4484_bits() -> bytes:
     """Return a key of two Mersenne primes: to look for others of this size takes seconds."""
     p, q = 2**2203 - 1, 2**2281 - 1
     d = pow(65537, -1, (p - 1) * (q - 1))
-    public = rsa.RSAPublicNumbers(65537, p * q)
-    parts = [d, rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q)]
-    numbers = rsa.RSAPrivateNumbers(p, q, *parts, public)
-    key = numbers.private_key(unsafe_skip_rsa_key_validation=True)
-    return key.private_bytes(PEM, PKCS8, PLAIN)
+    return RSA.construct((p * q, 65537, d, p, q), consistency_check=False).export_key()
 
 
 COPY, PRIVATE = "copy the file again", "a private one begins with -----BEGIN PRIVATE KEY"
@@ -97,7 +94,6 @@ BAD_KEYS = {  # what people give for a private key: the file, words of the messa
     "pkcs1-phrase": (SIGNATURE.private_bytes(PEM, PKCS1, PHRASE), "has a passphrase", "openssl rsa -in /"),
     "openssh-phrase": (OPENSSH.replace(NONE, BCRYPT), "has a passphrase", "ssh-keygen -p -m PEM -f "),
     "ed25519": (openssl("genpkey", "-algorithm", "ed25519"), "is no RSA key", ONLY_RSA),
-    "ec-old-form": (openssl("ecparam", "-name", "prime256v1", "-genkey"), "is no RSA key", ONLY_RSA),
     "rsa-pss": (openssl("genpkey", "-algorithm", "RSA-PSS"), "is an RSA-PSS key", ONLY_RSA),
     "1024-bits": (generated(1024), "has 1024 bits, IBKR takes 2048 to 4096", "make new keys"),
     "4484-bits": (of_4484_bits(), "has 4484 bits, IBKR takes 2048 to 4096", "make new keys"),
@@ -110,28 +106,23 @@ GOOD_KEYS = {
     "one-line": KEY.replace("\n", " ").encode(),
     "behind-a-public-half": (KEYS / "public_encryption.pem").read_bytes() + KEY.encode(),
 }
-READABLE = {"of-group": 0o640, "of-others": 0o604}
 ANOTHER, COPY_OF_ONE = generated(2048), (KEYS / "private_encryption.pem").read_bytes()
 
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
     """A set-up in which all is well, and beside its keys those of the tables above."""
-    contents = {
-        **GOOD_KEYS,
-        "another": ANOTHER,
-        "encryption-copy": COPY_OF_ONE,
-        **dict.fromkeys(READABLE, KEY.encode()),
-    }
-    for name, row in BAD_KEYS.items():
-        contents[name] = row[0]
+    contents = {name: row[0] for name, row in BAD_KEYS.items()}
+    contents.update(GOOD_KEYS)
+    contents["another"], contents["encryption-copy"] = ANOTHER, COPY_OF_ONE
+    contents["of-group"] = KEY.encode()
     with Sandbox() as sandbox:
         sandbox.config.update(access_token=TOKEN, access_token_secret=SECRET)
         sandbox.secrets += [TOKEN, SECRET, IDENTITY.secret, LINES[1]]
         for name, content in contents.items():
             path = sandbox.folder / f"{name}.pem"
             path.write_bytes(content)
-            path.chmod(READABLE.get(name, 0o600))
+            path.chmod(0o640 if name == "of-group" else 0o600)
         yield sandbox
 
 
@@ -165,7 +156,6 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("error", "key pasted in place of its path", {"signature_key_fp": KEY}, "signature_key_fp", "not a path", PATH),
     ("error", "single backslashes that JSON reads", {"signature_key_fp": "C:\temp\new.pem"}, "signature_key_fp", "not a path", PATH),
     ("error", "prime of words", {"dh_prime": "my prime"}, "dh_prime", "not a hex number", COPY_PRIME),
-    ("error", "prime short of a line", {"dh_prime": PRIME[:480]}, "dh_prime", "not a prime", COPY_PRIME),
     ("error", "prime with a wrong digit", {"dh_prime": f"{DH_PRIME ^ 2**400:x}"}, "dh_prime", "not a prime", COPY_PRIME),
     ("error", "prime of 1024 bits", {"dh_prime": pasted("1024")}, "dh_prime", "has 1024 bits", NEW_PRIME),
     ("error", "prime of 4423 bits", {"dh_prime": f"{2**4423 - 1:x}"}, "dh_prime", "has 4423 bits", NEW_PRIME),
@@ -184,10 +174,8 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("warn", "realm of the test environment", {"realm": "test_realm"}, "realm", 'set it to "limited_poa"', ""),
     ("warn", "realm of the live one", {"consumer_key": "TESTCONS"}, "realm", 'set it to "test_realm"', ""),
     ("warn", "consumer key in small letters", {"consumer_key": "simulated"}, "consumer_key", "not nine capitals", "its case matters"),
-    ("warn", "consumer key of eight", {"consumer_key": "SIMULATE"}, "consumer_key", "not nine capitals", "portal"),
     ("warn", "token with the letter O", {"access_token": "O" + TOKEN[1:]}, "access_token", "no hex digits", "compare it with the portal"),
     ("warn", "key that the group may read", {"signature_key_fp": "of-group.pem"}, "signature_key_fp", "others may read the file", "chmod 600 /"),
-    ("warn", "key that others may read", {"signature_key_fp": "of-others.pem"}, "signature_key_fp", "others may read the file", "chmod 600 /"),
     ("warn", "one key for both", {"signature_key_fp": "encryption-copy.pem"}, "signature_key_fp", "is the encryption key, too", "two keys"),
     ("warn", "a name in capitals", {"BASE_URL": "x"}, "BASE_URL", "unknown field", "did you mean base_url?"),
     ("warn", "a name with a blank", {"base url": "x"}, "base url", "unknown field", "did you mean base_url?"),
@@ -198,7 +186,6 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("ok", "prime of 3072 bits", {"dh_prime": pasted("3072", 80)}, "dh_prime", "3072 bits; SHA-256 34f985ce", ""),
     ("ok", "generator of dhparam -5", {"dh_prime": pasted("generator-5", 80)}, "dh_generator", "5", ""),
     ("ok", "generator of dhparam -dsaparam", {"dh_prime": pasted("dsaparam", 0)}, "dh_generator", "2046 bits", ""),
-    ("ok", "generator of DHX", {"dh_prime": pasted("x942")}, "dh_generator", "2046 bits", ""),
     ("ok", "URL of another server", {"base_url": "https://1.api.ibkr.com:443/v1/api/"}, "base_url", "1.api.ibkr.com:443/v1/api/", ""),
     ("ok", "URL of this computer", {"base_url": "http://localhost:5000"}, "base_url", "http://localhost:5000", ""),
     ("ok", "URL of this computer's IPv6 address", {"base_url": "http://[::1]:80/v1"}, "base_url", "http://[::1]:80/v1", ""),
@@ -273,11 +260,7 @@ BEGIN, LOOK = "begin with the template, config.json", "look there, and at the li
 FORMS: dict[str, tuple[str | bytes, str, str]] = {  # words of the message, words of the hint
     "nothing": ("", "is empty", BEGIN),
     ".env": (ENV, "not a JSON object", BEGIN),
-    "YAML": (ENV.replace("=", ": "), "not a JSON object", BEGIN),
-    "a list": (f"[{TEXT}]", "not a JSON object", BEGIN),
     "a comma at the end": (TEXT.replace("\n}", ",\n}"), "not a JSON object: ", LOOK),
-    "a comment": (TEXT.replace("{", "{  // mine"), "line 1 column 4", LOOK),
-    "single quotes": (TEXT.replace('"', "'"), "line 2 column 5", LOOK),
     "single backslashes": (TEXT.replace("path-to", r"C:\keys"), "line 3", "write a backslash twice"),
     "UTF-16": (TEXT.encode("utf-16"), "not a UTF-8 text", "save it as UTF-8"),
     "a Windows code page": (TEXT.replace("path", "schl\u00fcssel").encode("cp1252"), "not a UTF-8 text", "save it as UTF-8"),
@@ -313,24 +296,17 @@ def test_a_config_is_read_as_editors_leave_it(sandbox: Sandbox, run: Runner) -> 
         ("public_signature.pem", KEYS / "public_encryption.pem", "1a7420d3", "6abf6084"),
         ("public_encryption.pem", KEYS / "public_signature.pem", "6abf6084", "1a7420d3"),
         ("dhparam.pem", PARAMETERS / "dsaparam.pem", "02f514d8", "822efdfc"),
+        ("dhparam.pem", ROOT / "config.json", "cannot be read", "822efdfc"),
     ],
 )
 def test_an_uploaded_file_that_does_not_fit_is_shown_with_both_digests(
-    sandbox: Sandbox, run: Runner, name: str, other: Path, its_digest: str, digest: str
+    server: Sandbox, run: Runner, name: str, other: Path, its_digest: str, digest: str
 ) -> None:
-    file = sandbox.folder / name
-    fitting = file.read_bytes()
-    said = []
-    for content in (other.read_bytes(), b"nothing"):
-        file.write_bytes(content)
-        said.append(report(run(sandbox, "--check", config=sandbox.config).out)[name])
-    file.write_bytes(fitting)
-    (kind, text), (_, unreadable) = said
+    (server.folder / name).write_bytes(other.read_bytes())
+    kind, text = report(run(server, "--check").out)[name]
     assert kind == "warn"
-    assert re.search(
-        f"{its_digest}.*; the config's: .*{digest}.*\n +if this file was uploaded, ", text
-    )
-    assert "cannot be read" in unreadable
+    form = f"{its_digest}.*; the config's: .*{digest}.*\n +if this file was uploaded, "
+    assert re.search(form, text)
 
 
 # The report as a whole

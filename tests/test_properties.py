@@ -83,9 +83,7 @@ def test_any_json_as_config(sandbox: Sandbox, value: Any) -> None:
 
 @many
 @given(st.data(), st.sampled_from(["-v", "--compete"]))
-def test_any_answer(
-    sandbox: Sandbox, routes: list[str], data: st.DataObject, option: str
-) -> None:
+def test_any_answer(sandbox: Sandbox, routes: list[str], data: st.DataObject, option: str) -> None:
     route = data.draw(st.sampled_from(routes))
     genuine = {} if route == TOKEN else recorded(route)
     body = data.draw(st.binary() | changed(genuine).map(lambda value: json.dumps(value).encode()))
