@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 from urllib.parse import quote
 
@@ -42,9 +42,6 @@ class Result(NamedTuple):
     status: int
     out: str
     err: str
-
-
-Runner = Callable[..., Result]
 
 
 def assert_no_secret(text: str, secrets: list[Any]) -> None:
@@ -77,12 +74,7 @@ def server() -> Iterator[Sandbox]:
         yield sandbox
 
 
-@pytest.fixture(scope="session")
-def run() -> Runner:
-    return run_demo
-
-
-def run_demo(sandbox: Sandbox, *options: str, config: Any = None) -> Result:
+def run(sandbox: Sandbox, *options: str, config: Any = None) -> Result:
     """Run the demo in this process, without its pauses. `config`: JSON or text, in place of the
     sandbox's own."""
     path = sandbox.config_path

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 import demo
-from tests.conftest import ROOT, Runner
+from tests.conftest import ROOT, run
 from tests.sandbox import DH_PRIME, KEYS, Sandbox
 from tests.sandbox.identity import encrypted_secret, throwaway_identity
 
@@ -194,7 +194,7 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[1] for row in ROWS])
 def test_a_field_is_told_what_is_wrong_and_what_helps(
-    sandbox: Sandbox, run: Runner, row: tuple[str, str, dict[str, Any], str, str, str]
+    sandbox: Sandbox, row: tuple[str, str, dict[str, Any], str, str, str]
 ) -> None:
     kind, _, changes, field, message, hint = row
     lines = report(run(sandbox, "--check", config={**sandbox.config, **changes}).out)
@@ -207,7 +207,7 @@ def test_a_field_is_told_what_is_wrong_and_what_helps(
 
 
 @pytest.mark.parametrize("field", TEMPLATE)
-def test_a_field_that_is_not_filled_in_is_named(sandbox: Sandbox, run: Runner, field: str) -> None:
+def test_a_field_that_is_not_filled_in_is_named(sandbox: Sandbox, field: str) -> None:
     placeholder = TEMPLATE[field].replace("limited_poa", "")  # which is the right value
     for blank in (None, " \n", placeholder):
         result = run(sandbox, "--check", config={**sandbox.config, field: blank})
@@ -220,9 +220,7 @@ def test_a_field_that_is_not_filled_in_is_named(sandbox: Sandbox, run: Runner, f
     "changes",
     [{"realm": OLD}, {"realm": OLD, "consumer_key": ""}, {"consumer_key": OLD}, {OLD: "x"}],
 )
-def test_a_secret_in_another_field_is_not_shown(
-    server: Sandbox, run: Runner, changes: dict[str, str]
-) -> None:
+def test_a_secret_in_another_field_is_not_shown(server: Sandbox, changes: dict[str, str]) -> None:
     for options in ([], ["--check"]):
         result = run(server, *options, config={**server.config, **changes})
         assert OLD not in result.out + result.err
@@ -243,7 +241,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_a_value_is_read_as_people_have_it(
-    sandbox: Sandbox, run: Runner, monkeypatch: pytest.MonkeyPatch, name: str
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     for variable in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(variable, str(sandbox.folder))
@@ -269,9 +267,7 @@ FORMS: dict[str, tuple[str | bytes, str, str]] = {  # words of the message, word
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_config_in_another_form_is_told_what_is_wrong(
-    sandbox: Sandbox, run: Runner, form: str
-) -> None:
+def test_a_config_in_another_form_is_told_what_is_wrong(sandbox: Sandbox, form: str) -> None:
     content, message, hint = FORMS[form]
     sandbox.config_path.write_bytes(content.encode() if isinstance(content, str) else content)
     status, out, err = run(sandbox, "--check")
@@ -281,7 +277,7 @@ def test_a_config_in_another_form_is_told_what_is_wrong(
     assert hint in out
 
 
-def test_a_config_is_read_as_editors_leave_it(sandbox: Sandbox, run: Runner) -> None:
+def test_a_config_is_read_as_editors_leave_it(sandbox: Sandbox) -> None:
     text = json.dumps(sandbox.config, indent=2).replace(SECRET, f"{SECRET[:64]}\n{SECRET[64:]}")
     windows = "\ufeff" + text.replace("\n", "\r\n")
     assert run(sandbox, "--check", config=windows).status == 0
@@ -300,7 +296,7 @@ def test_a_config_is_read_as_editors_leave_it(sandbox: Sandbox, run: Runner) -> 
     ],
 )
 def test_an_uploaded_file_that_does_not_fit_is_shown_with_both_digests(
-    server: Sandbox, run: Runner, name: str, other: Path, its_digest: str, digest: str
+    server: Sandbox, name: str, other: Path, its_digest: str, digest: str
 ) -> None:
     (server.folder / name).write_bytes(other.read_bytes())
     kind, text = report(run(server, "--check").out)[name]
@@ -312,9 +308,7 @@ def test_an_uploaded_file_that_does_not_fit_is_shown_with_both_digests(
 # The report as a whole
 
 
-def test_all_errors_and_warnings_are_said_at_once_and_nothing_is_sent(
-    sandbox: Sandbox, run: Runner
-) -> None:
+def test_all_errors_and_warnings_are_said_at_once_and_nothing_is_sent(sandbox: Sandbox) -> None:
     changes = {"realm": "test_realm", "encryption_key_fp": "none.pem", "dh_prime": "17", "x": 1}
     config = {**sandbox.config, **changes, "access_token": "", "base_url": 5}
     path = str(sandbox.folder / "other.json")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 from Crypto.PublicKey import RSA
 
-from tests.conftest import Runner
+from tests.conftest import run
 from tests.sandbox import Answer, Sandbox, error_answer
 from tests.sandbox.identity import encrypted_secret, read_dh_parameters, throwaway_identity
 
@@ -26,7 +26,7 @@ LST_FAILED = error_answer(401, "id: 118871, error: LST failed, error: ")
 
 REALM, FORM = "realm: does not fit", "consumer_key: not nine capitals or digits"
 COMPARE_CONSUMER = "compare consumer_key with the portal"
-WAIT, PAPER = "a new key is active after", "paper and live have"
+WAIT = "a new key is active after"
 COMPARE_TOKEN = "compare access_token with the one that the portal shows"
 GENERATE = "only then generate the token again"
 SECRET = 'access_token_secret: was "Generate" pressed since?'
@@ -93,7 +93,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
-def test_the_suspects_come_in_their_order(run: Runner, row: Row) -> None:
+def test_the_suspects_come_in_their_order(row: Row) -> None:
     answers = {} if row.answer is None else {"POST /oauth/live_session_token": row.answer}
     with Sandbox(answers=answers, clock=lambda: time.time() + row.clock) as sandbox:
         identity = dataclasses.replace(sandbox.identity, **row.server)

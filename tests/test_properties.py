@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import demo
 import oauth
-from tests.conftest import run_demo
+from tests.conftest import run
 from tests.sandbox import Answer, Sandbox, recorded
 from tests.sandbox.endpoints import find_route
 
@@ -59,13 +59,13 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture(scope="module")
 def routes(sandbox: Sandbox) -> list[str]:
     """All that the demo calls."""
-    run_demo(sandbox)
+    run(sandbox)
     return sorted({find_route(request) for request in sandbox.requests})
 
 
 def check_manners(sandbox: Sandbox, *options: str, config: Any = None) -> None:
     sandbox.requests.clear()
-    status, out, err = run_demo(sandbox, *options, config=config)
+    status, out, err = run(sandbox, *options, config=config)
     assert re.fullmatch("[ -~\n]*", out + err)
     assert "fault of the demo" not in err
     assert bool(re.search("(?m)^error: .+\nhint: .+", err)) == (status != 0)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Runner
+from tests.conftest import ROOT, run
 from tests.sandbox import KEYS, Sandbox
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,7 +20,7 @@ def fenced(language: str) -> list[str]:
     return re.findall(rf"(?ms)^ *```{language}\n(.*?)^ *```$", README)
 
 
-def test_the_transcript_shows_steps_of_a_real_run(run: Runner, server: Sandbox) -> None:
+def test_the_transcript_shows_steps_of_a_real_run(server: Sandbox) -> None:
     def steps(text: str) -> list[str]:
         without_chance = re.sub(r" +\d+ ms|\d{4}-\S+ \S+ UTC", "", text)
         return without_chance.strip().split("\n\n")
@@ -41,7 +41,7 @@ def test_every_message_of_the_troubleshooting_is_one_of_ours_or_of_ibkrs() -> No
     assert [m for m in messages if m.lower() not in known and m not in ibkrs] == []
 
 
-def test_the_digests_are_what_the_shown_commands_print(run: Runner, server: Sandbox) -> None:
+def test_the_digests_are_what_the_shown_commands_print(server: Sandbox) -> None:
     checked = run(server, "--check").out
     key_line, prime_line = re.findall(r"(?m)^openssl .*dgst -sha256$", README)
     for line in (key_line, key_line.replace("signature", "encryption"), prime_line):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Result, Runner
+from tests.conftest import Result, run
 from tests.sandbox import FAULTS, Sandbox
 
 FOLDER = Path(__file__).parent / "transcripts"
@@ -35,7 +35,7 @@ RUNS = {  # name of the transcript: the runs in it, each a fault and options
 }
 
 
-def seen(run: Runner, fault: str, options: str) -> Result:
+def seen(fault: str, options: str) -> Result:
     """Run the demo; return what it printed, without what differs from run to run."""
     with Sandbox(fault) as sandbox:
         status, out, err = run(sandbox, *options.split())
@@ -72,11 +72,11 @@ def difference(out: str, usual_out: str) -> str:
 
 
 @pytest.mark.parametrize("transcript", RUNS)
-def test_runs_print_what_their_transcript_says(run: Runner, transcript: str) -> None:
-    usual = seen(run, "", "")
+def test_runs_print_what_their_transcript_says(transcript: str) -> None:
+    usual = seen("", "")
     parts = []
     for fault, options in RUNS[transcript]:
-        status, out, err = seen(run, fault, options)
+        status, out, err = seen(fault, options)
         if len(RUNS[transcript]) > 1:
             out = difference(out, usual.out)
         option = f"--fault {fault}" if fault else ""
