@@ -29,12 +29,6 @@ from tests.sandbox import Sandbox
 ROOT = Path(demo.__file__).parent
 os.environ["TZ"] = "JST-9"  # where it is not UTC, a time without its zone shows
 time.tzset()
-CHANGED = """
-import oauth, requests, runpy, signal, sys
-{}
-del sys.argv[0]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 RSA.import_key = functools.lru_cache(100)(RSA.import_key)  # half of the time that a run takes
 
 
@@ -91,14 +85,9 @@ def run(sandbox: Sandbox, *options: str, config: Any = None) -> Result:
     return result
 
 
-def start_demo(
-    config: Path, *options: str, change: str = "", **settings: Any
-) -> subprocess.Popen[str]:
-    """Start demo.py in a process of its own, where a warning is an error. `change`: what is done
-    first to what it imports."""
-    code = ["-c", CHANGED.format(change)] if change else []
-    command = [*code, str(ROOT / "demo.py"), str(config), *options]
-    return start("-Werror", *command, **settings)
+def start_demo(config: Path, *options: str, **settings: Any) -> subprocess.Popen[str]:
+    """Start demo.py in a process of its own, where a warning is an error."""
+    return start("-Werror", str(ROOT / "demo.py"), str(config), *options, **settings)
 
 
 def start_sandbox(temporary: Path, *options: str) -> subprocess.Popen[str]:

@@ -1,7 +1,7 @@
 """Configs and files as people have them, and what `--check` says of each: one row a message.
 
 `tests/dh-parameters` holds what openssl made: `openssl dhparam -5 2048`, `-dsaparam 2048`, `-2 1024`,
-`-2 3072`, `openssl genpkey -genparam -algorithm DHX -pkeyopt dh_rfc5114:3`; and one file whose prime
+`openssl genpkey -genparam -algorithm DHX -pkeyopt dh_rfc5114:3`; and one file whose prime
 lacks its sign byte.
 """
 
@@ -103,7 +103,6 @@ GOOD_KEYS = {
     "openssh": OPENSSH,
     "text-around": f"Bag Attributes\n  name: k\n{KEY}\nmine, of 2024\n".encode(),
     "crlf-and-bom": b"\xef\xbb\xbf" + KEY.replace("\n", "\r\n").encode(),
-    "one-line": KEY.replace("\n", " ").encode(),
     "behind-a-public-half": (KEYS / "public_encryption.pem").read_bytes() + KEY.encode(),
 }
 ANOTHER, COPY_OF_ONE = generated(2048), (KEYS / "private_encryption.pem").read_bytes()
@@ -183,9 +182,7 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("ok", "prime of dhparam -5, in a terminal", {"dh_prime": pasted("generator-5", 80)}, "dh_prime", "2048 bits; SHA-256 debc84b2", ""),
     ("ok", "prime of dhparam -dsaparam, in one line", {"dh_prime": pasted("dsaparam", 0)}, "dh_prime", "2048 bits; SHA-256 02f514d8", ""),
     ("ok", "prime of DHX", {"dh_prime": pasted("x942")}, "dh_prime", "2048 bits; SHA-256 f98e9e96", ""),
-    ("ok", "prime of 3072 bits", {"dh_prime": pasted("3072", 80)}, "dh_prime", "3072 bits; SHA-256 34f985ce", ""),
     ("ok", "generator of dhparam -5", {"dh_prime": pasted("generator-5", 80)}, "dh_generator", "5", ""),
-    ("ok", "generator of dhparam -dsaparam", {"dh_prime": pasted("dsaparam", 0)}, "dh_generator", "2046 bits", ""),
     ("ok", "URL of another server", {"base_url": "https://1.api.ibkr.com:443/v1/api/"}, "base_url", "1.api.ibkr.com:443/v1/api/", ""),
     ("ok", "URL of this computer", {"base_url": "http://localhost:5000"}, "base_url", "http://localhost:5000", ""),
     ("ok", "URL of this computer's IPv6 address", {"base_url": "http://[::1]:80/v1"}, "base_url", "http://[::1]:80/v1", ""),
@@ -243,8 +240,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
 def test_a_value_is_read_as_people_have_it(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    for variable in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(variable, str(sandbox.folder))
+    monkeypatch.setenv("HOME", str(sandbox.folder))
     config = {**sandbox.config, "base_url": IBKR}
     result = run(sandbox, "--check", config={**config, **ACCEPTED[name]})
     assert result == (0, run(sandbox, "--check", config=config).out, "")

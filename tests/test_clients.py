@@ -10,21 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import INIT, opened
 from tests.sandbox import Sandbox
 
-# IBKR's Python demo of 2023: a slash at the end, capitals, and %2C where `,` was signed
-IBKR_2023 = [
-    ("POST", f"{INIT}/", "publish=True&compete=True"),
-    ("GET", "/one/user", ""),
-    ("GET", "/ibcust/marketdata/subscriptions", ""),
-    ("GET", "/trsrv/secdef", "conids=265598%2C8314"),
-    ("GET", "/trsrv/stocks", "symbols=AAPL%2CIBM"),
-    ("GET", "/iserver/accounts", ""),
-    ("GET", "/iserver/marketdata/snapshot", "conids=8314&fields=31%2C84%2C86"),
-    ("GET", "/iserver/marketdata/history", "conid=8314&period=1m&bar=1d"),
-    ("POST", "/logout/", ""),
-]
 SERVED = """
 import json, sys
 path = sys.argv[1]
@@ -56,7 +43,6 @@ assert account.account_key == "DU0005678"
 assert client.get_account_pnl().json()["upnl"]
 quote = Quote(client, "AAPL")
 assert quote.conid == "265598"
-assert client.get_symbol_details(["AAPL"]).json()["AAPL"]
 assert quote.get_history("1m", "1d")["data"][-1]["c"] == 231.5
 """
 IBIND = """
@@ -83,7 +69,6 @@ assert client.portfolio_accounts().data[0]["id"] == "DU0001234"
 assert client.portfolio_summary().data["netliquidation"]["amount"] == 1339037.2
 assert "BASE" in client.get_ledger().data
 assert client.positions().data[0]["contractDesc"] == "AAPL"
-assert client.stock_conid_by_symbol("AAPL").data == {"AAPL": 265598}
 assert client.initialize_brokerage_session().data["authenticated"]
 assert client.check_auth_status()
 assert client.receive_brokerage_accounts().data["selectedAccount"] == "DU0001234"
@@ -91,15 +76,6 @@ quote = client.live_marketdata_snapshot_by_symbol("AAPL", fields=["31", "84", "8
 assert quote["AAPL"]["last_price"] == "C231.50", quote
 assert client.logout().data == {"status": True}
 """
-
-
-def test_ibkrs_python_demo_of_2023_gets_through_to_its_last_call() -> None:
-    with opened() as client:
-        client.log_in()
-        for method, path, query in IBKR_2023:
-            assert client.send(method, path, query), path
-        assert not [request for request in client.sandbox.requests if request.refused]
-        assert client.sandbox.logged_out
 
 
 @pytest.mark.parametrize(("name", "program"), [("pybkr", PYBKR), ("ibind", IBIND)])

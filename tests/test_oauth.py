@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -182,7 +182,7 @@ def test_no_secret_is_shown_or_logged(session: Offline, caplog: pytest.LogCaptur
     assert caplog.messages[3].endswith("%26oauth_token%3D***")
 
 
-MISUSES: list[tuple[type[Exception], Callable[[Offline], Any]]] = [
+MISUSES: Any = [
     (TypeError, lambda _: replace(CREDENTIALS, access_token_secret="text")),
     (ValueError, lambda _: replace(CREDENTIALS, signature_key=KEY.public_key())),
     (ValueError, lambda _: replace(CREDENTIALS, dh_generator=PRIME - 1)),
@@ -194,8 +194,6 @@ MISUSES: list[tuple[type[Exception], Callable[[Offline], Any]]] = [
 
 
 @pytest.mark.parametrize(("error", "misuse"), MISUSES)
-def test_misuse_raises(
-    error: type[Exception], misuse: Callable[..., Any], session: Offline
-) -> None:
+def test_misuse_raises(error: type[Exception], misuse: Any, session: Offline) -> None:
     with pytest.raises(error):
         misuse(session)

@@ -16,10 +16,6 @@ from tests.sandbox import KEYS, Sandbox
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def fenced(language: str) -> list[str]:
-    return re.findall(rf"(?ms)^ *```{language}\n(.*?)^ *```$", README)
-
-
 def test_the_transcript_shows_steps_of_a_real_run(server: Sandbox) -> None:
     def steps(text: str) -> list[str]:
         without_chance = re.sub(r" +\d+ ms|\d{4}-\S+ \S+ UTC", "", text)
@@ -59,7 +55,7 @@ def test_every_field_of_the_templates_is_in_the_table() -> None:
 def test_the_code_for_ones_own_program_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = fenced("python")[0]
+    code = README.partition("```python\n")[2].partition("```")[0]
     with Sandbox() as sandbox:
         names: dict[str, Any] = dict(sandbox.config)
         monkeypatch.chdir(Path(sandbox.folder))
