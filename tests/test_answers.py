@@ -145,7 +145,6 @@ def test_bars_say_when_their_session_opened() -> None:
 """
     rows = [
         (at.HISTORY, {"data": [bar, hour_later]}, shown, 0),
-        (at.HISTORY, {"data": [{"t": None}]}, "    -             -     -     -    -      -\n", 0),
         (at.HISTORY, {"data": [], "points": 4}, "no bars in the answer\nhint: ", 1),
     ]
     check(rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -23,11 +22,11 @@ FIELDS = [*json.loads((ROOT / "config.json").read_text()), "dh_generator"]
 NAMES = [*FIELDS, "base_url", "error", "fail", "authenticated", "accountId", "conid", "31", "6509"]
 
 many = settings(
-    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "30")),  # of each property
+    max_examples=30,  # of each property
     deadline=None,  # an example is a whole run
     suppress_health_check=[HealthCheck.too_slow],
 )
-texts = st.text() | st.sampled_from(["", "~", "a\0b", "\ud800", "\x1b[31m", "N", "C1", "265598"])
+texts = st.text() | st.sampled_from(["", "~", "a\0b", "\x1b[31m", "N", "C1", "265598"])
 numbers = st.integers() | st.floats() | st.sampled_from([10**400, 1e308, 1767225600000])
 leaves = st.none() | st.booleans() | numbers | texts
 names = st.sampled_from(NAMES) | texts

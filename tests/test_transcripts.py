@@ -18,14 +18,13 @@ from tests.conftest import Result, run
 from tests.sandbox import FAULTS, Sandbox
 
 FOLDER = Path(__file__).parent / "transcripts"
-SYMBOLS = ["IBM", "msft", "SAP", "NOSUCH", "BRK.B"]
 RUNS = {  # name of the transcript: the runs in it, each a fault and options
     "all-well": [("", "")],
     "verbose": [("", "--verbose")],
     "check": [("", "--check")],
     "faults": [(fault, "") for fault in FAULTS],
     "options": [
-        *[("", f"--symbol {symbol}") for symbol in SYMBOLS],
+        *[("", f"--symbol {symbol}") for symbol in ("IBM", "msft", "SAP", "NOSUCH", "BRK.B")],
         ("", "--account DU0005678"),
         ("", "--account DU0009999"),
         ("", "--compete"),
