@@ -69,6 +69,13 @@ def test_the_brokerage_session_is_up_settling_held_or_refused() -> None:
     check(rows)
 
 
+def test_a_session_that_is_held_in_spite_of_compete_is_an_error(server: Sandbox) -> None:
+    server.answers = {f"POST {at.INIT}": json_answer({**DOWN, "competing": True})}
+    result = run(server, "--compete")
+    assert result.status == 1
+    assert "in spite of --compete\nhint: close TWS" in result.err
+
+
 ALL, MINE = {"id": "All", "accountId": "All"}, recorded(f"GET {at.ACCOUNTS}")[0]
 ITEM = {"amount": 5.0, "currency": "USD", "isNull": False}
 SMALL = [
@@ -118,7 +125,6 @@ def quotes(*answers: dict[str, Any]) -> tuple[Any, ...]:
 def test_a_quote_fills_up_and_is_shown_as_far_as_it_came() -> None:
     nothing = {"31": "-1", "84": "-", "86": "", "88": "N/A"}
     rows = [
-        (at.SNAPSHOT, quotes({}, {"31": "N/A"}, FULL), SHOWN, 0),
         (at.SNAPSHOT, quotes({}, {"31": "201.10"}, {**FULL, "31": ""}), SHOWN, 0),
         (at.SNAPSHOT, quotes(NUMBERS), NUMBERS_SHOWN, 0),
         (at.SNAPSHOT, quotes(N, N, NUMBERS), NUMBERS_SHOWN, 0, "hint: "),
@@ -166,6 +172,7 @@ def test_an_error_is_quoted_and_its_hint_helps_with_it() -> None:
         (at.SUMMARY, Answer(200, PAGE), where, 1),
         (at.SUMMARY, [1], f"{where}an answer of another form", 1),
         (at.LEDGER, FORBIDDEN, "HTTP 403: Forbidden not for this user\nhint: ", 1),
+        (at.LEDGER, Answer(cut=0), "Positions of DU0001234\n", 1),
         (at.LEDGER, ODD_TEXT, r"HTTP 500: \x1b[2J\xe9", 1, "\x1b", "\u00e9"),
         (at.STOCKS, error_answer(500, "oops"), "HTTP 500: oops\nhint: try later", 1),
         (at.SNAPSHOT, SIGNATURE, "hint: run python -m tests.sandbox", 1, "TWS", "later"),
@@ -209,11 +216,12 @@ def test_after_an_answer_below_200_its_connection_is_not_used() -> None:
     assert "error: GET /portfolio/accounts: HTTP 103\n" in result.err
 
 
-def test_every_request_verifies_certificates(server: Sandbox) -> None:
+def test_every_request_verifies_certificates_and_says_who_sends_it(server: Sandbox) -> None:
     genuine = HTTPAdapter.send
     with mock.patch.object(HTTPAdapter, "send", autospec=True, side_effect=genuine) as send:
         assert run(server).status == 0
     assert [call.kwargs["verify"] for call in send.mock_calls] == [True] * len(server.requests)
+    assert {request.headers["User-Agent"] for request in server.requests} == {"ibkr-oauth-demo"}
 
 
 def test_a_request_starts_no_sooner_than_110_ms_after_the_one_before(server: Sandbox) -> None:

@@ -126,10 +126,6 @@ def sandbox() -> Iterator[Sandbox]:
 
 # Fields
 
-SWAPPED = {
-    "encryption_key_fp": "private_signature.pem",
-    "signature_key_fp": "private_encryption.pem",
-}
 OLD = encrypted_secret(IDENTITY)  # of an earlier "Generate"
 GENERATE = "generate the token again, which ends the present secret"
 GENERATOR = "leave it out if openssl asn1parse prints 02"
@@ -163,7 +159,7 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("error", "secret cut by one", {"access_token_secret": SECRET[:-1]}, "access_token_secret", "is not base64", COPY_SECRET),
     ("error", "secret cut in half", {"access_token_secret": SECRET[:172]}, "access_token_secret", "has 129 bytes, the key has 256", COPY_SECRET),
     ("error", "secret and token exchanged", {"access_token": SECRET, "access_token_secret": TOKEN}, "access_token_secret", "access_token have changed places", "exchange them"),
-    ("error", "keys swapped, beside a copy of one", SWAPPED, "access_token_secret", NOT_KEY, "paths are swapped"),
+    ("error", "keys swapped, beside a copy of one", {"encryption_key_fp": "private_signature.pem", "signature_key_fp": "private_encryption.pem"}, "access_token_secret", NOT_KEY, "paths are swapped"),
     ("error", "the right key lies beside", {"encryption_key_fp": "another.pem"}, "access_token_secret", NOT_KEY, "encryption-copy.pem: name that file"),
     ("error", "secret of another key", {"access_token_secret": "AAAA" + SECRET[4:]}, "access_token_secret", NOT_KEY, GENERATE),
     ("error", "URL with http", {"base_url": "http://api.ibkr.com/v1/api"}, "base_url", NOT_URL, IBKR),

@@ -38,7 +38,6 @@ client = APIClient(session)
 assert client.post_brokerage_session().json()["authenticated"]
 account = Account(client)
 assert account.account_key == "DU0001234"
-assert client.get_account_pnl().json()["upnl"]
 quote = Quote(client, "AAPL")
 assert quote.conid == "265598"
 assert quote.get_history("1m", "1d")["data"][-1]["c"] == 231.5
@@ -68,7 +67,6 @@ assert client.portfolio_summary().data["netliquidation"]["amount"] == 1339037.2
 assert "BASE" in client.get_ledger().data
 assert client.positions().data[0]["contractDesc"] == "AAPL"
 assert client.initialize_brokerage_session().data["authenticated"]
-assert client.check_auth_status()
 assert client.receive_brokerage_accounts().data["selectedAccount"] == "DU0001234"
 quote = client.live_marketdata_snapshot_by_symbol("AAPL", fields=["31", "84", "86"])
 assert quote["AAPL"]["last_price"] == "C231.50", quote

@@ -283,9 +283,8 @@ def test_https_verifies_and_takes_the_environments_proxy(
         sandbox.write_config({**sandbox.config, "base_url": base_url})
         name, _, value = variable.partition("=")
         environment = {**ENVIRONMENT, name or "NONE": value.replace("PROXY", proxy.name)}
-        status, err = finish(
-            start_demo(sandbox.config_path, cwd=certificate.parent, env=environment), sandbox
-        )
+        process = start_demo(sandbox.config_path, cwd=certificate.parent, env=environment)
+        status, err = finish(process, sandbox)
         assert server.seen + proxy.seen == seen
     assert status == 1
     assert re.fullmatch("error: POST /oauth/live_session_token: .+\nhint: .+\n", err)

@@ -3,12 +3,9 @@
     python tests/vectors/make.py           write them into the files
     python tests/vectors/make.py --check   compare them instead; status 1 if one differs
 
-The cases stand in the files, one a stage: to add one, write its name, its comment and its inputs
-there, and let this program add the output. RSA and HMAC are those of `cryptography`, the integers'
-form is openssl's, the URL and the parameters of a call are `oauthlib`'s; the rest is arithmetic
-that can be read off. A case that must fail has an `error` in the place of an output, and is left
-alone.
-ibkr-2018.json is not made here: Interactive Brokers (IBKR) published it.
+RSA and HMAC are those of `cryptography`, the integers' form is openssl's, the URL and the parameters
+of a call are `oauthlib`'s; the rest is arithmetic that can be read off. A case that must fail has an
+`error` in the place of an output, and is left alone. ibkr-2018.json is not made here: Interactive Brokers (IBKR) published it.
 """
 
 from __future__ import annotations
