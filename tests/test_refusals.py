@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -116,7 +117,7 @@ CALL: dict[str, Row] = {
 DERIVATION: dict[str, Row] = {  # `fault`: the sandbox draws a K of that form
     "K as hex text": {"k": lambda k: f"{k:x}".encode()},
     "sign byte of K": {"fault": "k-top-bit", "k": lambda k: k.to_bytes(256, "big").lstrip(b"\0")},
-    "last digit of K": {"fault": "k-odd-digits", "k": lambda k: half_bytes(f"{k:x}")},
+    "last digit of K's hex": {"fault": "k-odd-digits", "k": lambda k: half_bytes(f"{k:x}")},
     "secret as hex": {"secret": lambda client: client.secret.hex().encode()},
     "secret as base64": {"secret": lambda client: b64(client.secret).encode()},
     "secret not decrypted": {"secret": lambda client: client.encrypted},
@@ -190,6 +191,9 @@ def test_a_mistake_in_a_call_is_named(logged_in: Client, word: str) -> None:
 def test_a_token_derived_wrongly_is_named(word: str) -> None:
     with opened(DERIVATION[word].get("fault", "")) as client:
         client.log_in(**DERIVATION[word])
+        proof = hmac_sha1(client.token, b"SIMULATED").hex()
+        if word != "proof used":  # which is no fault of the derivation
+            assert re.search(f"{proof[:8]} .*{word}", client.log[-1])
         client.send()
         check_refused(client, word)
 
@@ -237,7 +241,7 @@ def test_without_a_known_mistake_it_says_what_is_excluded(fresh: Client) -> None
     fresh.log_in()
     fresh.send(**unknown)
     assert "never signed rightly" in fresh.reason
-    assert f"token       {fresh.token.hex()}" in fresh.log[-1]
+    assert f"token       {fresh.token.hex()}" in fresh.log[-2]
     fresh.send()
     fresh.send(**unknown)
     assert "no known mistake in the text; the token is excluded" in fresh.reason

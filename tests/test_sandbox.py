@@ -119,8 +119,10 @@ def test_every_endpoint_answers_without_a_remark_but_for_init_by_get(client: Cli
         assert client.send(method, path, query), route
         assert client.status == 200, route
         assert client.headers["Content-Encoding"] is None
-    remarks = [request.remarks for request in client.sandbox.requests if request.remarks]
-    assert remarks == [["init by GET is documented as POST"]]
+    remarks = {remark for request in client.sandbox.requests for remark in request.remarks}
+    assert {remark for remark in remarks if "429" not in remark} == {
+        "init by GET is documented as POST"
+    }
 
 
 def test_period_and_bar_decide_how_many_bars_come_and_how_far_apart(client: Client) -> None:
@@ -133,9 +135,10 @@ def test_period_and_bar_decide_how_many_bars_come_and_how_far_apart(client: Clie
 
 
 def test_more_than_ten_requests_in_a_second_are_answered_and_noted(client: Client) -> None:
-    for _ in range(15):
+    for _ in range(11):
         assert client.send()
-    assert sum("would answer 429" in line for line in client.log) == 1
+    noted = ["would answer 429" in line for line in client.log]
+    assert noted == [False] * 10 + [True] * 2
 
 
 # The command

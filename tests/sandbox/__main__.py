@@ -8,13 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from tests.sandbox.faults import FAULTS
 from tests.sandbox.rehearsal import read_rehearsal
 from tests.sandbox.stand_in import Sandbox
 
-DEMO = Path(__file__).resolve().parent.parent.parent / "demo.py"
+DEMO = [sys.executable, str(Path(__file__).resolve().parent.parent.parent / "demo.py")]
 
 
 def main() -> int:
@@ -31,16 +30,14 @@ def main() -> int:
 
 
 def start(options: argparse.Namespace, demo_options: list[str]) -> int:
-    rehearsal = None
-    settings: dict[str, Any] = {"fault": options.fault, "port": options.port}
+    rehearsal = identity = None
     if options.config:
         rehearsal = read_rehearsal(options.config)
         if rehearsal is None:  # which the demo explains
-            return subprocess.call([sys.executable, str(DEMO), "--check", options.config])
-        settings["identity"] = rehearsal.identity
-    if options.serve:
-        settings["log"] = say
-    with Sandbox(**settings) as sandbox:
+            return subprocess.call([*DEMO, "--check", options.config])
+        identity = rehearsal.identity
+    log = say if options.serve else None
+    with Sandbox(options.fault, options.port, log=log, identity=identity) as sandbox:
         if rehearsal:
             rehearsal.write_config(sandbox)
             say("rehearsal: no connection to IBKR, invented data, your own keys")
@@ -95,15 +92,13 @@ def run_demo(sandbox: Sandbox, demo_options: list[str]) -> int:
     """Returns the demo's exit status. Whatever ends the demo, its logout is waited for."""
     arguments = [str(sandbox.config_path), *demo_options]
     say(f"$ python demo.py {subprocess.list2cmdline(arguments)}")
-    with subprocess.Popen([sys.executable, str(DEMO), *arguments]) as child:
+    with subprocess.Popen([*DEMO, *arguments]) as child:
         signal.signal(signal.SIGINT, lambda *_: None)  # which reaches the demo by itself
         signal.signal(signal.SIGTERM, lambda *_: child.terminate())
         status = child.wait()
     for line in sandbox.complaints:
         print(f"sandbox: {line}", file=sys.stderr)
-    if status < 0:  # it died of a signal
-        return 128 - status
-    return status
+    return status if status >= 0 else 128 - status  # it died of a signal
 
 
 if __name__ == "__main__":

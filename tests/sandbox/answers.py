@@ -21,15 +21,6 @@ class Answer(NamedTuple):
     delay: float = 0
 
 
-class RefusedError(Exception):
-    """A request is refused. `reason`: for the log, in short on its first line."""
-
-    def __init__(self, reason: str, answer: Answer) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.answer = answer
-
-
 def json_answer(data: Any, status: int = 200) -> Answer:
     return Answer(status, json.dumps(data, separators=(",", ":")).encode())
 
@@ -38,14 +29,23 @@ def error_answer(status: int, error: str) -> Answer:
     return json_answer({"error": error, "statusCode": status}, status)
 
 
-def text_answer(status: int, text: str, subtype: str) -> Answer:
-    return Answer(status, text.encode(), {"Content-Type": f"text/{subtype};charset=utf-8"})
-
-
 def html_answer(status: int, title: str) -> Answer:
     head = f"<head><title>{status} {title}</title></head>"
     text = f"<html>{head}<body>{title}</body></html>\n"
-    return text_answer(status, text, "html")
+    return Answer(status, text.encode(), {"Content-Type": "text/html;charset=utf-8"})
+
+
+REFUSED = error_answer(401, "id: 1, error: unauthorized")
+
+
+class RefusedError(Exception):
+    """A request is refused. `reason`: for the log, in short on its first line. IBKR's answer does
+    not say what was wrong."""
+
+    def __init__(self, reason: str, answer: Answer = REFUSED) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.answer = answer
 
 
 _FILE = Path(__file__).with_name("recorded.json")
@@ -61,7 +61,9 @@ def recorded(name: str) -> Any:
     return copy.deepcopy(ENTRIES[name]["answer"])
 
 
-ACCESS_DENIED = text_answer(403, "Error 403 - Access Denied", "plain")
+PLAIN = {"Content-Type": "text/plain;charset=utf-8"}
+ACCESS_DENIED = Answer(403, b"Error 403 - Access Denied", PLAIN)
+LENGTH_REQUIRED = html_answer(411, "Length Required")
 NOT_FOUND = html_answer(404, "Not Found")
 NOT_AUTHENTICATED = error_answer(401, "not authenticated")
 NO_BRIDGE = error_answer(400, "Bad Request: no bridge")

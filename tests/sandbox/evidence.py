@@ -7,11 +7,12 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 from urllib.parse import unquote
 
-from tests.sandbox.mistakes import Case, Guess, Text, guesses, keys, parts_of_text
+from tests.sandbox.identity import Identity
+from tests.sandbox.mistakes import Case, Start, Text, guesses, starts_of
+from tests.sandbox.sessions import Sessions
 
 SECONDS = 0.5  # of computing, to explain one signature
 HMAC_SIZES = {20: "sha1", 32: "sha256"}  # in bytes
@@ -22,57 +23,49 @@ DIGEST_INFO = {  # RFC 8017, section 9.2, note 1
 SHA1 = "SHA1 instead of SHA-256"
 _HEX = re.compile("(?:[0-9A-Fa-f]{2})+")
 _PADDED = re.compile(rb"\x00\x01\xff{8,}\x00(.*)", re.DOTALL)
-
-
-class Evidence(NamedTuple):
-    """What is certain of a signature, and what is left to try."""
-
-    mistakes: Sequence[str] = ()
-    lines: Sequence[str] = ()  # below the reason
-    nothing: str = ""  # the reason when no known mistake fits
-    then: Sequence[str] = ()  # and the lines for that
-    starts: Sequence[Guess] = ()
-    fits: Callable[[Text], bool] = bool
+Finding = tuple[list[str], list[str]]  # mistakes, or that none is known; and lines for the log
 
 
 def explain(case: Case) -> str:
     """The short reason on the first line, the evidence on those below it, then the text."""
     mistakes, signature = read_signature(case.sent["oauth_signature"])
+    more, lines = look_into(case, signature)
+    return "\n".join(["; and ".join(mistakes + more), *lines, *expected_text(case)])
+
+
+def look_into(case: Case, signature: bytes) -> Finding:
     if not signature:
-        return "signature is no base64" + expected_lines(case)
-    look_into = look_into_rsa if case.texts[0].prepend else look_into_hmac
-    evidence = look_into(case, signature)
-    mistakes += evidence.mistakes
-    lines = list(evidence.lines)
-    found = None
+        return ["signature is no base64"], []
+    if case.texts[0].prepend:
+        return look_into_rsa(case, signature)
+    return look_into_hmac(case, signature)
+
+
+def search(
+    case: Case, starts: list[Start], fits: Callable[[Text], bool], unknown: list[str]
+) -> Finding:
+    """`unknown`: the reason, and what helps, when no known mistake fits."""
+    reason, *lines = unknown
     ends = time.thread_time() + SECONDS
-    for guess in guesses(evidence.starts, case):
-        if evidence.fits(guess.text):
-            found = guess
-            break
+    for mistakes, text in guesses(starts):
+        if fits(text):
+            signed = [f"this was signed: {text.base_string}"]
+            return mistakes, signed if case.identity.throwaway else []
         if time.thread_time() > ends:
             lines.append("half a second was not enough to try all known mistakes")
             break
-    if found:
-        mistakes += found.mistakes
-        if case.throwaway:
-            lines.append(f"this was signed: {found.text.base_string}")
-    elif evidence.nothing:
-        mistakes.append(evidence.nothing)
-        lines += evidence.then
-    return "\n".join(["; and ".join(mistakes), *lines]) + expected_lines(case)
+    return [reason], lines
 
 
 # The form
 
 
 def decode_base64(text: str) -> bytes:
-    """Empty unless it is the one proper spelling, so that no changed character goes unnoticed."""
+    """Empty if it is none."""
     try:
-        data = base64.b64decode(text, validate=True)
+        return base64.b64decode(text, validate=True)
     except ValueError:
         return b""
-    return data if base64.b64encode(data).decode() == text else b""
 
 
 def read_signature(text: str) -> tuple[list[str], bytes]:
@@ -95,122 +88,110 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
 # RSA
 
 
-def look_into_rsa(case: Case, signature: bytes) -> Evidence:
-    mistakes, content = open_signature(case, signature)
+def look_into_rsa(case: Case, signature: bytes) -> Finding:
+    mistakes, content = open_signature(case.identity, signature)
+    made = "this other key made this" if mistakes else "the right key made this"
     digest = "sha256"
     if content.startswith(DIGEST_INFO["sha1"]):
         digest = "sha1"
+        mistakes.append(SHA1)
     if not content.startswith(DIGEST_INFO[digest]):
-        reason = "made with another key, neither the signature key nor the encryption key"
         doubt = "is it the private half of the file uploaded, and not PSS? The text is not judged"
         padding = "no PKCS#1 v1.5 padding shows under either public half"
-        return Evidence(mistakes=[reason], lines=[f"{padding}; {doubt}"])
-    key = "the right key"
-    if mistakes:
-        key = "this other key"
-    if digest == "sha1":
-        mistakes.append(SHA1)
-    hashed = content[len(DIGEST_INFO[digest]) :]
+        reason = "made with another key, neither the signature key nor the encryption key"
+        return [reason], [f"{padding}; {doubt}"]
+    hashed = content[len(DIGEST_INFO[digest]) :].hex()
     text = case.texts[0]
-    below = hashlib.new(digest, text.message).hexdigest()
-    return Evidence(
-        mistakes=mistakes,
-        lines=[f"{key} made this: its padding shows under the public half"],
-        nothing=f"no known mistake in the text; the key is excluded: {key} made this",
-        then=[
-            f"is your prepend, the decrypted secret in hex, {len(text.prepend)} digits long?",
-            f"{digest} of the text signed: {hashed.hex()}; of the one below: {below}",
-            "if your text equals the one below, you send another than you sign (nonce, timestamp)",
-        ],
-        starts=[Guess([], text, parts_of_text(text, case)) for text in case.texts],
-        fits=lambda guess: hashlib.new(digest, guess.message).digest() == hashed,
-    )
+    unknown = [
+        f"no known mistake in the text; the key is excluded: {made}",
+        "its padding shows under the public half",
+        f"is your prepend, the decrypted secret in hex, {len(text.prepend)} digits long?",
+        f"{digest} of the text signed: {hashed}; of the one below: {hash_of(text, digest)}",
+        "if your text equals the one below, you send another than you sign (nonce, timestamp)",
+    ]
+    starts = list(starts_of(text, case))
+    found, lines = search(case, starts, lambda text: hash_of(text, digest) == hashed, unknown)
+    return mistakes + found, lines
 
 
-def open_signature(case: Case, signature: bytes) -> tuple[list[str], bytes]:
+def hash_of(text: Text, digest: str) -> str:
+    return hashlib.new(digest, text.base_string.encode()).hexdigest()
+
+
+def open_signature(identity: Identity, signature: bytes) -> tuple[list[str], bytes]:
     """The key as a mistake, if it is one, and what stands behind the padding."""
     number = int.from_bytes(signature, "big")
-    swapped = "signed with the encryption key instead of the signature key"
-    other_keys = [*case.identity.stray_keys, (swapped, case.identity.encryption_key)]
-    for mistake, key in [("", case.identity.signature_key), *other_keys]:
-        padded = pow(number, key.e, key.n).to_bytes(key.size_in_bytes(), "big")
-        found = _PADDED.fullmatch(padded)
-        if found:
-            return list(filter(None, [mistake])), found.group(1)
+    for mistake, key in (
+        ("", identity.signature_key),
+        ("signed with the encryption key instead of the signature key", identity.encryption_key),
+        ("signed with a key whose public half is not public_signature.pem", identity.config_key),
+    ):
+        if key:
+            padded = pow(number, key.e, key.n).to_bytes(key.size_in_bytes(), "big")
+            found = _PADDED.fullmatch(padded)
+            if found:
+                return list(filter(None, [mistake])), found.group(1)
     return [], b""
 
 
 # HMAC
 
 
-def look_into_hmac(case: Case, signature: bytes) -> Evidence:
+def look_into_hmac(case: Case, signature: bytes) -> Finding:
     digest = HMAC_SIZES.get(len(signature))
     if not digest:
-        reason = f"signature of {len(signature)} bytes, where HMAC-SHA256 makes 32"
-        return Evidence(mistakes=[reason])
-    mistakes = []
-    if digest == "sha1":
-        mistakes.append(SHA1)
-    return what_the_token_shows(case)._replace(
-        mistakes=mistakes,
-        starts=starts_of_calls(case),
-        fits=lambda text: hmac.digest(text.key, text.message, digest) == signature,
-    )
-
-
-def starts_of_calls(case: Case) -> list[Guess]:
-    starts = []
+        return [f"signature of {len(signature)} bytes, where HMAC-SHA256 makes 32"], []
+    starts: list[Start] = []
     for text in case.texts:
-        for session in case.sessions.live:
-            parts = [keys(session, case), *parts_of_text(text, case)]
-            starts.append(Guess([], text._replace(key=session.token), parts))
-        for session in case.sessions.ended:
-            ended = ["live session token that has ended"]
-            starts.append(Guess(ended, text._replace(key=session.token)))
-    return starts
+        for session in case.sessions.live[:3]:
+            starts += starts_of(text._replace(key=session.token), case, session)
+        for session in case.sessions.ended[:3]:
+            ended = text._replace(key=session.token)
+            starts.append(Start(["live session token that has ended"], ended))
+
+    def fits(text: Text) -> bool:
+        return hmac.digest(text.key, text.base_string.encode(), digest) == signature
+
+    found, lines = search(case, starts, fits, what_the_token_shows(case.sessions))
+    return [SHA1, *found] if digest == "sha1" else found, lines
 
 
-def what_the_token_shows(case: Case) -> Evidence:
-    """Whether to look at the key or at the text; values are shown where they are throw-away."""
-    if not case.sessions.live:
-        return Evidence(nothing="there is no live session token, or none any more")
-    newest = case.sessions.live[0]
+def what_the_token_shows(sessions: Sessions) -> list[str]:
+    """Whether to look at the key or at the text."""
+    if not sessions.live:
+        return ["there is no live session token, or none any more"]
+    newest = sessions.live[0]
     if newest.signed:
-        times = f"{newest.signed} times"
-        return Evidence(
-            lines=[f"the newest live session token has signed rightly before, {times}"],
-            nothing="no known mistake in the text; the token is excluded: it has signed before",
-            then=["if your text equals the one below, it is the key: do you use the newest token?"],
-        )
-    nothing = "no known mistake in text or derivation; the token has never signed rightly"
+        return [
+            "no known mistake in the text; the token is excluded: it has signed rightly before",
+            "if your text equals the one below, it is the key: do you use the newest token?",
+        ]
+    reason = "no known mistake in text or derivation; the token has never signed rightly"
     if len(newest.response) % 2:
-        nothing = "last digit of diffie_hellman_response dropped? It has an odd number of them, "
-        nothing += "the token has never signed rightly, and no other known mistake fits"
-    lines = [
+        reason = "last digit of diffie_hellman_response dropped? It has an odd number of them, "
+        reason += "the token has never signed rightly, and no other known mistake fits"
+    return [
+        reason,
         "is your HMAC-SHA1(token, consumer key) the live_session_token_signature?",
         "if so, it is the text: is the nonce sent the one that was signed?",
-        "if not, or if your text equals the one below, it is the key",
+        "if not, or if your text equals the one below, it is the key, which the log shows above",
     ]
-    if case.throwaway:
-        lines += newest.derivation(case.identity.secret)
-    return Evidence(nothing=nothing, then=lines)
 
 
 # The text
 
 
-def expected_lines(case: Case) -> str:
+def expected_text(case: Case) -> list[str]:
     """What should have been signed: in parts, then in one line."""
     text = case.texts[0]
-    if not case.throwaway:
+    if not case.identity.throwaway:
         shown = {**dict(text.pairs), "oauth_token": "ACCESS-TOKEN"}
         text = text._replace(pairs=list(shown.items()), prepend=text.prepend and "PREPEND")
-    lines = ["\nwhat should have been signed:"]
+    lines = ["what should have been signed:"]
     if text.prepend:
         lines.append(f"  prepend     {text.prepend}")
     lines.append(f"  method      {text.method}")
     lines.append(f"  URL         {text.origin}{text.path}")
     for name, value in sorted(text.pairs):
         lines.append(f"  parameter   {name}={value}")
-    lines.append(f"in one line: {text.base_string}")
-    return "\n".join(lines)
+    return [*lines, f"in one line: {text.base_string}"]

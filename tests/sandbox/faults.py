@@ -5,20 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from tests.sandbox.answers import (
-    ACCESS_DENIED,
-    ACCOUNTS_FIRST,
-    BASE_PATH,
-    NO_BRIDGE,
-    NOT_AUTHENTICATED,
-    NOT_FOUND,
-    UNAUTHORIZED,
-    Answer,
-    error_answer,
-    html_answer,
-    json_answer,
-    recorded,
-)
+from tests.sandbox import answers
+from tests.sandbox.answers import Answer, error_answer, html_answer, json_answer, recorded
 
 TOKEN = "/oauth/live_session_token"
 INIT = "/iserver/auth/ssodh/init"
@@ -54,99 +42,75 @@ class Fault(NamedTuple):
         return any(path.startswith(beginning) for beginning in self.where.split())
 
 
-def without_ask(quotes: Any) -> Any:
-    for quote in quotes:
-        quote.pop("86", None)
-        quote.pop("85", None)
-    return quotes
+def error(where: str, what: str, status: int, message: str) -> Fault:
+    return Fault(where, what, error_answer(status, message))
 
 
-def not_subscribed(quotes: Any) -> Any:
-    for quote in quotes:
-        for price in ("31", "84", "85", "86", "88"):
-            quote.pop(price, None)
-        quote["6509"] = "N"
-    return quotes
+def data(where: str, what: str, answer: Any) -> Fault:
+    return Fault(where, what, json_answer(answer))
 
 
-def as_in_sydney(history: Any) -> Any:
-    for bar in history["data"]:
-        bar["t"] -= (15 * 60 + 30) * 60_000  # from 14:30 UTC to 23:00 of the day before
-    return history
-
-
-_STATUS = recorded(f"POST {STATUS}")
-_DOWN = {**_STATUS, "authenticated": False, "established": False}
+_DOWN = {**recorded(f"POST {STATUS}"), "authenticated": False, "established": False}
 _NOT_ACTIVE = {**_DOWN, "fail": "consumer key has not yet been authorized for trading"}
 _REFUSED = "id: 118871, error: LST failed, error: "
 _NO_SECRET = f"{_REFUSED}No access secret key found for SIMULATED"
 _INVALID = "id: 39687, error: invalid consumer"
 _HALF = Answer(200, b'[{"conid":265598,"contractDesc":"AAPL"},' + b" " * 400 + b"]", cut=300)
-_MOVED = Answer(302, headers={"Location": f"{BASE_PATH}/tickle"})
+_MOVED = Answer(302, headers={"Location": f"{answers.BASE_PATH}/tickle"})
 _SSO_DH = json_answer({"error": "failed to generate sso dh token"}, 500)
 _BUSY = "Service Unavailable"
-_TOO_MANY = error_answer(429, "Too Many Requests")
 _PERMISSIONS = "No market data permissions for NASDAQ STK"
-_OTHER_ADDRESS = "Trading TWS session is connected from a different IP address"
+_ELSEWHERE = "Trading TWS session is connected from a different IP address"
 _ODD_DIGITS = [bits for bits in range(2049) if 0 < bits % 8 < 5]
-_SYDNEY = "the bars' times are 23:00 UTC of the day before"
+_ROWS = recorded("GET /portfolio/{id}/position/{conid}") * 100
+_NO_ASK = {"conid": 265598, "31": "C231.50", "84": "231.48", "88": "400", "6509": "RpB"}
+_NO_PRICE = {"conid": 265598, "6509": "N"}
 
 FAULTS = {
     # the live session token
-    "invalid-consumer": Fault(TOKEN, "401, invalid consumer", error_answer(401, _INVALID)),
-    "lst-failed": Fault(TOKEN, "401, LST failed, no secret", error_answer(401, _NO_SECRET)),
-    "lst-failed-empty": Fault(TOKEN, "401, LST failed", error_answer(401, _REFUSED)),
-    "token-401": Fault(TOKEN, "401 without a reason", error_answer(401, "id: 40312, error: ")),
-    "token-200-error": Fault(TOKEN, "200 with an error in it", json_answer({"error": _INVALID})),
+    "invalid-consumer": error(TOKEN, "401, invalid consumer", 401, _INVALID),
+    "lst-failed": error(TOKEN, "401, LST failed, no secret", 401, _NO_SECRET),
+    "lst-failed-empty": error(TOKEN, "401, LST failed", 401, _REFUSED),
     "clock-off": Fault(TOKEN, "401, the server's clock is 10 minutes ahead", clock_ahead=600),
     "wrong-proof": Fault(TOKEN, "the proof does not fit the token", proof_of="SOMEONE01"),
     "dh-one": Fault(TOKEN, "Diffie-Hellman response 1", dh_response="1"),
     "dh-empty": Fault(TOKEN, "Diffie-Hellman response empty", dh_response=""),
     "k-top-bit": Fault(TOKEN, "no failure: K has its top bit set", k_bits=range(0, 2049, 8)),
     "k-odd-digits": Fault(TOKEN, "no failure: K's digits are odd in number", k_bits=_ODD_DIGITS),
-    "k-short": Fault(TOKEN, "no failure: K is a byte shorter", k_bits=range(2041)),
     # everywhere
-    "access-denied": Fault("/", "403, plain text, from the edge", ACCESS_DENIED),
-    "not-found": Fault("/", "404, HTML", NOT_FOUND),
+    "access-denied": Fault("/", "403, plain text, from the edge", answers.ACCESS_DENIED),
+    "not-found": Fault("/", "404, HTML", answers.NOT_FOUND),
     "login-page": Fault("/", "200, HTML, as from a wrong base_url", html_answer(200, "Login")),
     "unavailable": Fault("/", "503, empty", Answer(503)),
-    "expired": Fault(AFTER_INIT, "401, the token is not good any more", UNAUTHORIZED),
+    "expired": Fault(AFTER_INIT, "401, the token is not good any more", answers.UNAUTHORIZED),
     # the portfolio
-    "too-many-requests": Fault(ACCOUNTS, "429", _TOO_MANY),
+    "too-many-requests": error(ACCOUNTS, "429", 429, "Too Many Requests"),
     "redirect": Fault(ACCOUNTS, "302 to another path", _MOVED),
-    "no-accounts": Fault(ACCOUNTS, "an empty list", json_answer([])),
-    "unknown-account": Fault(SUMMARY, "401, unknown account", UNAUTHORIZED),
+    "no-accounts": data(ACCOUNTS, "an empty list", []),
+    "unknown-account": Fault(SUMMARY, "401, unknown account", answers.UNAUTHORIZED),
     "html-503": Fault(SUMMARY, "503, HTML", html_answer(503, _BUSY)),
-    "200-with-error": Fault(LEDGER, "200 with an error", json_answer({"error": "Request refused"})),
+    "200-with-error": data(LEDGER, "200 with an error", {"error": "Request refused"}),
     "dropped-connection": Fault(LEDGER, "connection closed, no answer", Answer(cut=0)),
     "truncated-body": Fault(POSITIONS, "the answer ends half-way", _HALF),
-    "no-positions": Fault(POSITIONS, "an empty list", json_answer([])),
-    "many-positions": Fault(
-        POSITIONS, "a full page, of 100", change=lambda rows: (rows * 100)[:100]
-    ),
-    "unavailable-json": Fault(STOCKS, "503, JSON", error_answer(503, _BUSY)),
+    "no-positions": data(POSITIONS, "an empty list", []),
+    "many-positions": data(POSITIONS, "a full page, of 100", _ROWS[:100]),
     # the brokerage session
     "gone": Fault(INIT, "410, empty", Answer(410)),
     "sso-dh-token": Fault(INIT, "500, failed to generate sso dh token", _SSO_DH),
-    "init-waits": Fault(INIT, "answers wait, then settles", json_answer({"wait": 1000})),
-    "init-never-ready": Fault(SESSION, "it never settles", json_answer(_DOWN)),
-    "session-fail": Fault(SESSION, "refused, not for another session", json_answer(_NOT_ACTIVE)),
-    "message-ok": Fault(
-        SESSION, "no failure: message ok", change=lambda status: {**status, "message": "ok"}
-    ),
+    "init-waits": data(INIT, "answers wait, then settles", {"wait": 1000}),
+    "init-never-ready": data(SESSION, "it never settles", _DOWN),
+    "session-fail": data(SESSION, "refused, not for another session", _NOT_ACTIVE),
     "competing": Fault(INIT, "refused for another session, unless compete is true", held=True),
-    "not-authenticated": Fault(QUOTED, "401, not authenticated", NOT_AUTHENTICATED),
-    "no-bridge": Fault(QUOTED, "400, no bridge", NO_BRIDGE),
-    "no-brokerage-accounts": Fault(BROKERAGE_ACCOUNTS, "an empty object", json_answer({})),
+    "not-authenticated": Fault(QUOTED, "401, not authenticated", answers.NOT_AUTHENTICATED),
+    "no-bridge": Fault(QUOTED, "400, no bridge", answers.NO_BRIDGE),
+    "no-brokerage-accounts": data(BROKERAGE_ACCOUNTS, "an empty object", {}),
     # market data
-    "accounts-first": Fault(SNAPSHOT, "400", error_answer(400, ACCOUNTS_FIRST)),
-    "no-subscription": Fault(SNAPSHOT, "not subscribed, so no price ever", change=not_subscribed),
-    "one-sided-quote": Fault(SNAPSHOT, "no ask, as thin instruments have it", change=without_ask),
-    "other-address": Fault(SNAPSHOT, "500, another session", error_answer(500, _OTHER_ADDRESS)),
-    "history-503": Fault(HISTORY, "503, JSON", error_answer(503, _BUSY)),
-    "history-no-permissions": Fault(HISTORY, "500", error_answer(500, _PERMISSIONS)),
-    "history-sydney": Fault(HISTORY, f"no failure: {_SYDNEY}", change=as_in_sydney),
+    "accounts-first": error(SNAPSHOT, "400", 400, answers.ACCOUNTS_FIRST),
+    "no-subscription": data(SNAPSHOT, "not subscribed, so no price ever", [_NO_PRICE]),
+    "one-sided-quote": data(SNAPSHOT, "no ask, as thin instruments have it", [_NO_ASK]),
+    "other-address": error(SNAPSHOT, "500, another session", 500, _ELSEWHERE),
+    "history-no-permissions": error(HISTORY, "500", 500, _PERMISSIONS),
     # the logout
-    "logout-fails": Fault(LOGOUT, "500", error_answer(500, "Internal Server Error")),
-    "logout-refused": Fault(LOGOUT, "200, status false", json_answer({"status": False})),
+    "logout-fails": error(LOGOUT, "500", 500, "Internal Server Error"),
+    "logout-refused": data(LOGOUT, "200, status false", {"status": False}),
 }

@@ -11,22 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import Any
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import parse_qsl, unquote, unquote_plus
+from urllib.request import parse_http_list, parse_keqv_list
 
 from Crypto.Hash import SHA256
 from Crypto.Signature import pkcs1_15
 
-from tests.sandbox.answers import (
-    ACCESS_DENIED,
-    BASE_PATH,
-    NOT_FOUND,
-    RefusedError,
-    error_answer,
-    html_answer,
-)
+from tests.sandbox import answers
+from tests.sandbox.answers import BASE_PATH, RefusedError, error_answer
 from tests.sandbox.evidence import decode_base64, explain
 from tests.sandbox.identity import Identity
-from tests.sandbox.mistakes import Case, Pairs, Text
+from tests.sandbox.mistakes import Case, Text
 from tests.sandbox.sessions import Session, Sessions
 
 TIMESTAMP_WINDOW = 300  # seconds, either way
@@ -36,7 +31,6 @@ CHALLENGE = "diffie_hellman_challenge"
 NEEDED = ["realm", "oauth_consumer_key", "oauth_nonce", "oauth_signature"]
 NEEDED += ["oauth_signature_method", "oauth_timestamp", "oauth_token"]
 
-_PAIR = re.compile(r'([A-Za-z_]+)="([^"]*)"|(realm)=([^",\s]+)')
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*")
 
 
@@ -53,54 +47,70 @@ class Request:
     arrived: float = field(default_factory=time.monotonic)
     number: int = 0
     status: int = 0
+    sent: dict[str, str] = field(default_factory=dict)  # the parameters of the header
     refused: str = ""  # the reason, in short
-    query_form: str = ""  # a key of query_forms(), or "" without a query
     passed: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)  # accepted, but not as documented
     below: list[str] = field(default_factory=list)  # further lines for the log
 
+    @property
+    def plain_path(self) -> str:
+        """Without the slash at the end that some clients send, and sign."""
+        return self.path.rstrip("/") or self.path
 
-def refusal(reason: str, request: Request, error: str = "unauthorized") -> RefusedError:
-    """IBKR's 401 does not say what was wrong; only the log does."""
-    return RefusedError(reason, error_answer(401, f"id: {request.number}, error: {error}"))
+    @property
+    def signed_query(self) -> str:
+        """A form body is signed as a query is."""
+        if self.headers.get_content_type() != "application/x-www-form-urlencoded":
+            return self.query
+        return f"{self.query}&{self.body.decode('latin-1')}".strip("&")
+
+    @property
+    def json_fields(self) -> dict[str, Any]:
+        try:
+            data = json.loads(self.body)
+        except ValueError:
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Clients send the same ones as a query, as a form or as JSON."""
+        return {**dict(parse_qsl(self.signed_query)), **self.json_fields}
 
 
 def check_manners(request: Request) -> None:
     if not request.headers.get("User-Agent"):
-        raise RefusedError("no User-Agent", ACCESS_DENIED)
+        raise RefusedError("no User-Agent", answers.ACCESS_DENIED)
     if request.method == "POST" and request.headers.get("Content-Length") is None:
-        raise RefusedError("POST without Content-Length", html_answer(411, "Length Required"))
+        raise RefusedError("POST without Content-Length", answers.LENGTH_REQUIRED)
     if request.path.startswith("(outside"):
-        raise RefusedError(f"unknown path: not below {BASE_PATH}", NOT_FOUND)
+        raise RefusedError(f"unknown path: not below {BASE_PATH}", answers.NOT_FOUND)
     if request.path == "/ws":
-        raise RefusedError("the sandbox has no websocket", NOT_FOUND)
+        raise RefusedError("the sandbox has no websocket", answers.NOT_FOUND)
 
 
-def read_header(request: Request, needed: list[str]) -> Pairs:
+def read_header(request: Request, needed: list[str]) -> None:
     """Section 3.5.1 of RFC 5849. Raises RefusedError, which shows no value."""
-    headers = request.headers.get_all("Authorization") or [""]
-    scheme, _, rest = headers[0].partition(" ")
-    if len(headers) > 1 or scheme.lower() != "oauth":
-        raise refusal("header: not one Authorization of the scheme OAuth", request)
-    pairs = {}
-    for item in rest.split(","):
-        match = _PAIR.fullmatch(item.strip())
-        if not match:
-            reason = 'Authorization is not made of name="value" pairs with commas between'
-            raise refusal(f"header: {reason}", request)
-        name, value = match[1] or match[3], match[2] or match[4] or ""
-        if match[3]:
-            request.remarks.append("the realm stands without quotes")
+    scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "oauth":
+        raise RefusedError("header: no Authorization of the scheme OAuth")
+    try:
+        pairs = parse_keqv_list(parse_http_list(rest))
+    except (ValueError, IndexError):
+        raise RefusedError('header: not made of name="value" pairs with commas') from None
+    if 'realm="' not in rest:
+        request.remarks.append("the realm stands without quotes")
+    for name, value in pairs.items():
         if not _ENCODED.fullmatch(value):
-            raise refusal(f"header: {name} not percent-encoded", request)
-        pairs[name] = unquote(value)
+            raise RefusedError(f"header: {name} not percent-encoded")
         if name not in needed:
             remark = f"{name} in the header, which IBKR's documents do not have here"
             request.remarks.append(remark)
-    missing = [name for name in needed if not pairs.get(name)]
+        request.sent[name] = unquote(value)
+    missing = [name for name in needed if not request.sent.get(name)]
     if missing:
-        raise refusal(f"header: missing {', '.join(missing)}", request)
-    return list(pairs.items())
+        raise RefusedError(f"header: missing {', '.join(missing)}")
 
 
 def not_the_same(sent: str, expected: str) -> str:
@@ -112,63 +122,23 @@ def not_the_same(sent: str, expected: str) -> str:
     return f"not the one in the config: {len(sent)} characters, of {len(expected)} in the config"
 
 
-def json_fields(request: Request) -> dict[str, Any]:
-    if request.headers.get_content_type() == "application/json":
-        try:
-            data = json.loads(request.body)
-        except ValueError:
-            return {}
-        if isinstance(data, dict):
-            return data
-    return {}
-
-
-def signed_query(request: Request) -> str:
-    """A form body is signed as a query is."""
-    if request.headers.get_content_type() != "application/x-www-form-urlencoded":
-        return request.query
-    return f"{request.query}&{request.body.decode('latin-1')}".strip("&")
-
-
-def split_query(query: str, decode: Callable[[str], str]) -> Pairs:
-    pairs = []
-    for item in filter(None, query.split("&")):
-        name, _, value = item.partition("=")
-        pairs.append((decode(name), decode(value)))
-    return pairs
-
-
-def parameters(request: Request) -> dict[str, Any]:
-    """Clients send the same parameters as a query, as a form or as JSON."""
-    sent: dict[str, Any] = dict(split_query(signed_query(request), unquote_plus))
-    return {**sent, **json_fields(request)}
-
-
-def without_slash(path: str) -> str:
-    return path.rstrip("/") or path
-
-
-QUERY_REMARKS = {  # IBKR's documents disagree
-    "signed as on the wire": "the query signed as on the wire, or its values encoded twice as in "
-    "RFC 5849; IBKR-guide says once",
-    "left out": "the query not signed; IBKR-docs say so, IBKR-2018 and IBKR-guide sign it",
-    "left in the URL": "the query left in the signed URL: recorded, in no document",
-}
-
-
-def query_forms(text: Text, query: str) -> dict[str, Text]:
-    """What may be signed, the plainest first."""
+def accepted_texts(text: Text, query: str) -> dict[str, Text]:
+    """What may be signed, the plainest first, by what is to be remarked on it."""
     if not query:
         return {"": text}
-    forms = {
-        "signed": text._replace(pairs=text.pairs + split_query(query, unquote_plus)),
-        "left out": text,
-        "left in the URL": text._replace(path=f"{text.path}?{query}"),
+    in_url = text._replace(path=f"{text.path}?{query}")
+    as_sent = []
+    for item in query.split("&"):
+        name, _, value = item.partition("=")
+        as_sent.append((name, value))
+    decoded = [(unquote_plus(name), unquote_plus(value)) for name, value in as_sent]
+    return {  # IBKR's documents disagree
+        "": text._replace(pairs=text.pairs + decoded),
+        "the query not signed; IBKR-docs say so, IBKR-2018 and IBKR-guide sign it": text,
+        "the query left in the signed URL: recorded, in no document": in_url,
+        "the query signed as on the wire, or its values encoded twice as in RFC 5849; "
+        "IBKR-guide says once": text._replace(pairs=text.pairs + as_sent),
     }
-    if unquote_plus(query) != query:
-        as_sent = text.pairs + split_query(query, str)
-        forms["signed as on the wire"] = text._replace(pairs=as_sent)
-    return forms
 
 
 class Gate:
@@ -178,34 +148,35 @@ class Gate:
         self.identity = identity
         self.sessions = sessions
         self.now = now
-        self.port = 0
-        self.throwaway = False  # then the log may show secrets, and TESTCONS is known, too
-        self.encrypted_secret = ""  # base64, as in the config
+        self.origin = ""  # of the base_url: some clients send api.ibkr.com as Host, and mean us
         self.nonces: set[str] = set()
-        self.texts: deque[Text] = deque(maxlen=20)  # signed rightly: tried again later
+        self.texts: deque[Text] = deque(maxlen=10)  # signed rightly: tried again later
 
-    def check(self, request: Request) -> tuple[dict[str, str], Session | None]:
-        """The parameters of the header, and whose token it is: nobody's when it asks for one."""
+    def check(self, request: Request) -> Session | None:
+        """Whose token signed it: nobody's when it asks for one."""
         check_manners(request)
-        for_token = without_slash(request.path) == TOKEN_PATH
-        pairs = read_header(request, [*NEEDED, CHALLENGE] if for_token else NEEDED)
-        sent = dict(pairs)
+        for_token = request.plain_path == TOKEN_PATH
+        read_header(request, [*NEEDED, CHALLENGE] if for_token else NEEDED)
         request.passed.append("header")
-        self.check_names(request, sent, for_token)
-        signed = [pair for pair in pairs if pair[0] not in ("realm", "oauth_signature")]
-        text = Text(request.method, self.origin(request), BASE_PATH + request.path, signed)
+        self.check_names(request, "RSA-SHA256" if for_token else "HMAC-SHA256")
+        signed = dict(request.sent)
+        del signed["realm"], signed["oauth_signature"]
+        path = BASE_PATH + request.path
+        text = Text(request.method, self.origin, path, list(signed.items()))
         if for_token:
             text = text._replace(prepend=self.identity.secret.hex())
-        session = self.check_signature(request, sent, text)
+        session = self.check_signature(request, text)
         request.passed.append("signature")
-        self.nonces.add(sent["oauth_nonce"])
-        return sent, session
+        self.nonces.add(request.sent["oauth_nonce"])
+        return session
 
-    def check_names(self, request: Request, sent: dict[str, str], for_token: bool) -> None:
+    def check_names(self, request: Request, method: str) -> None:
+        sent = request.sent
         consumer, realm = self.identity.consumer_key, self.identity.realm
-        if self.throwaway and sent["oauth_consumer_key"] == "TESTCONS":
+        if self.identity.throwaway and sent["oauth_consumer_key"] == "TESTCONS":
             consumer, realm = "TESTCONS", "test_realm"
-        method = "RSA-SHA256" if for_token else "HMAC-SHA256"
+        no_secret = f"LST failed, error: No access secret key found for {consumer}"
+        errors = {"consumer": "invalid consumer", "token": no_secret}
         other_method = sent["oauth_signature_method"] != method
         replay = sent["oauth_nonce"] in self.nonces
         for name, problem in (
@@ -213,57 +184,39 @@ class Gate:
             ("token", not_the_same(sent["oauth_token"], self.identity.access_token)),
             ("realm", not_the_same(sent["realm"], realm)),
             ("method", f"must be {method} for this request" if other_method else ""),
-            ("timestamp", self.timestamp_problem(sent["oauth_timestamp"])),
+            ("timestamp", timestamp_problem(sent["oauth_timestamp"], self.now())),
             ("nonce", "seen before: a replay" if replay else ""),
         ):
             if problem:
-                no_secret = f"LST failed, error: No access secret key found for {consumer}"
-                errors = {"consumer": "invalid consumer", "token": no_secret}
-                raise refusal(f"{name}: {problem}", request, errors.get(name, "unauthorized"))
+                error = f"id: 1, error: {errors.get(name, 'unauthorized')}"
+                raise RefusedError(f"{name}: {problem}", error_answer(401, error))
             request.passed.append(name)
 
-    def timestamp_problem(self, timestamp: str) -> str:
-        if not re.fullmatch("[0-9]{1,15}", timestamp):
-            return "not a number of seconds"
-        off = int(timestamp) - self.now()
-        if abs(off) <= TIMESTAMP_WINDOW:
-            return ""
-        if abs(int(timestamp) / 1000 - self.now()) <= TIMESTAMP_WINDOW:
-            return "in milliseconds instead of seconds"
-        side = "ahead of" if off > 0 else "behind"
-        return f"{abs(off):.0f} s {side} the server's clock"
-
-    def origin(self, request: Request) -> str:
-        """What the signed URL begins with. Some clients send api.ibkr.com as Host, and mean us."""
-        is_localhost = request.headers.get("Host", "").lower().startswith("localhost:")
-        return f"http://{'localhost' if is_localhost else '127.0.0.1'}:{self.port}"
-
-    def check_signature(self, request: Request, sent: dict[str, str], text: Text) -> Session | None:
-        forms = query_forms(text, signed_query(request))
-        signature = decode_base64(sent["oauth_signature"])
-        signers: Sequence[Session | None] = [None]
-        if not text.prepend:
-            signers = self.sessions.live
-        if without_slash(request.path) in AFTER_LOGOUT:
+    def check_signature(self, request: Request, text: Text) -> Session | None:
+        """Raises RefusedError, which explains the signature if no accepted text fits."""
+        texts = accepted_texts(text, request.signed_query)
+        signature = decode_base64(request.sent["oauth_signature"])
+        signers: Sequence[Session | None] = self.sessions.live
+        if text.prepend:
+            signers = [None]
+        elif request.plain_path in AFTER_LOGOUT:
             signers = self.sessions.live + self.sessions.ended
-        for form, accepted in forms.items():
+        for remark, accepted in texts.items():
             for session in signers:
-                if self.fits(session, accepted.message, signature):
-                    self.accept(request, form, session)
+                if self.fits(session, accepted.base_string.encode(), signature):
                     self.texts.append(accepted)
+                    self.remark(request, remark, session)
                     return session
         case = Case(
-            sent=sent,
-            texts=list(forms.values()),
-            query=signed_query(request),
-            body=json_fields(request),
+            sent=request.sent,
+            texts=list(texts.values()),
+            query=request.signed_query,
+            body=request.json_fields,
             identity=self.identity,
-            encrypted_secret=self.encrypted_secret,
             sessions=self.sessions,
             earlier=list(self.texts),
-            throwaway=self.throwaway,
         )
-        raise refusal(f"signature: {explain(case)}", request)
+        raise RefusedError(f"signature: {explain(case)}")
 
     def fits(self, session: Session | None, message: bytes, signature: bytes) -> bool:
         if session:
@@ -275,13 +228,24 @@ class Gate:
             return False
         return True
 
-    def accept(self, request: Request, form: str, session: Session | None) -> None:
-        request.query_form = form
-        if form in QUERY_REMARKS:
-            request.remarks.append(QUERY_REMARKS[form])
+    def remark(self, request: Request, remark: str, session: Session | None) -> None:
+        if remark:
+            request.remarks.append(remark)
         if session in self.sessions.ended:
             request.remarks.append("the live session token is used again after its logout")
-        if request.path != without_slash(request.path):
+        if request.path != request.plain_path:
             request.remarks.append("a slash at the end of the path")
         if session:
             session.signed += 1
+
+
+def timestamp_problem(timestamp: str, now: float) -> str:
+    if not timestamp.isdecimal():
+        return "not a number of seconds"
+    off = int(timestamp) - now
+    if abs(off) <= TIMESTAMP_WINDOW:
+        return ""
+    if abs(int(timestamp) / 1000 - now) <= TIMESTAMP_WINDOW:
+        return "in milliseconds instead of seconds"
+    side = "ahead of" if off > 0 else "behind"
+    return f"{abs(off):.0f} s {side} the server's clock"

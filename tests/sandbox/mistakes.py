@@ -1,7 +1,7 @@
 """The rules of signing, broken one at a time, then two at a time.
 
-`Text` has a field for each part of what is signed. For each part there is a list of what clients
-get wrong in it: the mistake by name, and what it changes in the text.
+`Text` has a field for each part of what is signed. For each field there is a list of what clients
+get wrong in it: the mistake by name, and the value that the field has with it.
 """
 
 from __future__ import annotations
@@ -9,38 +9,47 @@ from __future__ import annotations
 import base64
 import functools
 import hmac
-import itertools
 import json
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from itertools import combinations, permutations, product
 from typing import Any, NamedTuple
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import quote, quote_plus
 
 from tests.sandbox.answers import BASE_PATH
 from tests.sandbox.identity import Identity
 from tests.sandbox.sessions import Session, Sessions
 
+REQUEST_TOKEN = f"{BASE_PATH}/oauth/request_token"
+ACCESS_TOKEN = f"{BASE_PATH}/oauth/access_token"
+UNSORTED = "parameters unsorted"
 OFTEN_EMPTY = ["page", "period", "bar", "exchange", "since", "compete", "publish", "name"]
-NO_VALUE = ["None", "null", "undefined", "", "true", "false", "True", "False", "0"]
+NO_VALUE = ["None", "null", "undefined", ""]
+BOOLEANS = {"true": "True", "false": "False", "True": "true", "False": "false"}
 
-Pair = tuple[str, str]
-Pairs = list[Pair]
-Variant = tuple[str, dict[str, Any]]  # a mistake, and the fields of Text that it changes
-Encode = Callable[[str], str]
-
-
-def unchanged(text: str) -> str:
-    return text
+Pairs = list[tuple[str, str]]
+Variant = tuple[str, Any]  # a mistake, and the value that a field of Text has with it
+Variants = Iterator[Variant]
 
 
 @functools.lru_cache(1000)
 def encoded(text: str) -> str:
-    return quote(text, safe="~")
+    return quote(text, safe="")
 
 
 def twice(text: str) -> str:
     return encoded(encoded(text))
+
+
+def hmac_sha1(key: bytes, message: bytes) -> bytes:
+    return hmac.digest(key, message, "sha1")
+
+
+class Encoding(NamedTuple):
+    """How each part is percent-encoded."""
+
+    url: Callable[[str], str] = encoded
+    value: Callable[[str], str] = str
+    parameters: Callable[[str], str] = encoded
 
 
 class Text(NamedTuple):
@@ -51,33 +60,20 @@ class Text(NamedTuple):
     path: str
     pairs: Pairs  # of header and query, without realm and signature
     prepend: str = ""  # hex of the decrypted secret; "" outside the token request
-    left_out: str = ""
-    added: Sequence[Pair] = ()
-    changed: Mapping[Pair, str] = MappingProxyType({})
+    added: Sequence[tuple[str, str]] = ()
     order: Callable[[Pairs], Pairs] = sorted
-    encode_url: Encode = encoded
-    encode_value: Encode = unchanged
-    encode_list: Encode = encoded
-    whole: str = ""  # in place of all above
+    encoding: Encoding = Encoding()
     key: bytes = b""  # of an HMAC
 
     @property
     def base_string(self) -> str:
         """Prepend, method, URL, and the parameters joined raw and encoded once."""
-        if self.whole:
-            return self.whole
-        signed = [pair for pair in self.pairs if pair[0] != self.left_out]
         listed = []
-        for pair in self.order([*signed, *self.added]):
-            value = self.changed.get(pair, pair[1])
-            listed.append(f"{pair[0]}={self.encode_value(value)}")
-        url = self.encode_url(self.origin + self.path)
-        parameters = self.encode_list("&".join(listed))
+        for name, value in self.order([*self.pairs, *self.added]):
+            listed.append(f"{name}={self.encoding.value(value)}")
+        url = self.encoding.url(self.origin + self.path)
+        parameters = self.encoding.parameters("&".join(listed))
         return f"{self.prepend}{self.method}&{url}&{parameters}"
-
-    @property
-    def message(self) -> bytes:
-        return self.base_string.encode()
 
 
 class Case(NamedTuple):
@@ -88,231 +84,184 @@ class Case(NamedTuple):
     query: str
     body: Mapping[str, Any]  # of JSON
     identity: Identity
-    encrypted_secret: str  # base64, as in the config
     sessions: Sessions
     earlier: list[Text]  # that were signed rightly
-    throwaway: bool  # then secrets may be shown
 
 
 # The parts of the text
 
 
-def origins(text: Text) -> list[Variant]:
-    own_port = text.origin.rpartition(":")[2]
-    schemes = ("http", "https")
-    hosts = ("127.0.0.1", "localhost", "api.ibkr.com")
-    found = []
-    for scheme, host, port in itertools.product(schemes, hosts, (f":{own_port}", "")):
-        origin = f"{scheme}://{host}{port}"
-        mistake = f"wrong scheme, host or port in the URL ({origin})"
-        found.append((mistake, {"origin": origin}))
-    return found
+def parts_of_text(text: Text, case: Case) -> dict[str, list[Variant]]:
+    """What may be wrong, by the field of the text."""
+    return {
+        "method": [("HTTP method in small letters", text.method.lower())],
+        "order": [(UNSORTED, list)],
+        "encoding": ENCODINGS,
+        "prepend": list(prepends(text, case.identity)),
+        "origin": list(origins(text)),
+        "path": list(paths(text, case)),
+        "added": list(added(case)),
+        "pairs": list(changed(text)),
+    }
 
 
-def paths(text: Text, case: Case) -> list[Variant]:
-    bare = text.path[len(BASE_PATH) :]
-    found = [
-        (f"URL without the base path {BASE_PATH}", bare),
-        ("two slashes in the URL", f"{BASE_PATH}/{bare}"),
-        ("slash at the end of the URL, not sent", f"{text.path}/"),
-        ("slash at the end of the URL left out", text.path.rstrip("/")),
-        ("query in the URL and in the list", f"{text.path}?{case.query}"),
-    ]
-    others = [f"{BASE_PATH}/oauth/request_token", f"{BASE_PATH}/oauth/access_token"]
-    for path in [*others, *(earlier.path for earlier in case.earlier)]:
-        found.append((f"another path in the URL ({path})", path))
-    return [(mistake, {"path": path}) for mistake, path in found]
-
-
-def prepends(text: Text, case: Case) -> list[Variant]:
-    secret = case.identity.secret
-    undecrypted = "made of the encrypted secret instead of the decrypted one"
-    where = "" if text.prepend else ", in a call that has none"
-    found: list[Variant] = [("prepend missing", {"prepend": ""})]
-    for form, prepend in (
-        ("as it should be", secret.hex()),
-        ("in capitals", secret.hex().upper()),
-        ("in base64 instead of hex", base64.b64encode(secret).decode()),
-        ("followed by &", f"{secret.hex()}&"),
-        (undecrypted, base64.b64decode(case.encrypted_secret).hex()),
-        (undecrypted, case.encrypted_secret),
-    ):
-        found.append((f"prepend {form}{where}", {"prepend": prepend}))
-    return found
-
-
-def added(case: Case) -> list[Variant]:
-    realm = ("realm", case.sent["realm"])
-    found: list[Variant] = [("realm signed", {"added": [realm]})]
-    pairs = [("oauth_version", "1.0"), ("oauth_callback", "oob"), ("oauth_signature", "")]
-    for session in case.sessions.live[:1]:
-        pairs.append(("diffie_hellman_challenge", session.challenge))
-    for pair in pairs:
-        found.append((f"{pair[0]} signed but not sent", {"added": [pair]}))
-    if case.body:
-        in_json, in_python = [], []
-        for name, value in case.body.items():
-            in_python.append((name, str(value)))
-            if not isinstance(value, str):
-                value = json.dumps(value)
-            in_json.append((name, value))
-        found.append(("fields of a JSON body signed", {"added": in_json}))
-        found.append(("fields of a JSON body signed, as Python writes them", {"added": in_python}))
-    return found
-
-
-def other_forms(name: str, value: str) -> list[Pair]:
-    if name == "oauth_timestamp":
-        return [("in milliseconds", f"{value}000")]
-    if name.startswith("oauth_"):
-        return []
-    return [
-        ("in small letters", value.lower()),
-        ("in capitals", value.upper()),
-        ("with a capital, as Python's True", value.capitalize()),
-        ("with + for a space", quote_plus(value)),
-        ("encoded before the list was", encoded(value)),
-        ("decoded", unquote(value)),
-        ("as None", "None"),
-        ("as empty", ""),
-    ]
-
-
-def changed(text: Text) -> list[Variant]:
-    """A value signed in another form than it is sent: of one parameter, or of all."""
-    found: list[Variant] = []
-    of_all: dict[str, dict[Pair, str]] = {}
-    for pair in text.pairs:
-        for form, value in other_forms(*pair):
-            found.append((f"{pair[0]} signed {form}", {"changed": {pair: value}}))
-            of_all.setdefault(form, {})[pair] = value
-    for form, values in of_all.items():
-        found.append((f"all values signed {form}", {"changed": values}))
-    return found
-
-
-slashes_left = functools.partial(quote, safe="~/")
 ENCODINGS: list[Variant] = [
-    ("values encoded twice, as RFC 5849 has it", {"encode_value": encoded}),
-    ("parameters encoded twice", {"encode_list": twice}),
-    ("URL encoded twice", {"encode_url": twice}),
-    ("URL and parameters encoded twice", {"encode_url": twice, "encode_list": twice}),
-    ("nothing encoded", {"encode_url": unchanged, "encode_list": unchanged}),
-    ("slashes not encoded", {"encode_url": slashes_left, "encode_list": slashes_left}),
-    ("a space encoded as +", {"encode_list": quote_plus}),
+    ("values encoded twice, as RFC 5849 has it", Encoding(value=encoded)),
+    ("values signed with + for a space", Encoding(value=quote_plus)),
+    ("true signed as Python's True", Encoding(value=lambda text: BOOLEANS.get(text, text))),
+    ("parameters encoded twice", Encoding(parameters=twice)),
+    ("URL encoded twice", Encoding(url=twice)),
+    ("URL and parameters encoded twice", Encoding(url=twice, parameters=twice)),
+    ("nothing encoded", Encoding(url=str, parameters=str)),
+    ("slashes not encoded", Encoding(url=quote, parameters=quote)),
+    ("a space encoded as +", Encoding(parameters=quote_plus)),
 ]
-UNSORTED = "parameters unsorted"
 
 
-def parts_of_text(text: Text, case: Case) -> list[list[Variant]]:
-    return [
-        prepends(text, case),
-        [("HTTP method in small letters", {"method": text.method.lower()})],
-        ENCODINGS,
-        [(UNSORTED, {"order": list})],
-        origins(text),
-        paths(text, case),
-        added(case),
-        [(f"{name} sent but not signed", {"left_out": name}) for name, _ in text.pairs],
-        changed(text),
-    ]
+def prepends(text: Text, identity: Identity) -> Variants:
+    right = identity.secret.hex()
+    undecrypted = base64.b64decode(identity.encrypted_secret).hex()
+    where = "" if text.prepend else ", in a call that has none"
+    yield "prepend missing", ""
+    yield f"prepend as it should be{where}", right
+    yield f"prepend in capitals{where}", right.upper()
+    yield f"prepend in base64{where}", base64.b64encode(identity.secret).decode()
+    yield f"prepend followed by &{where}", f"{right}&"
+    yield f"prepend of the encrypted secret instead of the decrypted one{where}", undecrypted
 
 
-def alone(text: Text, case: Case) -> Iterator[Variant]:
-    """What can be wrong in so many ways that it is tried with nothing else."""
-    for earlier in case.earlier:
-        whole = earlier._replace(prepend=text.prepend).base_string
-        yield "the text of an earlier request signed", {"whole": whole}
-    for name, value in itertools.product(OFTEN_EMPTY, NO_VALUE):
-        yield f"{name} signed but not sent", {"added": [(name, value)]}
-    for pairs in itertools.permutations(text.pairs[:6]):
-        yield UNSORTED, {"pairs": [*pairs, *text.pairs[6:]], "order": list}
+def origins(text: Text) -> Variants:
+    port = text.origin.rpartition(":")[2]
+    for scheme in ("http", "https"):
+        for host in ("127.0.0.1", "localhost", "api.ibkr.com"):
+            for origin in (f"{scheme}://{host}:{port}", f"{scheme}://{host}"):
+                yield f"wrong scheme, host or port in the URL ({origin})", origin
+
+
+def paths(text: Text, case: Case) -> Variants:
+    bare = text.path[len(BASE_PATH) :]
+    yield f"URL without the base path {BASE_PATH}", bare
+    yield "two slashes in the URL", f"{BASE_PATH}/{bare}"
+    yield "slash at the end of the URL, not sent", f"{text.path}/"
+    yield "slash at the end of the URL left out", text.path.rstrip("/")
+    yield "query in the URL and in the list", f"{text.path}?{case.query}"
+    earlier = [text.path for text in case.earlier]
+    for path in [*earlier, REQUEST_TOKEN, ACCESS_TOKEN]:
+        yield f"another path in the URL ({path})", path
+
+
+def added(case: Case) -> Variants:
+    yield "realm signed", [("realm", case.sent["realm"])]
+    for form, write in (("", json.dumps), (", as Python writes them", str)):
+        fields = [(name, write(value).strip('"')) for name, value in case.body.items()]
+        yield f"fields of a JSON body signed{form}", fields
+    yield "oauth_version signed but not sent", [("oauth_version", "1.0")]
+    for pair in product(OFTEN_EMPTY, NO_VALUE):
+        yield f"{pair[0]} signed but not sent", [pair]
+
+
+def changed(text: Text) -> Variants:
+    """A parameter left out, or signed in another form than it is sent."""
+    for pair in text.pairs:
+        name, value = pair
+        others = [other for other in text.pairs if other != pair]
+        yield f"{name} sent but not signed", others
+        yield f"{name} signed in small letters", [*others, (name, value.lower())]
+        yield f"{name} signed in capitals", [*others, (name, value.upper())]
+        yield f"{name} signed as None", [*others, (name, "None")]
 
 
 # The key of an HMAC
 
 
-def spellings_of_k(k: bytes) -> list[tuple[str, bytes]]:
+def spelled(name: str, data: bytes) -> list[Variant]:
+    in_hex, in_base64 = data.hex().encode(), base64.b64encode(data)
+    return [("", data), (f"{name} as hex text", in_hex), (f"{name} as base64 text", in_base64)]
+
+
+def derivations(session: Session, identity: Identity) -> Variants:
+    """The tokens that clients derive from the right K and secret: the right one among them."""
+    k, secret = session.k, identity.secret
+    yield "key and message of the derivation's HMAC swapped", hmac_sha1(secret, k)
+    yield "SHA-256 instead of SHA-1 in the derivation", hmac.digest(k, secret, "sha256")
     bare = k.lstrip(b"\0")
     digits = bare.hex().lstrip("0")
-    halved = bytes.fromhex(digits[: len(digits) // 2 * 2])
-    return [
-        ("", k),
+    spelled_k = [
+        *spelled("K", k),
+        ("K as hex text without zeros", digits.encode()),
         ("sign byte of K missing", bare),
         ("a zero byte before K, whose top bit is not set", b"\0" + bare),
-        ("last digit of K dropped, whose hex has an odd number", halved),
-        ("K as hex text", digits.encode()),
-        ("K as hex text", k.hex().encode()),
-        ("K as base64 text", base64.b64encode(k)),
     ]
+    if len(digits) % 2:  # Node's Buffer reads hex so
+        spelled_k.append(("last digit of K's hex dropped", bytes.fromhex(digits[:-1])))
+    undecrypted = base64.b64decode(identity.encrypted_secret)
+    spelled_secret = [*spelled("secret", secret), ("secret not decrypted", undecrypted)]
+    for (in_k, key), (in_secret, message) in product(spelled_k, spelled_secret):
+        mistake = "; and ".join(filter(None, [in_k, in_secret]))
+        yield f"{mistake} in the derivation", hmac_sha1(key, message)
 
 
-def spellings_of_secret(case: Case) -> list[tuple[str, bytes]]:
-    secret = case.identity.secret
-    return [
-        ("", secret),
-        ("secret as hex text in the derivation", secret.hex().encode()),
-        ("secret as base64 text in the derivation", base64.b64encode(secret)),
-        ("secret not decrypted in the derivation", case.encrypted_secret.encode()),
-        ("secret not decrypted in the derivation", base64.b64decode(case.encrypted_secret)),
-    ]
-
-
-def keys(session: Session, case: Case) -> list[Variant]:
+def keys(session: Session, identity: Identity) -> Variants:
     """What clients sign calls with in place of the token."""
-    token, k = session.token, session.k
-    secret = case.identity.secret
-    in_base64 = base64.b64encode(token)
-    in_hex = token.hex().encode()
-    proof = hmac.digest(token, case.identity.consumer_key.encode(), "sha1")
-    found = [
-        ("token as base64 text instead of decoded", in_base64),
-        ("token as hex text instead of bytes", in_hex),
-        ("& after the key", token + b"&"),
-        ("& after the key; and token as base64 text", in_base64 + b"&"),
-        ("& after the key; and token as hex text", in_hex + b"&"),
-        ("key and message of the derivation's HMAC swapped", hmac.digest(secret, k, "sha1")),
-        ("SHA-256 instead of SHA-1 in the derivation", hmac.digest(k, secret, "sha256")),
-        ("proof used as the token", proof),
+    for mistake, key in spelled("token", session.token):
+        yield mistake, key
+        yield f"{mistake} & after the key".strip(), key + b"&"
+    consumer_key = identity.consumer_key.encode()
+    yield "proof used as the token", hmac_sha1(session.token, consumer_key)
+    yield from derivations(session, identity)
+
+
+def derivation_lines(session: Session, consumer_key: str, identity: Identity) -> list[str]:
+    """For a client that finds the proof wrong and stops. All of it is throw-away."""
+    in_base64 = base64.b64encode(session.token).decode()
+    lines = [
+        "if you find the proof wrong:",
+        f"  K           {session.k.hex()} (00 in front only if the next bit is 1)",
+        f"  secret      {identity.secret.hex()} (these bytes, not this text)",
+        f"  token       {session.token.hex()}, in base64 {in_base64}",
+        "              (HMAC-SHA1 of the bytes of the secret, its key the bytes of K)",
+        "the proof is HMAC-SHA1 of the consumer key, its key the token; yours begins with",
     ]
-    for in_k, some_k in spellings_of_k(k):
-        for in_secret, some_secret in spellings_of_secret(case):
-            mistake = "; and ".join(filter(None, (in_k, in_secret)))
-            found.append((mistake, hmac.digest(some_k, some_secret, "sha1")))
-    return [(mistake, {"key": key}) for mistake, key in found if key != token]
+    for mistake, token in derivations(session, identity):
+        if token != session.token and "; and " not in mistake:
+            proof = hmac_sha1(token, consumer_key.encode()).hex()
+            lines.append(f"  {proof[:8]}    {mistake}")
+    return lines
 
 
 # The search
 
 
-class Guess(NamedTuple):
-    """A text with some mistakes, and how each part of it can be spoilt further."""
+class Start(NamedTuple):
+    """A text, what is certainly wrong in it, and how its fields may be spoilt further."""
 
     mistakes: list[str]
     text: Text
-    parts: Sequence[list[Variant]] = ()
-
-    def spoilt(self, *variants: Variant) -> Guess:
-        mistakes, text = list(self.mistakes), self.text
-        for mistake, changes in variants:
-            mistakes.append(mistake)
-            text = text._replace(**changes)
-        return Guess(mistakes, text)
+    parts: Mapping[str, list[Variant]] = {}
 
 
-def guesses(starts: Sequence[Guess], case: Case) -> Iterator[Guess]:
-    """Those with one mistake first; of two, the parts that are soon through."""
-    pairs = []
-    for start in starts:
-        yield start
-        for variant in itertools.chain(*start.parts):
-            yield start.spoilt(variant)
-        for one, other in itertools.combinations(start.parts, 2):
-            pairs.append((len(one) * len(other), start, one, other))
-    for start in starts:
-        for variant in alone(start.text, case):
-            yield start.spoilt(variant)
-    pairs.sort(key=operator.itemgetter(0))
-    for _, start, one, other in pairs:
-        for variants in itertools.product(one, other):
-            yield start.spoilt(*variants)
+def starts_of(text: Text, case: Case, session: Session | None = None) -> Iterator[Start]:
+    """`session`: whose token signs the text, in a call."""
+    parts = parts_of_text(text, case)
+    if session:
+        parts["key"] = list(keys(session, case.identity))
+    yield Start([], text, parts)
+    for earlier in case.earlier:
+        whole = earlier._replace(prepend=text.prepend, key=text.key)
+        yield Start(["the text of an earlier request signed"], whole)
+    for pairs in permutations(text.pairs[:6]):
+        reordered = text._replace(pairs=[*pairs, *text.pairs[6:]], order=list)
+        yield Start([UNSORTED], reordered)
+
+
+def guesses(starts: list[Start]) -> Iterator[tuple[list[str], Text]]:
+    """The texts as they are; then with one mistake; then with two, in different fields."""
+    for number, start in product(range(3), starts):
+        for fields in combinations(start.parts, number):
+            lists = [start.parts[field] for field in fields]
+            for variants in product(*lists):
+                text, mistakes = start.text, list(start.mistakes)
+                for field, (mistake, value) in zip(fields, variants):
+                    mistakes.append(mistake)
+                    text = text._replace(**{field: value})
+                yield mistakes, text

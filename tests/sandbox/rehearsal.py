@@ -1,9 +1,9 @@
 """The rehearsal: IBKR played with a person's own config, before IBKR has activated the key.
 
 The server's side uses what was uploaded: the signature key's public half and the parameters, from
-the files beside the private key, read by this file's own code. One that is not there is derived
-from the config. Only the secret comes from the config's own key, since nobody else can decrypt
-it. keys/check.py compares all these files with the config; that is not done again here.
+the files beside the private key. keys/check.py compares them with the config: one that is not
+there, or holds the same, is taken from the config; another is read here. Only the secret comes
+from the config's own key, since nobody else can decrypt it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from tests.sandbox.identity import Identity, read_dh_parameters
 from tests.sandbox.stand_in import Sandbox
 
 UPLOADED = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"]
-KEY_FILES = ["signature_key_fp", "encryption_key_fp"]
 
 
 def read_rehearsal(path: str) -> Rehearsal | None:
@@ -37,37 +36,33 @@ def read_rehearsal(path: str) -> Rehearsal | None:
     if report.credentials is None:
         return None
     folder = os.path.abspath(os.path.dirname(path))
-    paths = {name: Path(folder, os.path.expanduser(values[name].strip())) for name in KEY_FILES}
-    missing, stale = list(UPLOADED), []
-    for finding in report.findings:
-        if finding.name in UPLOADED:
-            missing.remove(finding.name)
-            if finding.kind == "warn":
-                stale.append(finding.name)
-    return Rehearsal(values, paths, report.credentials, missing, stale)
+    for name in ("signature_key_fp", "encryption_key_fp"):
+        values[name] = os.path.join(folder, os.path.expanduser(values[name].strip()))
+    kinds = {finding.name: finding.kind for finding in report.findings}
+    missing = [name for name in UPLOADED if name not in kinds]
+    stale = [name for name in UPLOADED if kinds.get(name) == "warn"]
+    return Rehearsal(values, report.credentials, missing, stale)
 
 
 class Rehearsal(NamedTuple):
     """One config without an error, and the files beside its keys."""
 
-    values: dict[str, Any]
-    paths: dict[str, Path]  # of the private keys
+    values: dict[str, Any]  # the paths in it are absolute
     credentials: oauth.Credentials
     missing: list[str]  # of what was uploaded: not beside the keys
     stale: list[str]  # there, but of something else
 
-    def beside_the_key(self, name: str) -> Path:
-        return self.paths["signature_key_fp"].with_name(name)
-
     def uploaded(self, name: str, read: Callable[[str], Any], own: Any) -> Any:
-        """What a file beside the key has in it; without one that can be read, the config's."""
-        path = self.beside_the_key(name)
-        if not path.is_file():
-            return own
-        try:
-            return read(path.read_text("ascii"))
-        except (ValueError, IndexError, TypeError):  # as keys/check.py says
-            return own
+        """What a file beside the key has in it, where that is not the config's own."""
+        if name in self.stale:
+            try:
+                return read(self.beside_the_key(name).read_text("ascii"))
+            except (ValueError, IndexError, TypeError):  # as keys/check.py says
+                pass
+        return own
+
+    def beside_the_key(self, name: str) -> Path:
+        return Path(self.values["signature_key_fp"]).with_name(name)
 
     @property
     def identity(self) -> Identity:
@@ -75,25 +70,22 @@ class Rehearsal(NamedTuple):
         own_key = own.signature_key.public_key()
         parameters = (own.dh_prime, own.dh_generator)
         prime, generator = self.uploaded("dhparam.pem", read_dh_parameters, parameters)
-        stray = "signed with a key whose public half is not public_signature.pem"
         return Identity(
             realm=own.realm,
             consumer_key=own.consumer_key,
             access_token=own.access_token,
             secret=own.access_token_secret,
             signature_key=self.uploaded("public_signature.pem", RSA.import_key, own_key),
-            encryption_key=RSA.import_key(self.paths["encryption_key_fp"].read_bytes()),
+            encryption_key=RSA.import_key(Path(self.values["encryption_key_fp"]).read_bytes()),
             prime=prime,
             generator=generator,
-            stray_keys=((stray, own_key),),
+            encrypted_secret=self.values["access_token_secret"],
+            config_key=own_key,
         )
 
     def write_config(self, sandbox: Sandbox) -> None:
-        """A copy that differs in `base_url`, with the paths made absolute; dhparam.pem beside it,
-        which most clients read."""
-        paths = {name: str(path) for name, path in self.paths.items()}
-        sandbox.write_config({**self.values, **paths, "base_url": sandbox.base_url})
-        sandbox.gate.encrypted_secret = self.values["access_token_secret"]
+        """A copy that differs in `base_url`; dhparam.pem beside it, which most clients read."""
+        sandbox.write_config({**self.values, "base_url": sandbox.base_url})
         parameters = self.beside_the_key("dhparam.pem")
         if parameters.is_file():
             shutil.copy(parameters, sandbox.folder)
@@ -102,9 +94,8 @@ class Rehearsal(NamedTuple):
         """What the rehearsal has proved, and what it cannot."""
         if self.stale:
             remedy = "upload the file that fits, or make the config fit the one uploaded"
-            return (
-                f"rehearsal: does not fit the config: {', '.join(self.stale)}\nrehearsal: {remedy}"
-            )
+            names = ", ".join(self.stale)
+            return f"rehearsal: does not fit the config: {names}\nrehearsal: {remedy}"
         used = [r for r in sandbox.requests if "signature" in r.passed and "/oauth/" not in r.path]
         if not used:
             return "rehearsal: nothing proved: no call was signed with a live session token"

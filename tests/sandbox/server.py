@@ -5,7 +5,6 @@ from __future__ import annotations
 import email.utils
 import http.client
 import http.server
-import itertools
 import socketserver
 import sys
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.number = next(self.server.numbers)
-        self.server.sandbox.connections = self.number
+        self.server.sandbox.connections += 1
+        self.number = self.server.sandbox.connections
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
@@ -68,10 +67,9 @@ class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, sandbox: Sandbox, port: int) -> None:
+    def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
-        self.numbers = itertools.count(1)  # of the connections
-        super().__init__(("127.0.0.1", port), Handler)
+        super().__init__(("127.0.0.1", sandbox.port), Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], OSError):  # a client that went away is no fault

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import hmac
 import re
 import secrets
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.sandbox.answers import RefusedError, error_answer
+from tests.sandbox.answers import RefusedError
 from tests.sandbox.faults import Fault
 from tests.sandbox.identity import Identity
 
@@ -18,7 +17,6 @@ from tests.sandbox.identity import Identity
 class Session:
     """A live session token, the exchange that made it, and what it has opened so far."""
 
-    challenge: str
     response: str
     k: bytes = field(repr=False)  # as Java's toByteArray: a zero byte before a set top bit
     token: bytes = field(repr=False)
@@ -29,29 +27,13 @@ class Session:
     polls: int = 0
     snapshots: Counter[str] = field(default_factory=Counter)  # by conid
 
-    def derivation(self, secret: bytes) -> list[str]:
-        """For the log, where all of it is throw-away."""
-        in_base64 = base64.b64encode(self.token).decode()
-        return [
-            f"  K           {self.k.hex()} (00 in front only if the next bit is 1)",
-            f"  secret      {secret.hex()} (these bytes, not this text)",
-            f"  token       {self.token.hex()}, in base64 {in_base64}",
-            "              (HMAC-SHA1 of the bytes of the secret, its key the bytes of K)",
-        ]
 
-
+@dataclass
 class Sessions:
     """The live session tokens of one user, the newest first."""
 
-    def __init__(self) -> None:
-        self.live: list[Session] = []
-        self.ended: list[Session] = []
-
-    def end(self, session: Session) -> None:
-        if session in self.live:
-            self.live.remove(session)
-            self.ended.insert(0, session)
-        session.brokerage = "none"
+    live: list[Session] = field(default_factory=list)
+    ended: list[Session] = field(default_factory=list)
 
 
 def exchange(challenge: str, identity: Identity, fault: Fault) -> Session:
@@ -59,12 +41,11 @@ def exchange(challenge: str, identity: Identity, fault: Fault) -> Session:
 
     Working clients send zeros in front, and capitals.
     """
-    answer = error_answer(401, "id: 0, error: unauthorized")
     if not re.fullmatch("[0-9A-Fa-f]+", challenge):
-        raise RefusedError("diffie_hellman_challenge: not hex digits alone", answer)
+        raise RefusedError("diffie_hellman_challenge: not hex digits alone")
     public = int(challenge, 16)
     if not 2 <= public <= identity.prime - 2:
-        raise RefusedError("diffie_hellman_challenge: not within 2 to p - 2", answer)
+        raise RefusedError("diffie_hellman_challenge: not within 2 to p - 2")
     exponent = secrets.randbits(256) + 1
     response = pow(identity.generator, exponent, identity.prime)
     shared = pow(public, exponent, identity.prime)
@@ -76,4 +57,4 @@ def exchange(challenge: str, identity: Identity, fault: Fault) -> Session:
         sent = fault.dh_response
         shared = int(sent or "0", 16)  # so the proof fits, and only a check of the range helps
     k = shared.to_bytes(shared.bit_length() // 8 + 1, "big")
-    return Session(f"{public:x}", sent, k, hmac.digest(k, identity.secret, "sha1"))
+    return Session(sent, k, hmac.digest(k, identity.secret, "sha1"))

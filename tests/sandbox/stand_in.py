@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,13 @@ from tests.sandbox.answers import BASE_PATH, Answer, RefusedError, json_answer
 from tests.sandbox.endpoints import Call, answer_of, find_route, settle
 from tests.sandbox.faults import FAULTS, INIT, LOGOUT, Fault
 from tests.sandbox.gate import CHALLENGE, Gate, Request
-from tests.sandbox.identity import KEYS, Identity, encrypted_secret, throwaway_identity
+from tests.sandbox.identity import KEYS, Identity, throwaway_identity
+from tests.sandbox.mistakes import derivation_lines
 from tests.sandbox.server import Server
-from tests.sandbox.sessions import Sessions, exchange
+from tests.sandbox.sessions import Session, Sessions, exchange
 
-RATE_LIMIT = 10  # requests in any second: above it IBKR answers 429
+RATE_LIMIT = 10  # requests in any second
+TOO_FAST = "the eleventh within a second: IBKR would answer 429 and bar this address for a while"
 TOKEN_LIFE = 24 * 3600  # seconds
 
 
@@ -49,28 +50,27 @@ class Sandbox:
         self.identity = identity or throwaway_identity()
         self.sessions = Sessions()
         self.gate = Gate(self.identity, self.sessions, self.now)
-        self.gate.throwaway = identity is None
-        self.gate.encrypted_secret = encrypted_secret(self.identity)
         self.requests: list[Request] = []
-        self.complaints: list[str] = []  # the log lines of what went wrong
+        self.complaints: list[str] = []  # the log of what was refused
         self.connections = 0
         self.logged_out = False
         self.stopping = threading.Event()
         self.config: dict[str, Any] = {}
-        self.secrets: list[bytes | str] = []  # what no output may show
-        self.secrets += [self.identity.access_token, self.gate.encrypted_secret]
-        self.secrets.append(self.identity.secret)
+        self.secrets: list[bytes | str] = [  # what no output may show
+            self.identity.access_token,
+            self.identity.encrypted_secret,
+            self.identity.secret,
+        ]
         self._lock = threading.Lock()  # one request at a time
-        self._recent: deque[float] = deque()
 
     def __enter__(self) -> Sandbox:
-        self._server = Server(self, self.port)  # first: nothing to tidy up when the port is in use
+        self._server = Server(self)  # first: nothing to tidy up when the port is in use
         self.port = self._server.server_address[1]
-        self.gate.port = self.port
-        self.base_url = f"http://127.0.0.1:{self.port}{BASE_PATH}"
+        self.gate.origin = f"http://127.0.0.1:{self.port}"
+        self.base_url = f"{self.gate.origin}{BASE_PATH}"
         self.folder = Path(tempfile.mkdtemp(prefix="sandbox-"))
         self.config_path = self.folder / "config.json"
-        if self.gate.throwaway:
+        if self.identity.throwaway:
             self._write_files()
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
@@ -94,7 +94,7 @@ class Sandbox:
             "consumer_key": self.identity.consumer_key,
             "dh_prime": f"{self.identity.prime:x}",
             "access_token": self.identity.access_token,
-            "access_token_secret": self.gate.encrypted_secret,
+            "access_token_secret": self.identity.encrypted_secret,
             "base_url": self.base_url,
         }
         self.write_config(self.config)
@@ -106,41 +106,8 @@ class Sandbox:
     def now(self) -> float:
         return self.clock() + self.fault.clock_ahead
 
-    # The log
-
-    def _say(self, line: str, complaint: bool) -> None:
-        if complaint:
-            self.complaints.append(line)
-        if self.log:
-            self.log(line)
-
-    def _log_request(self, request: Request) -> None:
-        """One line for a request, and below it the rest of why it was refused."""
-        target = f"{request.path}?{request.query}".rstrip("?")
-        line = f"{request.number} {request.method} {target} {request.status}"
-        if request.passed:
-            line += f" | ok: {', '.join(request.passed)}"
-        if request.query_form:
-            line += f" | query {request.query_form}"
-        for remark in request.remarks:
-            line += f" | accepted: {remark}"
-        if request.refused:
-            line += f" | refused: {request.refused}"
-        lines = [in_ascii(line), *("    " + in_ascii(more) for more in request.below)]
-        self._say("\n".join(lines), complaint=bool(request.refused))
-
-    def _watch_rate(self, now: float) -> None:
-        self._recent.append(now)
-        if len(self._recent) > RATE_LIMIT and now - self._recent.popleft() < 1:
-            self._recent.clear()  # said once, until as many have come again
-            warning = "requests in a second: IBKR would answer 429 and bar this address for a while"
-            self._say(f"more than {RATE_LIMIT} {warning}", complaint=True)
-
-    # A request, from its arrival to its answer
-
     def respond(self, request: Request) -> Answer:
         with self._lock:
-            self._watch_rate(request.arrived)
             request.number = len(self.requests) + 1
             try:
                 answer = self._answer(request)
@@ -149,38 +116,63 @@ class Sandbox:
                 reason = {"X-Sandbox-Refused": in_ascii(request.refused)}
                 answer = refusal.answer._replace(headers={**refusal.answer.headers, **reason})
             request.status = answer.status
+            before = self.requests[-RATE_LIMIT:]
+            if len(before) == RATE_LIMIT and request.arrived - before[0].arrived < 1:
+                request.remarks.append(TOO_FAST)
             self.requests.append(request)
             self._log_request(request)
         return answer
 
+    def _log_request(self, request: Request) -> None:
+        """One line for a request, and below it the rest of why it was refused."""
+        target = f"{request.path}?{request.query}".rstrip("?")
+        line = f"{request.number} {request.method} {target} {request.status}"
+        if request.passed:
+            line += f" | ok: {', '.join(request.passed)}"
+        for remark in request.remarks:
+            line += f" | accepted: {remark}"
+        if request.refused:
+            line += f" | refused: {request.refused}"
+        text = "\n    ".join(map(in_ascii, [line, *request.below]))
+        if request.refused:
+            self.complaints.append(text)
+        if self.log:
+            self.log(text)
+
     def _answer(self, request: Request) -> Answer:
         """The signature first, whatever the path; then the endpoint."""
-        sent, session = self.gate.check(request)
+        session = self.gate.check(request)
         route = find_route(request)
         path = route.split()[1]
         canned = self.answers.get(route)
         if canned is None and self.fault.concerns(path):
             canned = self.fault.answer
         if session is None:
-            return canned or self._live_session_token(sent, request)
-        call = Call(request, session, self.sessions, self.now())
+            return canned or self._live_session_token(request)
+        call = Call(request, session, self.sessions)
         answer = canned
         if answer is None:
             data = answer_of(route, call)
             if path == LOGOUT:
-                self.sessions.end(session)
-                self.logged_out = True
+                self._log_out(session)
             if self.fault.change and self.fault.concerns(path):
                 data = self.fault.change(data)
             answer = json_answer(data)
         if answer.status == 200:
             session.called.add(path)
             if canned and path == INIT:
-                settle(session, self.now())
+                settle(call)
         return answer
 
-    def _live_session_token(self, sent: dict[str, str], request: Request) -> Answer:
-        challenge = sent[CHALLENGE]
+    def _log_out(self, session: Session) -> None:
+        self.logged_out = True
+        session.brokerage = "none"
+        if session in self.sessions.live:
+            self.sessions.live.remove(session)
+            self.sessions.ended.insert(0, session)
+
+    def _live_session_token(self, request: Request) -> Answer:
+        challenge, consumer_key = request.sent[CHALLENGE], request.sent["oauth_consumer_key"]
         session = exchange(challenge, self.identity, self.fault)
         if challenge != challenge.lower():
             request.remarks.append(f"{CHALLENGE} in capitals")
@@ -190,13 +182,10 @@ class Sandbox:
         if self.fault.held:
             session.brokerage = "held"
         self.secrets += [session.k, session.k.lstrip(b"\0") or session.k, session.token]
-        proof_of = self.fault.proof_of or sent["oauth_consumer_key"]
+        proof_of = self.fault.proof_of or consumer_key
         proof = hmac.digest(session.token, proof_of.encode(), "sha1").hex()
-        if self.gate.throwaway:
-            compare = (
-                "if you find the proof wrong (HMAC-SHA1 of the consumer key, its key the token):"
-            )
-            request.below = [compare, *session.derivation(self.identity.secret)]
+        if self.identity.throwaway:
+            request.below = derivation_lines(session, consumer_key, self.identity)
         body = {
             "diffie_hellman_response": session.response,
             "live_session_token_signature": proof,
