@@ -97,7 +97,6 @@ def start_sandbox(temporary: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def start(*arguments: str, **settings: Any) -> subprocess.Popen[str]:
-    pipe = subprocess.PIPE
-    settings = {"stdout": pipe, "stderr": pipe, "cwd": ROOT, **settings}
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": ROOT, **settings}
     command = [sys.executable, *arguments]
     return subprocess.Popen(command, text=True, start_new_session=True, **settings)

@@ -60,6 +60,7 @@ SLOW = "Timeout while contacting the authentication server"
 def test_the_brokerage_session_is_up_settling_held_or_refused() -> None:
     rows = [
         (at.INIT, UP, "    up\n", 0, "settling"),
+        (at.INIT, {**UP, "message": "ok"}, "    up: ok\n", 0),
         (at.INIT, {**UP, "competing": True}, "    up\n", 0),
         (at.INIT, {**DOWN, "competing": True}, OTHER, 0),
         (at.STATUS, recorded("status refused"), OTHER, 0),

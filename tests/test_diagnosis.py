@@ -71,6 +71,7 @@ ROWS = [
     Row("invalid consumer, clock", [COMPARE_CONSUMER, CLOCK, WAIT], UNKNOWN, clock=600),
     Row("invalid consumer, old file", [COMPARE_CONSUMER, FILE_SIGNATURE, WAIT], UNKNOWN, files=OLD_SIGNATURE),
     Row("no secret found, old file", [COMPARE_TOKEN, FILE_ENCRYPTION], answer=NO_SECRET, files=OLD_ENCRYPTION),
+    Row("LST failed, in an answer 200", [SECRET, SIGNATURE, TOKEN], answer=LST_FAILED._replace(status=200)),
     Row("secret replaced", [SECRET, SIGNATURE, TOKEN], OLD_SECRET),
     Row("access token", [COMPARE_TOKEN, GENERATE], {"access_token": "0" * 20}),
     Row("signature key", [SECRET, SIGNATURE, TOKEN], files=NO_FILES, server={"signature_key": OTHER_KEY.public_key()}),

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT, assert_no_secret, start, start_demo
-from tests.sandbox import Answer, Request, Sandbox, json_answer, recorded
+from tests.sandbox import Answer, Sandbox, json_answer, recorded
 from tests.sandbox import faults as at
 
 DEMO = str(ROOT / "demo.py")
@@ -66,7 +66,7 @@ def delay(path: str, sandbox: Sandbox, seconds: float) -> None:
     """Have the sandbox answer that late."""
     genuine = sandbox.respond
 
-    def respond(request: Request) -> Answer:
+    def respond(request: Any) -> Answer:
         answer = genuine(request)
         return answer._replace(delay=seconds) if request.path == path else answer
 
