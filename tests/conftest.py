@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 from urllib.parse import quote
 
@@ -27,17 +27,8 @@ import oauth
 from tests.sandbox import Sandbox
 
 ROOT = Path(demo.__file__).parent
-SIGNALS = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL}
-SIGNALS["SIGHUP"] = signal.SIG_DFL
 os.environ["TZ"] = "JST-9"  # where it is not UTC, a time without its zone shows
-if hasattr(time, "tzset"):
-    time.tzset()
-CHANGED = """
-import oauth, requests, runpy, signal, sys
-{}
-del sys.argv[0]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+time.tzset()
 RSA.import_key = functools.lru_cache(100)(RSA.import_key)  # half of the time that a run takes
 
 
@@ -45,9 +36,6 @@ class Result(NamedTuple):
     status: int
     out: str
     err: str
-
-
-Runner = Callable[..., Result]
 
 
 def assert_no_secret(text: str, secrets: list[Any]) -> None:
@@ -67,9 +55,9 @@ def assert_no_secret(text: str, secrets: list[Any]) -> None:
 def _signals_and_log() -> None:
     """main() takes them for itself; nohup, and a shell's `&`, have signals ignored, here and by all
     that a test starts."""
-    for name, handler in SIGNALS.items():
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     oauth.log.setLevel(logging.NOTSET)
     oauth.log.filters = []
 
@@ -80,12 +68,7 @@ def server() -> Iterator[Sandbox]:
         yield sandbox
 
 
-@pytest.fixture(scope="session")
-def run() -> Runner:
-    return run_demo
-
-
-def run_demo(sandbox: Sandbox, *options: str, config: Any = None) -> Result:
+def run(sandbox: Sandbox, *options: str, config: Any = None) -> Result:
     """Run the demo in this process, without its pauses. `config`: JSON or text, in place of the
     sandbox's own."""
     path = sandbox.config_path
@@ -102,14 +85,9 @@ def run_demo(sandbox: Sandbox, *options: str, config: Any = None) -> Result:
     return result
 
 
-def start_demo(
-    config: Path, *options: str, change: str = "", **settings: Any
-) -> subprocess.Popen[str]:
-    """Start demo.py in a process of its own, where a warning is an error. `change`: what is done
-    first to what it imports."""
-    code = ["-c", CHANGED.format(change)] if change else []
-    command = [*code, str(ROOT / "demo.py"), str(config), *options]
-    return start("-Werror", *command, **settings)
+def start_demo(config: Path, *options: str, **settings: Any) -> subprocess.Popen[str]:
+    """Start demo.py in a process of its own, where a warning is an error."""
+    return start("-Werror", str(ROOT / "demo.py"), str(config), *options, **settings)
 
 
 def start_sandbox(temporary: Path, *options: str) -> subprocess.Popen[str]:
@@ -119,7 +97,6 @@ def start_sandbox(temporary: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def start(*arguments: str, **settings: Any) -> subprocess.Popen[str]:
-    pipe = subprocess.PIPE
-    settings = {"stdout": pipe, "stderr": pipe, "cwd": ROOT, **settings}
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": ROOT, **settings}
     command = [sys.executable, *arguments]
     return subprocess.Popen(command, text=True, start_new_session=True, **settings)

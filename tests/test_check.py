@@ -1,8 +1,7 @@
 """Configs and files as people have them, and what `--check` says of each: one row a message.
 
-`tests/dh-parameters` holds what openssl made: `openssl dhparam -5 2048`, `-dsaparam 2048`, `-2 1024`,
-`-2 3072`, `openssl genpkey -genparam -algorithm DHX -pkeyopt dh_rfc5114:3`; and one file whose prime
-lacks its sign byte.
+`tests/dh-parameters` holds what openssl made: `openssl dhparam -5 2048`, `-dsaparam 2048`, `-2 1024`;
+`openssl genpkey -genparam -algorithm DHX -pkeyopt dh_rfc5114:3`; one prime without its sign byte.
 """
 
 from __future__ import annotations
@@ -15,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from Crypto.PublicKey import RSA
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 import demo
-from tests.conftest import ROOT, Runner
+from tests.conftest import ROOT, run
 from tests.sandbox import DH_PRIME, KEYS, Sandbox
 from tests.sandbox.identity import encrypted_secret, throwaway_identity
 
@@ -74,11 +74,7 @@ def of_4484_bits() -> bytes:
     """Return a key of two Mersenne primes: to look for others of this size takes seconds."""
     p, q = 2**2203 - 1, 2**2281 - 1
     d = pow(65537, -1, (p - 1) * (q - 1))
-    public = rsa.RSAPublicNumbers(65537, p * q)
-    parts = [d, rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q)]
-    numbers = rsa.RSAPrivateNumbers(p, q, *parts, public)
-    key = numbers.private_key(unsafe_skip_rsa_key_validation=True)
-    return key.private_bytes(PEM, PKCS8, PLAIN)
+    return RSA.construct((p * q, 65537, d, p, q), consistency_check=False).export_key()
 
 
 COPY, PRIVATE = "copy the file again", "a private one begins with -----BEGIN PRIVATE KEY"
@@ -97,7 +93,6 @@ BAD_KEYS = {  # what people give for a private key: the file, words of the messa
     "pkcs1-phrase": (SIGNATURE.private_bytes(PEM, PKCS1, PHRASE), "has a passphrase", "openssl rsa -in /"),
     "openssh-phrase": (OPENSSH.replace(NONE, BCRYPT), "has a passphrase", "ssh-keygen -p -m PEM -f "),
     "ed25519": (openssl("genpkey", "-algorithm", "ed25519"), "is no RSA key", ONLY_RSA),
-    "ec-old-form": (openssl("ecparam", "-name", "prime256v1", "-genkey"), "is no RSA key", ONLY_RSA),
     "rsa-pss": (openssl("genpkey", "-algorithm", "RSA-PSS"), "is an RSA-PSS key", ONLY_RSA),
     "1024-bits": (generated(1024), "has 1024 bits, IBKR takes 2048 to 4096", "make new keys"),
     "4484-bits": (of_4484_bits(), "has 4484 bits, IBKR takes 2048 to 4096", "make new keys"),
@@ -107,40 +102,30 @@ GOOD_KEYS = {
     "openssh": OPENSSH,
     "text-around": f"Bag Attributes\n  name: k\n{KEY}\nmine, of 2024\n".encode(),
     "crlf-and-bom": b"\xef\xbb\xbf" + KEY.replace("\n", "\r\n").encode(),
-    "one-line": KEY.replace("\n", " ").encode(),
     "behind-a-public-half": (KEYS / "public_encryption.pem").read_bytes() + KEY.encode(),
 }
-READABLE = {"of-group": 0o640, "of-others": 0o604}
 ANOTHER, COPY_OF_ONE = generated(2048), (KEYS / "private_encryption.pem").read_bytes()
 
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
     """A set-up in which all is well, and beside its keys those of the tables above."""
-    contents = {
-        **GOOD_KEYS,
-        "another": ANOTHER,
-        "encryption-copy": COPY_OF_ONE,
-        **dict.fromkeys(READABLE, KEY.encode()),
-    }
-    for name, row in BAD_KEYS.items():
-        contents[name] = row[0]
+    contents = {name: row[0] for name, row in BAD_KEYS.items()}
+    contents.update(GOOD_KEYS)
+    contents["another"], contents["encryption-copy"] = ANOTHER, COPY_OF_ONE
+    contents["of-group"] = KEY.encode()
     with Sandbox() as sandbox:
         sandbox.config.update(access_token=TOKEN, access_token_secret=SECRET)
         sandbox.secrets += [TOKEN, SECRET, IDENTITY.secret, LINES[1]]
         for name, content in contents.items():
             path = sandbox.folder / f"{name}.pem"
             path.write_bytes(content)
-            path.chmod(READABLE.get(name, 0o600))
+            path.chmod(0o640 if name == "of-group" else 0o600)
         yield sandbox
 
 
 # Fields
 
-SWAPPED = {
-    "encryption_key_fp": "private_signature.pem",
-    "signature_key_fp": "private_encryption.pem",
-}
 OLD = encrypted_secret(IDENTITY)  # of an earlier "Generate"
 GENERATE = "generate the token again, which ends the present secret"
 GENERATOR = "leave it out if openssl asn1parse prints 02"
@@ -165,7 +150,6 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("error", "key pasted in place of its path", {"signature_key_fp": KEY}, "signature_key_fp", "not a path", PATH),
     ("error", "single backslashes that JSON reads", {"signature_key_fp": "C:\temp\new.pem"}, "signature_key_fp", "not a path", PATH),
     ("error", "prime of words", {"dh_prime": "my prime"}, "dh_prime", "not a hex number", COPY_PRIME),
-    ("error", "prime short of a line", {"dh_prime": PRIME[:480]}, "dh_prime", "not a prime", COPY_PRIME),
     ("error", "prime with a wrong digit", {"dh_prime": f"{DH_PRIME ^ 2**400:x}"}, "dh_prime", "not a prime", COPY_PRIME),
     ("error", "prime of 1024 bits", {"dh_prime": pasted("1024")}, "dh_prime", "has 1024 bits", NEW_PRIME),
     ("error", "prime of 4423 bits", {"dh_prime": f"{2**4423 - 1:x}"}, "dh_prime", "has 4423 bits", NEW_PRIME),
@@ -175,7 +159,7 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("error", "secret cut by one", {"access_token_secret": SECRET[:-1]}, "access_token_secret", "is not base64", COPY_SECRET),
     ("error", "secret cut in half", {"access_token_secret": SECRET[:172]}, "access_token_secret", "has 129 bytes, the key has 256", COPY_SECRET),
     ("error", "secret and token exchanged", {"access_token": SECRET, "access_token_secret": TOKEN}, "access_token_secret", "access_token have changed places", "exchange them"),
-    ("error", "keys swapped, beside a copy of one", SWAPPED, "access_token_secret", NOT_KEY, "paths are swapped"),
+    ("error", "keys swapped, beside a copy of one", {"encryption_key_fp": "private_signature.pem", "signature_key_fp": "private_encryption.pem"}, "access_token_secret", NOT_KEY, "paths are swapped"),
     ("error", "the right key lies beside", {"encryption_key_fp": "another.pem"}, "access_token_secret", NOT_KEY, "encryption-copy.pem: name that file"),
     ("error", "secret of another key", {"access_token_secret": "AAAA" + SECRET[4:]}, "access_token_secret", NOT_KEY, GENERATE),
     ("error", "URL with http", {"base_url": "http://api.ibkr.com/v1/api"}, "base_url", NOT_URL, IBKR),
@@ -184,10 +168,8 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("warn", "realm of the test environment", {"realm": "test_realm"}, "realm", 'set it to "limited_poa"', ""),
     ("warn", "realm of the live one", {"consumer_key": "TESTCONS"}, "realm", 'set it to "test_realm"', ""),
     ("warn", "consumer key in small letters", {"consumer_key": "simulated"}, "consumer_key", "not nine capitals", "its case matters"),
-    ("warn", "consumer key of eight", {"consumer_key": "SIMULATE"}, "consumer_key", "not nine capitals", "portal"),
     ("warn", "token with the letter O", {"access_token": "O" + TOKEN[1:]}, "access_token", "no hex digits", "compare it with the portal"),
     ("warn", "key that the group may read", {"signature_key_fp": "of-group.pem"}, "signature_key_fp", "others may read the file", "chmod 600 /"),
-    ("warn", "key that others may read", {"signature_key_fp": "of-others.pem"}, "signature_key_fp", "others may read the file", "chmod 600 /"),
     ("warn", "one key for both", {"signature_key_fp": "encryption-copy.pem"}, "signature_key_fp", "is the encryption key, too", "two keys"),
     ("warn", "a name in capitals", {"BASE_URL": "x"}, "BASE_URL", "unknown field", "did you mean base_url?"),
     ("warn", "a name with a blank", {"base url": "x"}, "base url", "unknown field", "did you mean base_url?"),
@@ -195,10 +177,7 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("ok", "prime of dhparam -5, in a terminal", {"dh_prime": pasted("generator-5", 80)}, "dh_prime", "2048 bits; SHA-256 debc84b2", ""),
     ("ok", "prime of dhparam -dsaparam, in one line", {"dh_prime": pasted("dsaparam", 0)}, "dh_prime", "2048 bits; SHA-256 02f514d8", ""),
     ("ok", "prime of DHX", {"dh_prime": pasted("x942")}, "dh_prime", "2048 bits; SHA-256 f98e9e96", ""),
-    ("ok", "prime of 3072 bits", {"dh_prime": pasted("3072", 80)}, "dh_prime", "3072 bits; SHA-256 34f985ce", ""),
     ("ok", "generator of dhparam -5", {"dh_prime": pasted("generator-5", 80)}, "dh_generator", "5", ""),
-    ("ok", "generator of dhparam -dsaparam", {"dh_prime": pasted("dsaparam", 0)}, "dh_generator", "2046 bits", ""),
-    ("ok", "generator of DHX", {"dh_prime": pasted("x942")}, "dh_generator", "2046 bits", ""),
     ("ok", "URL of another server", {"base_url": "https://1.api.ibkr.com:443/v1/api/"}, "base_url", "1.api.ibkr.com:443/v1/api/", ""),
     ("ok", "URL of this computer", {"base_url": "http://localhost:5000"}, "base_url", "http://localhost:5000", ""),
     ("ok", "URL of this computer's IPv6 address", {"base_url": "http://[::1]:80/v1"}, "base_url", "http://[::1]:80/v1", ""),
@@ -207,7 +186,7 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[1] for row in ROWS])
 def test_a_field_is_told_what_is_wrong_and_what_helps(
-    sandbox: Sandbox, run: Runner, row: tuple[str, str, dict[str, Any], str, str, str]
+    sandbox: Sandbox, row: tuple[str, str, dict[str, Any], str, str, str]
 ) -> None:
     kind, _, changes, field, message, hint = row
     lines = report(run(sandbox, "--check", config={**sandbox.config, **changes}).out)
@@ -220,7 +199,7 @@ def test_a_field_is_told_what_is_wrong_and_what_helps(
 
 
 @pytest.mark.parametrize("field", TEMPLATE)
-def test_a_field_that_is_not_filled_in_is_named(sandbox: Sandbox, run: Runner, field: str) -> None:
+def test_a_field_that_is_not_filled_in_is_named(sandbox: Sandbox, field: str) -> None:
     placeholder = TEMPLATE[field].replace("limited_poa", "")  # which is the right value
     for blank in (None, " \n", placeholder):
         result = run(sandbox, "--check", config={**sandbox.config, field: blank})
@@ -233,9 +212,7 @@ def test_a_field_that_is_not_filled_in_is_named(sandbox: Sandbox, run: Runner, f
     "changes",
     [{"realm": OLD}, {"realm": OLD, "consumer_key": ""}, {"consumer_key": OLD}, {OLD: "x"}],
 )
-def test_a_secret_in_another_field_is_not_shown(
-    server: Sandbox, run: Runner, changes: dict[str, str]
-) -> None:
+def test_a_secret_in_another_field_is_not_shown(server: Sandbox, changes: dict[str, str]) -> None:
     for options in ([], ["--check"]):
         result = run(server, *options, config={**server.config, **changes})
         assert OLD not in result.out + result.err
@@ -256,10 +233,9 @@ ACCEPTED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_a_value_is_read_as_people_have_it(
-    sandbox: Sandbox, run: Runner, monkeypatch: pytest.MonkeyPatch, name: str
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    for variable in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(variable, str(sandbox.folder))
+    monkeypatch.setenv("HOME", str(sandbox.folder))
     config = {**sandbox.config, "base_url": IBKR}
     result = run(sandbox, "--check", config={**config, **ACCEPTED[name]})
     assert result == (0, run(sandbox, "--check", config=config).out, "")
@@ -273,22 +249,15 @@ BEGIN, LOOK = "begin with the template, config.json", "look there, and at the li
 FORMS: dict[str, tuple[str | bytes, str, str]] = {  # words of the message, words of the hint
     "nothing": ("", "is empty", BEGIN),
     ".env": (ENV, "not a JSON object", BEGIN),
-    "YAML": (ENV.replace("=", ": "), "not a JSON object", BEGIN),
-    "a list": (f"[{TEXT}]", "not a JSON object", BEGIN),
     "a comma at the end": (TEXT.replace("\n}", ",\n}"), "not a JSON object: ", LOOK),
-    "a comment": (TEXT.replace("{", "{  // mine"), "line 1 column 4", LOOK),
-    "single quotes": (TEXT.replace('"', "'"), "line 2 column 5", LOOK),
     "single backslashes": (TEXT.replace("path-to", r"C:\keys"), "line 3", "write a backslash twice"),
     "UTF-16": (TEXT.encode("utf-16"), "not a UTF-8 text", "save it as UTF-8"),
-    "a Windows code page": (TEXT.replace("path", "schl\u00fcssel").encode("cp1252"), "not a UTF-8 text", "save it as UTF-8"),
     "a field twice": (TEXT.replace("{", '{"realm": "x",'), "realm is there twice", "leave one of them out"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_config_in_another_form_is_told_what_is_wrong(
-    sandbox: Sandbox, run: Runner, form: str
-) -> None:
+def test_a_config_in_another_form_is_told_what_is_wrong(sandbox: Sandbox, form: str) -> None:
     content, message, hint = FORMS[form]
     sandbox.config_path.write_bytes(content.encode() if isinstance(content, str) else content)
     status, out, err = run(sandbox, "--check")
@@ -298,7 +267,7 @@ def test_a_config_in_another_form_is_told_what_is_wrong(
     assert hint in out
 
 
-def test_a_config_is_read_as_editors_leave_it(sandbox: Sandbox, run: Runner) -> None:
+def test_a_config_is_read_as_editors_leave_it(sandbox: Sandbox) -> None:
     text = json.dumps(sandbox.config, indent=2).replace(SECRET, f"{SECRET[:64]}\n{SECRET[64:]}")
     windows = "\ufeff" + text.replace("\n", "\r\n")
     assert run(sandbox, "--check", config=windows).status == 0
@@ -313,32 +282,23 @@ def test_a_config_is_read_as_editors_leave_it(sandbox: Sandbox, run: Runner) -> 
         ("public_signature.pem", KEYS / "public_encryption.pem", "1a7420d3", "6abf6084"),
         ("public_encryption.pem", KEYS / "public_signature.pem", "6abf6084", "1a7420d3"),
         ("dhparam.pem", PARAMETERS / "dsaparam.pem", "02f514d8", "822efdfc"),
+        ("dhparam.pem", ROOT / "config.json", "cannot be read", "822efdfc"),
     ],
 )
 def test_an_uploaded_file_that_does_not_fit_is_shown_with_both_digests(
-    sandbox: Sandbox, run: Runner, name: str, other: Path, its_digest: str, digest: str
+    server: Sandbox, name: str, other: Path, its_digest: str, digest: str
 ) -> None:
-    file = sandbox.folder / name
-    fitting = file.read_bytes()
-    said = []
-    for content in (other.read_bytes(), b"nothing"):
-        file.write_bytes(content)
-        said.append(report(run(sandbox, "--check", config=sandbox.config).out)[name])
-    file.write_bytes(fitting)
-    (kind, text), (_, unreadable) = said
+    (server.folder / name).write_bytes(other.read_bytes())
+    kind, text = report(run(server, "--check").out)[name]
     assert kind == "warn"
-    assert re.search(
-        f"{its_digest}.*; the config's: .*{digest}.*\n +if this file was uploaded, ", text
-    )
-    assert "cannot be read" in unreadable
+    form = f"{its_digest}.*; the config's: .*{digest}.*\n +if this file was uploaded, "
+    assert re.search(form, text)
 
 
 # The report as a whole
 
 
-def test_all_errors_and_warnings_are_said_at_once_and_nothing_is_sent(
-    sandbox: Sandbox, run: Runner
-) -> None:
+def test_all_errors_and_warnings_are_said_at_once_and_nothing_is_sent(sandbox: Sandbox) -> None:
     changes = {"realm": "test_realm", "encryption_key_fp": "none.pem", "dh_prime": "17", "x": 1}
     config = {**sandbox.config, **changes, "access_token": "", "base_url": 5}
     path = str(sandbox.folder / "other.json")

@@ -1,14 +1,14 @@
 """One wrong ingredient each, over real sockets: the hints that follow IBKR's refusal, in their order.
 
 The sandbox has another key, token, prime or clock than a row's config, and so answers as IBKR would;
-where only IBKR knows why it refuses, the answer is canned.
+where only IBKR knows why it refuses, the answer is canned. What is named when all is in order stands
+in the transcripts.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,17 +17,16 @@ from typing import Any, NamedTuple
 import pytest
 from Crypto.PublicKey import RSA
 
-from tests.conftest import Runner
-from tests.sandbox import Answer, Sandbox, error_answer, html_answer
+from tests.conftest import run
+from tests.sandbox import Answer, Sandbox, error_answer
 from tests.sandbox.identity import encrypted_secret, read_dh_parameters, throwaway_identity
 
 NO_SECRET = error_answer(401, "id: 1, error: LST failed, error: No access secret key found for X")
 LST_FAILED = error_answer(401, "id: 118871, error: LST failed, error: ")
-REDIRECT = Answer(302, headers={"Location": "https://login.example/"})
 
 REALM, FORM = "realm: does not fit", "consumer_key: not nine capitals or digits"
 COMPARE_CONSUMER = "compare consumer_key with the portal"
-WAIT, PAPER = "a new key is active after", "paper and live have"
+WAIT = "a new key is active after"
 COMPARE_TOKEN = "compare access_token with the one that the portal shows"
 GENERATE = "only then generate the token again"
 SECRET = 'access_token_secret: was "Generate" pressed since?'
@@ -40,7 +39,6 @@ GENERATOR = "dh_generator: "
 FILE_SIGNATURE = "public_signature.pem: does not fit: SHA-256 "
 FILE_ENCRYPTION = "public_encryption.pem: does not fit: SHA-256 "
 FILE_DH = "dhparam.pem: does not fit: SHA-256 "
-BASE_URL = "is base_url right"
 
 OTHER_KEY = RSA.generate(2048)
 PARAMETERS = (Path(__file__).parent / "dh-parameters" / "generator-5.pem").read_text()
@@ -68,42 +66,33 @@ class Row(NamedTuple):
 
 
 ROWS = [
-    Row("invalid consumer", [COMPARE_CONSUMER, WAIT, PAPER], UNKNOWN),
     Row("invalid consumer, small letters", [FORM, COMPARE_CONSUMER, WAIT], {"consumer_key": "simulated"}),
     Row("invalid consumer, realm", [REALM, COMPARE_CONSUMER, WAIT], {**UNKNOWN, **WRONG_REALM}),
     Row("invalid consumer, clock", [COMPARE_CONSUMER, CLOCK, WAIT], UNKNOWN, clock=600),
     Row("invalid consumer, old file", [COMPARE_CONSUMER, FILE_SIGNATURE, WAIT], UNKNOWN, files=OLD_SIGNATURE),
-    Row("no secret found", [COMPARE_TOKEN, GENERATE], answer=NO_SECRET),
     Row("no secret found, old file", [COMPARE_TOKEN, FILE_ENCRYPTION], answer=NO_SECRET, files=OLD_ENCRYPTION),
-    Row("LST failed", [SECRET, SIGNATURE, TOKEN], answer=LST_FAILED),
     Row("LST failed, in an answer 200", [SECRET, SIGNATURE, TOKEN], answer=LST_FAILED._replace(status=200)),
     Row("secret replaced", [SECRET, SIGNATURE, TOKEN], OLD_SECRET),
     Row("access token", [COMPARE_TOKEN, GENERATE], {"access_token": "0" * 20}),
     Row("signature key", [SECRET, SIGNATURE, TOKEN], files=NO_FILES, server={"signature_key": OTHER_KEY.public_key()}),
     Row("signature key, its file", [FILE_SIGNATURE, SECRET, TOKEN], OLD_SECRET, files=OLD_SIGNATURE),
     Row("one key for both", [FILE_SIGNATURE, SAME_KEY, SECRET], {"signature_key_fp": "private_encryption.pem"}),
-    Row("realm", [REALM, SECRET, SIGNATURE], WRONG_REALM),
     Row("realm, old file", [FILE_ENCRYPTION, REALM, SECRET], WRONG_REALM, files=OLD_ENCRYPTION),
     Row("clock behind", [CLOCK + "behind"], clock=600),
     Row("clock ahead, realm, old file", [CLOCK + "ahead of"], WRONG_REALM, clock=-600, files=OLD_SIGNATURE),
     Row("clock 40 s behind", [CLOCK.partition("600")[0]], answer=LST_FAILED, clock=40),
     Row("clock a little off", [SECRET, SIGNATURE, TOKEN], OLD_SECRET, clock=20),
     Row("prime", [PRIME], OTHER_PRIME, files=NO_FILES),
-    Row("prime, its file", [FILE_DH], OTHER_PRIME),
     Row("prime, and an old file that is another's", [PRIME], OTHER_PRIME, files={**NO_FILES, **OLD_SIGNATURE}),
     Row("prime, clock a minute off", [PRIME], OTHER_PRIME, clock=60, files=NO_FILES),
     Row("generator", [GENERATOR, PRIME], {"dh_generator": 5}, files=NO_FILES),
     Row("generator, its file", [FILE_DH, GENERATOR], {"dh_generator": 5}),
     Row("consumer key's case", [FORM, PRIME], {**MIXED, **OTHER_PRIME}, files=NO_FILES, server=MIXED),
-    Row("base_url, no such page", [BASE_URL], answer=html_answer(404, "Not Found")),
-    Row("base_url, a log-in page", [BASE_URL], answer=html_answer(200, "Log in")),
-    Row("base_url, a redirect", [BASE_URL], answer=REDIRECT),
-    Row("base_url, nobody there", [BASE_URL], {"base_url": "http://127.0.0.1:1/v1/api"}),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
-def test_the_suspects_come_in_their_order(run: Runner, row: Row) -> None:
+def test_the_suspects_come_in_their_order(row: Row) -> None:
     answers = {} if row.answer is None else {"POST /oauth/live_session_token": row.answer}
     with Sandbox(answers=answers, clock=lambda: time.time() + row.clock) as sandbox:
         identity = dataclasses.replace(sandbox.identity, **row.server)
@@ -119,18 +108,3 @@ def test_the_suspects_come_in_their_order(run: Runner, row: Row) -> None:
     assert [hint[: len(begin)] for hint, begin in zip(hints, row.hints)] == row.hints
     assert len(hints) == len(row.hints)
     assert "try later" not in err
-    assert not re.search("must (be|have)", "".join(hints))
-
-
-def test_a_host_that_does_not_exist_is_named(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(*_: object) -> None:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    with Sandbox() as sandbox:
-        monkeypatch.setattr(socket, "getaddrinfo", unknown)
-        config = {**sandbox.config, "base_url": "https://api.ibrk.example/v1/api"}
-        error, hint = run(sandbox, config=config).err.splitlines()
-    assert error.startswith("error: POST /oauth/live_session_token: api.ibrk.example: ")
-    assert re.search("base_url.* network.*HTTPS_PROXY", hint)

@@ -16,19 +16,20 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, assert_no_secret, start_demo
+from tests.conftest import ROOT, assert_no_secret, start, start_demo
 from tests.sandbox import Answer, Sandbox, json_answer, recorded
+from tests.sandbox import faults as at
 
 DEMO = str(ROOT / "demo.py")
-TOKEN = "POST /oauth/live_session_token"
-INIT, LEDGER = "POST /iserver/auth/ssodh/init", "GET /portfolio/{id}/ledger"
-SNAPSHOT, LOGOUT = "GET /iserver/marketdata/snapshot", "POST /logout"
-UP = {**recorded("POST /iserver/auth/status"), "authenticated": True}
-AT_ONCE = {INIT: json_answer(UP), SNAPSHOT: json_answer(recorded(SNAPSHOT))}  # nothing to wait for
+UP = {**recorded(f"POST {at.STATUS}"), "authenticated": True}
+AT_ONCE = {  # nothing to wait for
+    f"POST {at.INIT}": json_answer(UP),
+    f"GET {at.SNAPSHOT}": json_answer(recorded(f"GET {at.SNAPSHOT}")),
+}
 FOREIGN = re.compile("(?i).*(_proxy|_ca_bundle)")  # variables of the person who runs the tests
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
 INTERRUPTED = (130, "interrupted: logged out\n")
@@ -55,73 +56,88 @@ def paths(sandbox: Sandbox) -> list[str]:
     return [request.path for request in sandbox.requests]
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
+def wait_for(path: str, sandbox: Sandbox, process: Any) -> None:
+    """Wait until the sandbox has a request."""
+    while path not in paths(sandbox) and process.poll() is None:
         time.sleep(0.002)
+
+
+def delay(path: str, sandbox: Sandbox, seconds: float) -> None:
+    """Have the sandbox answer that late."""
+    genuine = sandbox.respond
+
+    def respond(request: Any) -> Answer:
+        answer = genuine(request)
+        return answer._replace(delay=seconds) if request.path == path else answer
+
+    sandbox.respond = respond
 
 
 # Signals
 
 
 @pytest.mark.parametrize(
-    ("route", "number", "outcome"),
+    ("path", "number"),
     [
-        (TOKEN, signal.SIGINT, "before the log-in"),
-        (INIT, signal.SIGINT, "logged out"),
-        (LEDGER, signal.SIGTERM, "logged out"),
-        (SNAPSHOT, signal.SIGHUP, "logged out"),
-        (LOGOUT, signal.SIGINT, "logged out"),
+        (at.TOKEN, signal.SIGINT),
+        (at.INIT, signal.SIGINT),
+        ("/portfolio/DU0001234/ledger", signal.SIGTERM),
+        (at.SNAPSHOT, signal.SIGHUP),
+        (at.LOGOUT, signal.SIGINT),
     ],
 )
 def test_a_signal_while_an_answer_is_awaited_logs_out(
-    sandbox: Sandbox, route: str, number: signal.Signals, outcome: str
+    sandbox: Sandbox, path: str, number: signal.Signals
 ) -> None:
-    sandbox.answers[route] = Answer(200, b"{}", delay=1)
+    delay(path, sandbox, 0.5)
     process = start_demo(sandbox.config_path)
-    wait_until(lambda: any(path.endswith(route.split("/")[-1]) for path in paths(sandbox)))
+    wait_for(path, sandbox, process)
     process.send_signal(number)
-    assert finish(process, sandbox) == (130, f"interrupted: {outcome}\n")
-    assert paths(sandbox).count("/logout") == (outcome == "logged out")
+    assert finish(process, sandbox) == INTERRUPTED
+    assert paths(sandbox)[-1] == at.LOGOUT
+    assert paths(sandbox).count(at.LOGOUT) == 1
 
 
-@pytest.mark.parametrize("milliseconds", range(0, 150, 25))
+def test_without_a_token_there_is_nothing_to_log_out(sandbox: Sandbox) -> None:
+    sandbox.answers[f"POST {at.TOKEN}"] = Answer(503, delay=0.5)
+    process = start_demo(sandbox.config_path)
+    wait_for(at.TOKEN, sandbox, process)
+    process.send_signal(signal.SIGINT)
+    assert finish(process, sandbox) == (130, "interrupted: before the log-in\n")
+    assert paths(sandbox) == [at.TOKEN]
+
+
+@pytest.mark.parametrize("milliseconds", range(0, 150, 50))
 def test_ctrl_c_at_any_moment_from_the_last_answer_to_the_end_logs_out(
     sandbox: Sandbox, milliseconds: int
 ) -> None:
     process = start_demo(sandbox.config_path)
-    wait_until(lambda: "/iserver/marketdata/history" in paths(sandbox))
+    wait_for(at.HISTORY, sandbox, process)
     time.sleep(milliseconds / 1000)
     process.send_signal(signal.SIGINT)
     assert finish(process, sandbox) in {INTERRUPTED, (0, "")}
-    assert paths(sandbox).count("/logout") == 1
+    assert paths(sandbox).count(at.LOGOUT) == 1
 
 
-CTRL_C_IN = """
-genuine = oauth.{0}
-oauth.{0} = lambda *values: signal.raise_signal(signal.SIGINT) or genuine(*values)
-"""
 LOCK_TAKEN = """
-from queue import Queue
-genuine = Queue.put
+import queue, runpy, signal, sys
+genuine = queue.Queue.put
 def put(pool, item, *values, **options):
     genuine(pool, item, *values, **options)
     if item:  # the connection comes back, after the first answer
-        Queue.put = genuine
+        queue.Queue.put = genuine
         pool.mutex.acquire()
         signal.raise_signal(signal.SIGINT)
-Queue.put = put
+queue.Queue.put = put
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
-KEEPING, KEPT = map(CTRL_C_IN.format, ["derive_live_session_token", "HmacSha256Auth"])
 
 
-@pytest.mark.parametrize("change", [KEEPING, KEPT, LOCK_TAKEN], ids=["keeping", "kept", "locked"])
-def test_ctrl_c_as_the_token_is_made_or_a_lock_is_taken_logs_out(
-    sandbox: Sandbox, change: str
-) -> None:
-    assert finish(start_demo(sandbox.config_path, change=change), sandbox) == INTERRUPTED
-    assert paths(sandbox)[-1] == "/logout"
+def test_ctrl_c_while_a_lock_is_taken_logs_out(sandbox: Sandbox) -> None:
+    process = start("-c", LOCK_TAKEN, DEMO, str(sandbox.config_path))
+    assert finish(process, sandbox) == INTERRUPTED
+    assert paths(sandbox)[-1] == at.LOGOUT
 
 
 @pytest.mark.parametrize(
@@ -130,11 +146,11 @@ def test_ctrl_c_as_the_token_is_made_or_a_lock_is_taken_logs_out(
 def test_only_a_second_ctrl_c_ends_it_before_it_is_logged_out(
     sandbox: Sandbox, second: signal.Signals, end: tuple[int, str]
 ) -> None:
-    sandbox.answers[LOGOUT] = Answer(200, b"{}", delay=2)
+    delay(at.LOGOUT, sandbox, 1)
     process = start_demo(sandbox.config_path)
-    wait_until(lambda: len(sandbox.requests) >= 3)
+    wait_for(at.INIT, sandbox, process)
     process.send_signal(signal.SIGHUP)
-    wait_until(lambda: "/logout" in paths(sandbox))
+    wait_for(at.LOGOUT, sandbox, process)
     process.send_signal(second)
     assert finish(process, sandbox) == end
 
@@ -143,7 +159,7 @@ def test_nohup_stays_in_force(sandbox: Sandbox) -> None:
     process = start_demo(
         sandbox.config_path, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
     )
-    wait_until(lambda: len(sandbox.requests) >= 3)
+    wait_for(at.INIT, sandbox, process)
     process.send_signal(signal.SIGHUP)
     assert finish(process, sandbox) == (0, "")
 
@@ -153,7 +169,8 @@ def test_nohup_stays_in_force(sandbox: Sandbox) -> None:
 
 def shell(command: str, **settings: Any) -> subprocess.CompletedProcess[str]:
     command = command.replace("python", shlex.quote(sys.executable))
-    line = ["bash", "-o", "pipefail", "-c", command.replace("DEMO", shlex.quote(DEMO))]
+    command = command.replace("DEMO", shlex.quote(DEMO)).replace("ROOT", shlex.quote(str(ROOT)))
+    line = ["bash", "-o", "pipefail", "-c", command]
     return subprocess.run(line, capture_output=True, text=True, check=False, **settings)
 
 
@@ -163,12 +180,7 @@ def shell(command: str, **settings: Any) -> subprocess.CompletedProcess[str]:
         ("python -I DEMO config.json --check", 0, ""),  # without the script's folder on the path
         ("python -S DEMO config.json", 2, "error: No module .+: .+ -m pip install -r .+\n"),
         ("python DEMO --unknown", 2, "usage: (?s:.+)error: .+\n"),
-        ("python DEMO confg.json", 2, "error: confg.json: .+\nhint: did you mean config.json\\?\n"),
-        (
-            "python DEMO `dirname DEMO`/config-test.json",
-            2,
-            "error: .+\nhint: .+/test-config.json\\?\n",
-        ),
+        ("python DEMO ROOT/config-test.json", 2, "error: .+\nhint: .+/test-config.json\\?\n"),
         ("python DEMO config.json | head -n 1", 1, ""),
         ("python DEMO config.json | head -n 13", 1, ""),
         ("python DEMO config.json >/dev/full", 1, "error: cannot write: .+\nhint: .+\n"),
@@ -182,7 +194,7 @@ def test_it_says_why_it_does_not_start_and_logs_out_when_nobody_reads_on(
     done = shell(command, cwd=sandbox.folder)
     assert done.returncode == status
     assert re.fullmatch(error, done.stderr)
-    assert paths(sandbox)[-1:] in ([], ["/logout"])
+    assert paths(sandbox)[-1:] in ([], [at.LOGOUT])
     assert "head" not in command or len(sandbox.requests) < 8
 
 
@@ -203,7 +215,7 @@ def test_help_needs_no_more_than_ascii(tmp_path: Path) -> None:
 def test_ctrl_c_ends_a_run_whose_output_nobody_reads(sandbox: Sandbox) -> None:
     process = start_demo(sandbox.config_path, "-v")
     fcntl.fcntl(process.stdout, 1031, 4096)  # F_SETPIPE_SZ
-    wait_until(lambda: len(sandbox.requests) >= 2)
+    wait_for(at.INIT, sandbox, process)
     time.sleep(0.5)  # by now it is in the middle of a write
     assert len(sandbox.requests) < 5
     process.send_signal(signal.SIGINT)
@@ -271,9 +283,8 @@ def test_https_verifies_and_takes_the_environments_proxy(
         sandbox.write_config({**sandbox.config, "base_url": base_url})
         name, _, value = variable.partition("=")
         environment = {**ENVIRONMENT, name or "NONE": value.replace("PROXY", proxy.name)}
-        status, err = finish(
-            start_demo(sandbox.config_path, cwd=certificate.parent, env=environment), sandbox
-        )
+        process = start_demo(sandbox.config_path, cwd=certificate.parent, env=environment)
+        status, err = finish(process, sandbox)
         assert server.seen + proxy.seen == seen
     assert status == 1
     assert re.fullmatch("error: POST /oauth/live_session_token: .+\nhint: .+\n", err)
@@ -283,9 +294,7 @@ def test_https_verifies_and_takes_the_environments_proxy(
 def test_a_run_on_this_computer_uses_one_connection_and_no_proxy(sandbox: Sandbox) -> None:
     with refusing_server() as proxy:
         proxies = dict.fromkeys(["HTTP_PROXY", "ALL_PROXY"], f"http://{proxy.name}")
-        assert finish(start_demo(sandbox.config_path, env={**ENVIRONMENT, **proxies}), sandbox) == (
-            0,
-            "",
-        )
+        process = start_demo(sandbox.config_path, env={**ENVIRONMENT, **proxies})
+        assert finish(process, sandbox) == (0, "")
         assert proxy.seen == []
     assert sandbox.connections == 1

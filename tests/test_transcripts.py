@@ -1,5 +1,5 @@
 """What a person sees, word for word, with its exit status: all of it where a run goes well; of a
-fault or an option the steps that print something else then, and which ones are left out.
+fault or an option the steps that print something else then.
 
 A change of the output shows as a difference, to be read before it is accepted:
 
@@ -14,18 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Result, Runner
+from tests.conftest import Result, run
 from tests.sandbox import FAULTS, Sandbox
 
 FOLDER = Path(__file__).parent / "transcripts"
-SYMBOLS = ["IBM", "msft", "SAP", "NOSUCH", "BRK.B"]
 RUNS = {  # name of the transcript: the runs in it, each a fault and options
     "all-well": [("", "")],
     "verbose": [("", "--verbose")],
     "check": [("", "--check")],
     "faults": [(fault, "") for fault in FAULTS],
     "options": [
-        *[("", f"--symbol {symbol}") for symbol in SYMBOLS],
+        *[("", f"--symbol {symbol}") for symbol in ("IBM", "msft", "SAP", "NOSUCH", "BRK.B")],
         ("", "--account DU0005678"),
         ("", "--account DU0009999"),
         ("", "--compete"),
@@ -35,16 +34,13 @@ RUNS = {  # name of the transcript: the runs in it, each a fault and options
 }
 
 
-def seen(run: Runner, fault: str, options: str) -> Result:
+def seen(fault: str, options: str) -> Result:
     """Run the demo; return what it printed, without what differs from run to run."""
     with Sandbox(fault) as sandbox:
         status, out, err = run(sandbox, *options.split())
         paths = [request.path for request in sandbox.requests]
     assert ("/logout" in paths) == ("valid until" in out), f"{fault}: logout"
-    assert re.fullmatch("[ -~\n]*", out + err), f"{fault}: not ASCII alone"
     assert "Simulated Holder" not in out + err, f"{fault}: a name"
-    assert not re.search("(?m)^(error|warning): .*\n(?!hint: )", err), f"{fault}: no hint"
-    assert (status == 1) == ("error: " in err), f"{fault}: exit status"
     folder = str(sandbox.folder)
     return Result(status, without_chance(out, folder), without_chance(err, folder))
 
@@ -68,28 +64,18 @@ def without_chance(text: str, folder: str) -> str:
 
 
 def difference(out: str, usual_out: str) -> str:
-    """The steps that print something else than usual, and the names of those left out."""
-    steps = out.strip().split("\n\n")
+    """The steps that print something else than usual."""
     usual_steps = usual_out.strip().split("\n\n")
-    shown = [step for step in steps if step not in usual_steps]
-    names = [name(step) for step in steps]
-    left_out = [name(step) for step in usual_steps[:-1] if name(step) not in names]
-    if left_out:
-        shown.append(f"(left out: {', '.join(left_out)})")
-    return "\n\n".join(shown or ["(as in all-well.txt)"]) + "\n"
-
-
-def name(step: str) -> str:
-    """The words of a heading that all runs have: Quote, of "Quote of AAPL"."""
-    return re.split(" of | [A-Z.]+\n|\n", step)[0]
+    steps = [step for step in out.strip().split("\n\n") if step not in usual_steps]
+    return "\n\n".join(steps or ["(as in all-well.txt)"]) + "\n"
 
 
 @pytest.mark.parametrize("transcript", RUNS)
-def test_runs_print_what_their_transcript_says(run: Runner, transcript: str) -> None:
-    usual = seen(run, "", "")
+def test_runs_print_what_their_transcript_says(transcript: str) -> None:
+    usual = seen("", "")
     parts = []
     for fault, options in RUNS[transcript]:
-        status, out, err = seen(run, fault, options)
+        status, out, err = seen(fault, options)
         if len(RUNS[transcript]) > 1:
             out = difference(out, usual.out)
         option = f"--fault {fault}" if fault else ""

@@ -105,7 +105,6 @@ STAGES = {
 }  # fmt: skip
 
 ERRORS = {"credentials": oauth.CredentialsError, "answer": oauth.AnswerError, "caller": ValueError}
-EXCHANGE = ("out of range", "the proof is of another token")
 VECTORS = [
     pytest.param(stage, vector, id=f"{stage}-{vector['name']}")
     for stage in STAGES
@@ -118,11 +117,8 @@ def test_vector(stage: str, vector: dict[str, Any]) -> None:
     if "output" in vector:
         assert STAGES[stage](vector) == vector["output"]
         return
-    with pytest.raises(ERRORS[vector["fault"]]) as caught:
+    with pytest.raises(ERRORS[vector["fault"]]):
         STAGES[stage](vector)
-    if vector["fault"] == "answer":
-        exchange = isinstance(caught.value, oauth.ExchangeError)
-        assert exchange == (vector["error"] in EXCHANGE)
 
 
 def test_every_file_is_used_and_every_name_is_unique_in_its_file() -> None:
@@ -140,9 +136,7 @@ def test_the_vectors_are_what_openssl_and_cryptography_make() -> None:
 
 URL = "https://api.ibkr.com/v1/api/iserver/marketdata/snapshot"
 UNRESERVED = string.ascii_letters + string.digits + "-._~"
-relaxed = settings(
-    max_examples=50, database=None, deadline=None
-)  # leaves no files, and slow machines alone
+relaxed = settings(max_examples=50, database=None, deadline=None)  # leaves no files
 
 
 @relaxed
