@@ -10,8 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.client import INIT, opened
 from tests.sandbox import Sandbox
 
+# IBKR's Python demo of 2023: a slash at the end, capitals, and %2C where `,` was signed
+IBKR_2023 = [
+    ("POST", f"{INIT}/", "publish=True&compete=True"),
+    ("GET", "/one/user", ""),
+    ("GET", "/ibcust/marketdata/subscriptions", ""),
+    ("GET", "/trsrv/secdef", "conids=265598%2C8314"),
+    ("GET", "/trsrv/stocks", "symbols=AAPL%2CIBM"),
+    ("GET", "/iserver/accounts", ""),
+    ("GET", "/iserver/marketdata/snapshot", "conids=8314&fields=31%2C84%2C86"),
+    ("GET", "/iserver/marketdata/history", "conid=8314&period=1m&bar=1d"),
+    ("POST", "/logout/", ""),
+]
 SERVED = """
 import json, sys
 path = sys.argv[1]
@@ -72,6 +85,15 @@ quote = client.live_marketdata_snapshot_by_symbol("AAPL", fields=["31", "84", "8
 assert quote["AAPL"]["last_price"] == "C231.50", quote
 assert client.logout().data == {"status": True}
 """
+
+
+def test_ibkrs_python_demo_of_2023_gets_through_to_its_last_call() -> None:
+    with opened() as client:
+        client.log_in()
+        for method, path, query in IBKR_2023:
+            assert client.send(method, path, query), path
+        assert not [request for request in client.sandbox.requests if request.refused]
+        assert client.sandbox.logged_out
 
 
 @pytest.mark.parametrize(("name", "program"), [("pybkr", PYBKR), ("ibind", IBIND)])
