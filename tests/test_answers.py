@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+from itertools import count
 from statistics import median
 from typing import Any
 from unittest import mock
@@ -136,8 +137,12 @@ def test_a_quote_fills_up_and_is_shown_as_far_as_it_came() -> None:
     check(rows)
 
 
-@pytest.mark.parametrize(("fields", "most"), [({}, 16), (N, 8)])
-def test_a_quote_that_does_not_come_is_given_up(fields: dict[str, Any], most: int) -> None:
+@pytest.mark.parametrize(("fields", "tick", "most"), [({}, 0, 16), (N, 0, 8), ({}, 1, 8)])
+def test_a_quote_that_does_not_come_is_given_up(
+    fields: dict[str, Any], tick: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`tick`: the seconds by which the clock goes on whenever the demo looks at it."""
+    monkeypatch.setattr("demo.monotonic", count(0, tick).__next__)
     _, sandbox = seen(at.SNAPSHOT, *quotes(fields))
     paths = [request.path for request in sandbox.requests]
     assert paths.count(at.SNAPSHOT) <= most

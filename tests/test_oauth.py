@@ -29,6 +29,7 @@ ACCESS_TOKEN = "a+b/" * 5  # needs encoding, unlike IBKR's
 CREDENTIALS = oauth.Credentials("limited_poa", "TESTCONS", ACCESS_TOKEN, SECRET, KEY, PRIME)
 BASE_URL = "https://api.ibkr.com/v1/api"
 URL = f"{BASE_URL}/trsrv/stocks"
+ANSWER, ERROR = json.dumps(LOGIN["answer"]).encode(), b'{"error": "not ready"}'
 
 
 class Offline(Session):
@@ -37,7 +38,7 @@ class Offline(Session):
     def __init__(self) -> None:
         super().__init__()
         self.auth = oauth.HmacSha256Auth(CREDENTIALS, TOKEN)
-        self.status, self.body = 200, json.dumps(LOGIN["answer"]).encode()
+        self.status, self.body = 200, ANSWER
         self.sent: list[tuple[PreparedRequest, dict[str, Any]]] = []
 
     def send(self, request: PreparedRequest, **options: Any) -> Response:
@@ -137,17 +138,15 @@ def test_what_is_random_comes_from_secrets_in_its_range(
 
 # Answers; more of them are in vectors/answer.json
 
-ERROR = b'{"error": "not ready"}'
-
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(302, b""), (401, ERROR), (200, ERROR), (200, b"<html>"), (200, b"[" * 200_000)],
+    [(302, ANSWER), (401, ERROR), (200, ERROR), (200, b"<html>"), (200, b"[" * 200_000)],
 )
 def test_an_unusable_answer_is_in_the_error(session: Offline, status: int, body: bytes) -> None:
     session.status, session.body = status, body
     with pytest.raises(oauth.AnswerError) as caught:
-        log_in(session, timeout=7)
+        log_in(session, timeout=7, exponent=lambda: EXPONENT)
     assert caught.value.response is not None
     assert (caught.value.response.status_code, caught.value.response.content) == (status, body)
     assert session.sent[0][1]["timeout"] == 7
