@@ -53,8 +53,8 @@ LOGOUT_TIMEOUT = 5  # seconds, so that whoever interrupts does not wait long
 STATUS_SECONDS = 10  # to ask, once a second, whether the brokerage session is up
 QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
 
-UP, SETTLING, REFUSED = "up", "settling", "refused"  # the brokerage session
-HELD = "held by another session"
+# What the brokerage session can be
+UP, SETTLING, REFUSED, HELD = "up", "settling", "refused", "held by another session"
 
 FIELDS = {"31": "last", "84": "bid", "85": "ask size", "86": "ask", "88": "bid size"}
 FIELDS["6509"] = "availability"  # which begins with one of these letters:
@@ -78,7 +78,7 @@ class Demo:
         self.client = client
         self.console = client.console
         self.options = options
-        self.brokerage = "not asked for"  # then what session_state returns
+        self.brokerage = ""  # then what session_state returns
 
     def run(self) -> None:
         """Go through all steps but the logout, as far as what they need is there."""
@@ -141,7 +141,7 @@ class Demo:
             raise Problem(f"no brokerage session: {note}", answer_hint(note, self.client))
         if self.brokerage == HELD:
             if self.options.compete:
-                raise Problem("held by another session, in spite of --compete", CLOSE_OTHERS)
+                raise Problem(f"{HELD}, in spite of --compete", CLOSE_OTHERS)
             message = "another session of this username holds the brokerage session"
             hint = "or run with --compete, which logs it out"
             self.console.complain("warning", message, CLOSE_OTHERS, hint)
@@ -225,7 +225,7 @@ class Demo:
         for asked in range(2 * QUOTE_SECONDS):
             answer = self.client.get("/iserver/marketdata/snapshot", list, params)
             for item in objects(answer):
-                data.update(present(item))
+                data.update(filled_fields(item))
             complete = {"last", "bid", "ask", "availability"} <= data.keys()
             unsubscribed = asked > 2 and data.get("availability", "").startswith("N")
             late = monotonic() > ends  # answers may be slow
@@ -276,7 +276,7 @@ def session_state(answer: dict[str, Any]) -> str:
     return SETTLING  # {"authenticated": true, "connected": true, "established": false}, {"wait": 1}
 
 
-def present(item: dict[str, Any]) -> dict[str, str]:
+def filled_fields(item: dict[str, Any]) -> dict[str, str]:
     """Return those fields of a snapshot that hold data, as text by name."""
     texts = {name: cell(item.get(field), 0) for field, name in FIELDS.items()}
     return {name: text for name, text in texts.items() if text not in ("-", "-1", "N/A")}
@@ -303,7 +303,7 @@ class Client:
         self.session = self.new_session()
         self.auth: oauth.HmacSha256Auth | None = None  # if set, there is a session to log out
         self.worker = ThreadPoolExecutor(1)
-        self.logins: list[Future[oauth.LiveSessionToken]] = []  # one, or none yet
+        self.logins: list[Future[oauth.LiveSessionToken]] = []  # one, or none yet, for `wait`
         self.next_start = 0.0
         self.request_line = ""  # method and path of the last request
         self.status = 0  # of the last answer, 0 until there is one
@@ -318,7 +318,7 @@ class Client:
                 signal.signal(number, self.interrupt)
         if console.verbose:
             oauth.log.setLevel(logging.DEBUG)
-            oauth.log.filters = [self.note]
+            oauth.log.filters = [self.keep_log]  # not a handler: nobody else prints it then
 
     def interrupt(self, number: int, _frame: object) -> None:
         """Handle Ctrl-C and its like. The first one ends the run and leads to the logout; one that
@@ -333,33 +333,33 @@ class Client:
             self.console.silent = True  # printing could wait for a pager
             raise KeyboardInterrupt
 
-    def note(self, record: logging.LogRecord) -> bool:
-        """Keep what oauth.py logs. It is called within `requests`, where nothing may be printed."""
+    def keep_log(self, record: logging.LogRecord) -> bool:
+        """Keep what oauth.py logs, to be printed with the answer."""
         self.log.append(f"    > {record.getMessage()}")
-        return False  # nobody else prints it
+        return False
 
     def new_session(self) -> requests.Session:
         session = requests.Session()
         session.headers["User-Agent"] = "ibkr-oauth-demo"  # without one, IBKR answers 403
         session.trust_env = self.base_url.startswith("https:")  # no proxy sees loopback's http
-        session.hooks["response"].append(self.keep)
+        session.hooks["response"].append(self.keep_response)
         return session
 
-    def keep(self, response: requests.Response, **_: object) -> None:
+    def keep_response(self, response: requests.Response, **_: object) -> None:
         self.status = response.status_code
-        if response.content is not None:  # may break off
+        if response.content is not None:  # this reads the body, or raises if it breaks off
             self.response = response
 
     def log_in(self) -> None:
         """Request the live session token, with which all that follows is signed. This happens in a
         thread, which no signal interrupts: after one, there are some seconds left for the answer,
         or a token that was issued would miss its logout."""
-        self.begin("POST", "/oauth/live_session_token")
+        self.wait_for_turn("POST", "/oauth/live_session_token")
         self.logins.append(self.worker.submit(self.request_token))
         try:
             token = self.logins[0].result()
         finally:
-            self.show()
+            self.print_answer()
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
     def request_token(self) -> oauth.LiveSessionToken:
@@ -380,11 +380,11 @@ class Client:
         """Return the JSON answer, a dict or a list as `kind` says. Raises oauth.AnswerError for any
         other, and what `requests` raises."""
         response = self.send(method, path, **content)
-        self.show()
+        self.print_answer()
         return self.judge(response, kind)
 
     def send(self, method: str, path: str, **content: Any) -> requests.Response:
-        self.begin(method, path)
+        self.wait_for_turn(method, path)
         url = self.base_url + path
         response = self.session.request(
             method, url, auth=self.auth, timeout=self.timeout, allow_redirects=False, **content
@@ -403,22 +403,23 @@ class Client:
             raise oauth.AnswerError("an answer of another form than expected")
         return answer
 
-    def begin(self, method: str, path: str) -> None:
+    def wait_for_turn(self, method: str, path: str) -> None:
         """Wait for the request's turn."""
         sleep(max(0.0, self.next_start - monotonic()))
         self.next_start = monotonic() + PACE
         self.request_line = f"{method} {path}"
         self.response, self.status = None, 0
 
-    def show(self) -> None:
+    def print_answer(self) -> None:
         """Print a line about the last answer, unless the line before says the same; with --verbose
         a line for each, and both sides in full."""
         lines, self.log = self.log, []
         if self.response is not None:
-            before, self.last_line = self.last_line, f"  {self.request_line:<50} {self.status}"
-            milliseconds = self.response.elapsed.total_seconds() * 1000
-            if self.console.verbose or self.last_line != before:
-                lines.append(f"{self.last_line} {milliseconds:>7,.0f} ms")
+            line = f"  {self.request_line:<50} {self.status}"
+            if self.console.verbose or line != self.last_line:
+                milliseconds = self.response.elapsed.total_seconds() * 1000
+                lines.append(f"{line} {milliseconds:>7,.0f} ms")
+            self.last_line = line
             if self.console.verbose:
                 lines += [f"    < {text}" for text in readable(self.response).splitlines()]
         self.console.say(*lines)
@@ -435,6 +436,7 @@ class Client:
                 if self.status == 200 and not response.content:
                     return ""
                 answer = self.judge(response, dict)
+                # {"status": false}, or {"confirmed": true}, which means still logged in
                 if answer.get("confirmed") or answer.get("status") is False:
                     raise oauth.AnswerError("IBKR says that it did not log out")
                 return ""
@@ -582,7 +584,7 @@ class Console:
         self.checking = checking  # then all goes to stdout, as one report
         self.secrets: list[str] = []  # shown as ***
         self.errors = 0
-        self.silent = False
+        self.silent = False  # stdout, after a failure or an interruption
 
     def say(self, *lines: str, stream: Any = None) -> None:
         """Print lines to stdout, if no other stream is named."""
@@ -596,7 +598,8 @@ class Console:
         try:
             print(text, file=stream or sys.stdout, flush=True)
         except OSError as error:
-            first, self.silent = not self.silent, True
+            first = not self.silent
+            self.silent = True
             if first and error.errno not in (errno.EPIPE, errno.EINVAL):  # a pipe that was closed
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
@@ -717,7 +720,7 @@ def print_findings(report: check.Report, path: str, console: Console) -> None:
         console.say(f'or, before IBKR knows the key: python -m tests.sandbox --config "{path}"')
 
 
-def run(options: argparse.Namespace, console: Console) -> int:
+def check_and_run(options: argparse.Namespace, console: Console) -> int:
     """Return the exit status: 0 all well, 1 something failed, 2 nothing was sent."""
     path = options.config
     values = load_config(path)
@@ -740,10 +743,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
         f"host      {urlsplit(report.base_url).netloc}",
     )
     client = Client(report, console)
-    return run_steps(Demo(client, options), client)
+    return run_and_log_out(Demo(client, options), client)
 
 
-def run_steps(demo: Demo, client: Client) -> int:
+def run_and_log_out(demo: Demo, client: Client) -> int:
     """Run all steps, and log out whatever happens; say what became of that only afterwards."""
     console, failure = client.console, ""
     try:
@@ -761,7 +764,7 @@ def run_steps(demo: Demo, client: Client) -> int:
         return 130
     if client.auth is not None:
         console.say("", "Logout")
-        client.show()
+        client.print_answer()
     if failure:
         # 200: IBKR says that it did not happen; 401: the session had ended before
         kind = "warning" if client.status in (200, 401) else "error"
@@ -778,7 +781,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = command_line(arguments)
     console = Console(options.verbose, options.check)
     try:
-        return run(options, console)
+        return check_and_run(options, console)
     except Problem as problem:
         console.complain("error", f"{options.config}: {problem}", *problem.hints)
         return 2
