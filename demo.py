@@ -150,13 +150,14 @@ class Demo:
         """Return the id of the account to show: the one asked for, or the first but a group."""
         answer = objects(self.client.get("/portfolio/accounts", list))
         self.console.table(["accountId", "type", "currency"], answer)
-        ids = [str(account.get("accountId")) for account in answer]
         wanted = self.options.account
-        for name in ids:
+        for account in answer:
+            name = str(account.get("accountId"))
             if name == wanted or (wanted is None and name not in ("None", "All")):
                 return name
         if wanted:
-            raise Problem(f"no account {wanted}", f"IBKR lists {', '.join(ids)}")
+            ids = ", ".join([str(account.get("accountId")) for account in answer])
+            raise Problem(f"no account {wanted}", f"IBKR lists {ids}")
         raise Problem("no account in the answer", "ask IBKR which accounts the username has")
 
     def summary(self, account: str) -> None:
