@@ -63,8 +63,11 @@ QUALITY.update(N="not subscribed", O="market-data agreement incomplete")
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
 SUMMARY += ["excessliquidity", "buyingpower", "initmarginreq", "maintmarginreq"]
 COUNTS = {"position", "volume"}  # columns of quantities, which need no two decimals
-PRIVATE = {"accountvan", "accounttitle", "displayname", "accountalias", "aliases", "desc"}
-PRIVATE |= {"acctdesc", "username", "mac", "hardware_info", "session", "sessionid"}
+
+SEE_ANSWER = "with -v the demo shows the whole answer"
+LATER = f"try later; {SEE_ANSWER}"
+CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and run again"
+SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
 
 
 class Stop(Exception):
@@ -295,7 +298,7 @@ class Client:
     """Sends one request at a time, no faster than IBKR allows, and prints a line for each."""
 
     def __init__(self, report: check.Report, console: Console) -> None:
-        assert report.credentials is not None  # run has seen to that
+        assert report.credentials is not None  # check_and_run has seen to that
         self.report = report
         self.credentials = report.credentials
         self.base_url = report.base_url
@@ -322,9 +325,9 @@ class Client:
             oauth.log.filters = [self.keep_log]  # not a handler: nobody else prints it then
 
     def interrupt(self, number: int, _frame: object) -> None:
-        """Handle Ctrl-C and its like. The first one ends the run and leads to the logout; one that
-        comes during the logout is only noted. Then only another Ctrl-C does anything: it ends the
-        program at once."""
+        """Handle Ctrl-C and its like. In the run, the first one ends it, which leads to the logout;
+        in the logout, the first one is only noted. Of all that follow, a Ctrl-C ends the program at
+        once, and another signal does nothing."""
         if self.interrupted and number == signal.SIGINT:
             os._exit(130)
         only_noted = self.interrupted or self.ending
@@ -390,7 +393,7 @@ class Client:
         response = self.session.request(
             method, url, auth=self.auth, timeout=self.timeout, allow_redirects=False, **content
         )
-        if response.status_code < 200:  # not the last word: the next answer will be this request's
+        if response.status_code < 200:  # the answer proper is still to come on this connection
             self.session.close()
         return response
 
@@ -405,7 +408,7 @@ class Client:
         return answer
 
     def wait_for_turn(self, method: str, path: str) -> None:
-        """Wait for the request's turn."""
+        """Wait until a request may start, and forget the answer before."""
         sleep(max(0.0, self.next_start - monotonic()))
         self.next_start = monotonic() + PACE
         self.request_line = f"{method} {path}"
@@ -450,10 +453,6 @@ class Client:
 
 # What errors mean, and what helps
 
-SEE_ANSWER = "with -v the demo shows the whole answer"
-LATER = f"try later; {SEE_ANSWER}"
-CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and run again"
-SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
 # The first pattern that fits counts: words first, then statuses. It is tried on what was printed,
 # in small letters, behind the status: "401 get /path: ...", or "0 get /path: ..." without an answer
 HINTS = {
@@ -489,7 +488,7 @@ def explain(error: Exception, client: Client) -> list[str]:
     if isinstance(error, Problem):
         return [message, *error.hints]
     if isinstance(error, oauth.ExchangeError):
-        return [message, *check.suspects("exchange", "", 0, client.report)]
+        return [message, *check.suspects("exchange", words="", clock=0, report=client.report)]
     if isinstance(error, oauth.AnswerError):
         response, words = client.response, one_line(server_words(client.response))
         if words:
@@ -544,6 +543,10 @@ def json_of(response: Any) -> Any:
         return json.loads(response.content, object_hook=masked)
     except (ValueError, RecursionError):
         return None
+
+
+PRIVATE = {"accountvan", "accounttitle", "displayname", "accountalias", "aliases", "desc"}
+PRIVATE |= {"acctdesc", "username", "mac", "hardware_info", "session", "sessionid"}
 
 
 def masked(values: dict[str, Any]) -> dict[str, Any]:
@@ -642,7 +645,7 @@ def cell(value: Any, decimals: int = 2) -> str:
 
 
 def number(value: float, at_least: int = 2) -> str:
-    """Return a number with that many decimals, and with more where it has less than eight digits.
+    """Return a number with `at_least` decimals, or with more, as long as all digits are eight.
 
     >>> number(1339037.2), number(0.0066895), number(300.0, 0), number(1.234e-05, 0)
     ('1,339,037.20', '0.0066895', '300', '0.00001234')
@@ -765,7 +768,7 @@ def run_and_log_out(demo: Demo, client: Client) -> int:
         return 130
     if client.auth is not None:
         console.say("", "Logout")
-        client.print_answer()
+        client.print_answer()  # only now, since printing may fail
     if failure:
         # 200: IBKR says that it did not happen; 401: the session had ended before
         kind = "warning" if client.status in (200, 401) else "error"

@@ -67,6 +67,7 @@ RIGHT: dict[str, Any] = {
     "k": lambda k: k.to_bytes(k.bit_length() // 8 + 1, "big"),
     "secret": lambda client: client.secret,
     "derive": hmac_sha1,
+    "hmac": hmac.new,
 }
 
 
@@ -129,7 +130,7 @@ class Client:
 
     def sign(self, message: bytes, how: dict[str, Any]) -> bytes:
         if not self.for_token:
-            return hmac.new(how["key"](self.token), message, how["digest"]).digest()
+            return how["hmac"](how["key"](self.token), message, how["digest"]).digest()
         digest = hashes.SHA1() if how["digest"] == "sha1" else hashes.SHA256()
         signature: bytes = how["rsa_key"](self).sign(message, how["padding"], digest)
         return signature

@@ -111,6 +111,7 @@ CALL: dict[str, Row] = {
     "another path in the URL": {"url": swap("tickle", "portfolio/accounts")},
     "token as base64 text": {"key": lambda token: b64(token).encode()},
     "token as hex text": {"key": lambda token: token.hex().encode()},
+    "key and message of the HMAC swapped": {"hmac": lambda key, m, d: hmac.new(m, key, d)},
     "& after the key": {"key": lambda token: token + b"&"},
     "must be HMAC-SHA256": {"params": {"oauth_signature_method": "RSA-SHA256"}},
 }

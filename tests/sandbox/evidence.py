@@ -11,7 +11,7 @@ from collections.abc import Callable
 from urllib.parse import unquote
 
 from tests.sandbox.identity import Identity
-from tests.sandbox.mistakes import Case, Start, Text, guesses, starts_of
+from tests.sandbox.mistakes import Case, Start, Text, guesses, in_any_order, starts_of
 from tests.sandbox.sessions import Sessions
 
 SECONDS = 0.5  # of computing, to explain one signature
@@ -109,7 +109,7 @@ def look_into_rsa(case: Case, signature: bytes) -> Finding:
         f"{digest} of the text signed: {hashed}; of the one below: {hash_of(text, digest)}",
         "if your text equals the one below, you send another than you sign (nonce, timestamp)",
     ]
-    starts = list(starts_of(text, case))
+    starts = [*starts_of(text, case), in_any_order(text)]
     found, lines = search(case, starts, lambda text: hash_of(text, digest) == hashed, unknown)
     return mistakes + found, lines
 
@@ -148,6 +148,12 @@ def look_into_hmac(case: Case, signature: bytes) -> Finding:
         for session in case.sessions.ended[:3]:
             ended = text._replace(key=session.token)
             starts.append(Start(["live session token that has ended"], ended))
+    for session in case.sessions.live[:1]:
+        starts.append(in_any_order(case.texts[0]._replace(key=session.token)))
+
+    for start in starts:
+        if hmac.digest(start.text.base_string.encode(), start.text.key, digest) == signature:
+            return ["key and message of the HMAC swapped"], []
 
     def fits(text: Text) -> bool:
         return hmac.digest(text.key, text.base_string.encode(), digest) == signature
@@ -173,8 +179,9 @@ def what_the_token_shows(sessions: Sessions) -> list[str]:
     return [
         reason,
         "is your HMAC-SHA1(token, consumer key) the live_session_token_signature?",
-        "if so, it is the text: is the nonce sent the one that was signed?",
-        "if not, or if your text equals the one below, it is the key, which the log shows above",
+        "if not, the token is wrong: below the token request the log looks your proof up",
+        "if so, it is the text; and if your text equals the one below, it is the HMAC: its key are "
+        "the token's bytes, its hash is SHA-256, and the nonce sent must be the one signed",
     ]
 
 

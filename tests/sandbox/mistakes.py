@@ -95,6 +95,7 @@ def parts_of_text(text: Text, case: Case) -> dict[str, list[Variant]]:
     """What may be wrong, by the field of the text."""
     return {
         "method": [("HTTP method in small letters", text.method.lower())],
+        "order": [(UNSORTED, list)],
         "encoding": ENCODINGS,
         "prepend": list(prepends(text, case.identity)),
         "origin": list(origins(text)),
@@ -173,16 +174,6 @@ def changed(text: Text) -> Variants:
         yield f"{name} signed in milliseconds", [*others, (name, f"{value}000")]
 
 
-def orders(text: Text) -> Variants:
-    yield UNSORTED, list
-    for pairs in permutations(text.pairs[:6]):
-        yield UNSORTED, functools.partial(in_order, [*pairs, *text.pairs[6:]])
-
-
-def in_order(pairs: Pairs, _: Pairs) -> Pairs:
-    return pairs
-
-
 # The key of an HMAC
 
 
@@ -228,11 +219,12 @@ def derivation_lines(session: Session, consumer_key: str, identity: Identity) ->
     in_base64 = base64.b64encode(session.token).decode()
     lines = [
         "if you find the proof wrong:",
-        f"  K           {session.k.hex()} (00 in front only if the next bit is 1)",
+        f"  K           {session.k.hex()} (00 in front only if the first bit of the number is 1)",
         f"  secret      {identity.secret.hex()} (these bytes, not this text)",
         f"  token       {session.token.hex()}, in base64 {in_base64}",
         "              (HMAC-SHA1 of the bytes of the secret, its key the bytes of K)",
-        "the proof is HMAC-SHA1 of the consumer key, its key the token; yours begins with",
+        f"  proof       {hmac_sha1(session.token, consumer_key.encode()).hex()}",
+        "              (HMAC-SHA1 of the consumer key, its key the token); yours begins with",
     ]
     for mistake, token in derivations(session, identity):
         if token != session.token and "; and " not in mistake:
@@ -257,11 +249,22 @@ def starts_of(text: Text, case: Case, session: Session | None = None) -> Iterato
     parts = parts_of_text(text, case)
     if session:
         parts["key"] = list(keys(session, case.identity))
-    parts["order"] = list(orders(text))  # at last: they are many
     yield Start([], text, parts)
     for earlier in case.earlier:
         whole = earlier._replace(prepend=text.prepend, key=text.key)
         yield Start(["the text of an earlier request signed"], whole)
+
+
+def in_any_order(text: Text) -> Start:
+    """To be tried with no second mistake, since they are many."""
+    orders: list[Variant] = []
+    for pairs in permutations(text.pairs[:6]):
+        orders.append((UNSORTED, functools.partial(in_order, [*pairs, *text.pairs[6:]])))
+    return Start([], text, {"order": orders})
+
+
+def in_order(pairs: Pairs, _: Pairs) -> Pairs:
+    return pairs
 
 
 def guesses(starts: list[Start]) -> Iterator[tuple[list[str], Text]]:
