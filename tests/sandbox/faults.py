@@ -46,6 +46,10 @@ def error(where: str, what: str, status: int, message: str) -> Fault:
     return Fault(where, what, error_answer(status, message))
 
 
+def with_message(status: Any) -> Any:
+    return {**status, "message": "ok"}
+
+
 def data(where: str, what: str, answer: Any) -> Fault:
     return Fault(where, what, json_answer(answer))
 
@@ -64,6 +68,9 @@ _ELSEWHERE = "Trading TWS session is connected from a different IP address"
 _ODD_DIGITS = [bits for bits in range(2049) if 0 < bits % 8 < 5]
 _ROWS = recorded("GET /portfolio/{id}/position/{conid}") * 100
 _NO_ASK = {"conid": 265598, "31": "C231.50", "84": "231.48", "88": "400", "6509": "RpB"}
+_SYDNEY = recorded(f"GET {HISTORY}")
+for _bar in _SYDNEY["data"]:
+    _bar["t"] -= (15 * 60 + 30) * 60_000  # from 14:30 UTC to 23:00 of the day before
 _NO_PRICE = {"conid": 265598, "6509": "N"}
 
 FAULTS = {
@@ -71,12 +78,15 @@ FAULTS = {
     "invalid-consumer": error(TOKEN, "401, invalid consumer", 401, _INVALID),
     "lst-failed": error(TOKEN, "401, LST failed, no secret", 401, _NO_SECRET),
     "lst-failed-empty": error(TOKEN, "401, LST failed", 401, _REFUSED),
+    "token-401": error(TOKEN, "401 without a reason", 401, "id: 40312, error: "),
+    "token-200-error": data(TOKEN, "200 with an error in it", {"error": _INVALID}),
     "clock-off": Fault(TOKEN, "401, the server's clock is 10 minutes ahead", clock_ahead=600),
     "wrong-proof": Fault(TOKEN, "the proof does not fit the token", proof_of="SOMEONE01"),
     "dh-one": Fault(TOKEN, "Diffie-Hellman response 1", dh_response="1"),
     "dh-empty": Fault(TOKEN, "Diffie-Hellman response empty", dh_response=""),
     "k-top-bit": Fault(TOKEN, "no failure: K has its top bit set", k_bits=range(0, 2049, 8)),
     "k-odd-digits": Fault(TOKEN, "no failure: K's digits are odd in number", k_bits=_ODD_DIGITS),
+    "k-short": Fault(TOKEN, "no failure: K is a byte shorter", k_bits=range(2041)),
     # everywhere
     "access-denied": Fault("/", "403, plain text, from the edge", answers.ACCESS_DENIED),
     "not-found": Fault("/", "404, HTML", answers.NOT_FOUND),
@@ -94,12 +104,14 @@ FAULTS = {
     "truncated-body": Fault(POSITIONS, "the answer ends half-way", _HALF),
     "no-positions": data(POSITIONS, "an empty list", []),
     "many-positions": data(POSITIONS, "a full page, of 100", _ROWS[:100]),
+    "unavailable-json": error(STOCKS, "503, JSON", 503, _BUSY),
     # the brokerage session
     "gone": Fault(INIT, "410, empty", Answer(410)),
     "sso-dh-token": Fault(INIT, "500, failed to generate sso dh token", _SSO_DH),
     "init-waits": data(INIT, "answers wait, then settles", {"wait": 1000}),
     "init-never-ready": data(SESSION, "it never settles", _DOWN),
     "session-fail": data(SESSION, "refused, not for another session", _NOT_ACTIVE),
+    "message-ok": Fault(SESSION, "no failure: message ok", change=with_message),
     "competing": Fault(INIT, "refused for another session, unless compete is true", held=True),
     "not-authenticated": Fault(QUOTED, "401, not authenticated", answers.NOT_AUTHENTICATED),
     "no-bridge": Fault(QUOTED, "400, no bridge", answers.NO_BRIDGE),
@@ -109,6 +121,8 @@ FAULTS = {
     "no-subscription": data(SNAPSHOT, "not subscribed, so no price ever", [_NO_PRICE]),
     "one-sided-quote": data(SNAPSHOT, "no ask, as thin instruments have it", [_NO_ASK]),
     "other-address": error(SNAPSHOT, "500, another session", 500, _ELSEWHERE),
+    "history-503": error(HISTORY, "503, JSON", 503, _BUSY),
+    "history-sydney": data(HISTORY, "no failure: bars of 23:00 UTC the day before", _SYDNEY),
     "history-no-permissions": error(HISTORY, "500", 500, _PERMISSIONS),
     # the logout
     "logout-fails": error(LOGOUT, "500", 500, "Internal Server Error"),
