@@ -254,8 +254,8 @@ def check_key(value: object, use: str, fields: Fields) -> Checked:
         key = private_key(path)
     except OSError as error:
         hint = did_you_mean(str(path)) or "a path begins at the config's own folder"
-        if fields.test_environment:
-            hint = f"private_{use}.pem comes with IBKR's web demo, in its folder keys: copy it here"
+        if fields.test_environment and not os.path.exists(path):
+            hint = f"copy private_{use}.pem there, from the folder keys of IBKR's web demo"
         raise Problem(f"{text}: {error.strerror}", hint) from None
     except Problem as problem:
         raise Problem(f"{text} {problem}", *problem.hints) from None

@@ -146,7 +146,7 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("error", "key missing, a close name", {"signature_key_fp": "private_signatur.pem"}, "signature_key_fp", "private_signatur.pem: No such file", "/private_signature.pem?"),
     ("error", "key missing", {"signature_key_fp": "zzz"}, "signature_key_fp", "zzz: No such file", "begins at the config's own folder"),
     ("error", "key missing, its folder too", {"signature_key_fp": "no/zzz"}, "signature_key_fp", "no/zzz: No such file", "there is no folder /"),
-    ("error", "key missing, test environment", {"consumer_key": "TESTCONS", "realm": "test_realm", "signature_key_fp": "keys/zzz"}, "signature_key_fp", "No such file", "private_signature.pem comes with IBKR's web demo"),
+    ("error", "key missing, test environment", {"consumer_key": "TESTCONS", "realm": "test_realm", "signature_key_fp": "keys/zzz"}, "signature_key_fp", "No such file", "copy private_signature.pem there, from the folder keys of IBKR's web demo"),
     ("error", "key pasted in place of its path", {"signature_key_fp": KEY}, "signature_key_fp", "not a path", PATH),
     ("error", "single backslashes that JSON reads", {"signature_key_fp": "C:\temp\new.pem"}, "signature_key_fp", "not a path", PATH),
     ("error", "prime of words", {"dh_prime": "my prime"}, "dh_prime", "not a hex number", COPY_PRIME),
