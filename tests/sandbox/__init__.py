@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from tests.sandbox.answers import Answer as Answer
 from tests.sandbox.answers import error_answer as error_answer
-from tests.sandbox.answers import html_answer as html_answer
 from tests.sandbox.answers import json_answer as json_answer
 from tests.sandbox.answers import recorded as recorded
 from tests.sandbox.faults import FAULTS as FAULTS

@@ -20,30 +20,21 @@ def main() -> int:
     """Returns the exit status: the demo's, or 1 when the sandbox cannot start."""
     options, demo_options = parse_arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return start(options, demo_options)
-    except KeyboardInterrupt:
-        return 130
-    except (OSError, OverflowError) as error:
-        print(f"error: the sandbox does not start: {error}", file=sys.stderr)
-        return 1
-
-
-def start(options: argparse.Namespace, demo_options: list[str]) -> int:
     rehearsal = identity = None
     if options.config:
         rehearsal = read_rehearsal(options.config)
         if rehearsal is None:  # which the demo explains
             return subprocess.call([*DEMO, "--check", options.config])
         identity = rehearsal.identity
-    log = say if options.serve else None
-    with Sandbox(options.fault, options.port, log=log, identity=identity) as sandbox:
-        if rehearsal:
-            rehearsal.write_config(sandbox)
-            say("rehearsal: no connection to IBKR, invented data, your own keys")
-        else:
-            say("simulated: no connection to IBKR, invented data, throw-away keys")
-        status = serve(sandbox) if options.serve else run_demo(sandbox, demo_options)
+    try:
+        with Sandbox(options.fault, options.port, identity=identity) as sandbox:
+            if rehearsal:
+                rehearsal.write_config(sandbox)
+            say("simulated: no connection to IBKR, invented data")
+            status = serve(sandbox) if options.serve else run_demo(sandbox, demo_options)
+    except OSError as error:
+        print(f"error: the sandbox does not start: {error}", file=sys.stderr)
+        return 1
     if rehearsal:
         say(rehearsal.verdict(sandbox))
     return status
@@ -77,6 +68,7 @@ def say(line: str) -> None:
 
 
 def serve(sandbox: Sandbox) -> int:
+    sandbox.log = say
     say(f"config: {sandbox.config_path}")
     say(f"base_url: {sandbox.base_url}")
     say("Ctrl-C ends it")
@@ -93,11 +85,12 @@ def run_demo(sandbox: Sandbox, demo_options: list[str]) -> int:
     arguments = [str(sandbox.config_path), *demo_options]
     say(f"$ python demo.py {subprocess.list2cmdline(arguments)}")
     with subprocess.Popen([*DEMO, *arguments]) as child:
-        signal.signal(signal.SIGINT, lambda *_: None)  # which reaches the demo by itself
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # which reaches the demo by itself
         signal.signal(signal.SIGTERM, lambda *_: child.terminate())
         status = child.wait()
-    for line in sandbox.complaints:
-        print(f"sandbox: {line}", file=sys.stderr)
+    for request in sandbox.requests:
+        if request.refused:
+            print(f"sandbox: {request.log}", file=sys.stderr)
     return status if status >= 0 else 128 - status  # it died of a signal
 
 

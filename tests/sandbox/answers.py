@@ -35,32 +35,6 @@ def html_answer(status: int, title: str) -> Answer:
     return Answer(status, text.encode(), {"Content-Type": "text/html;charset=utf-8"})
 
 
-REFUSED = error_answer(401, "id: 1, error: unauthorized")
-
-
-class RefusedError(Exception):
-    """A request is refused. `reason`: for the log, in short on its first line. IBKR's answer does
-    not say what was wrong."""
-
-    def __init__(self, reason: str, answer: Answer = REFUSED) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.answer = answer
-
-
-_FILE = Path(__file__).with_name("recorded.json")
-_CONTENT = json.loads(_FILE.read_text("ascii"))
-del _CONTENT["about"]
-ENTRIES: dict[str, dict[str, Any]] = {}
-for _routes, _entry in _CONTENT.items():
-    ENTRIES.update(dict.fromkeys(_routes.split(", "), _entry))
-
-
-def recorded(name: str) -> Any:
-    """The recorded answer of a route, such as "GET /portfolio/accounts", for the caller to keep."""
-    return copy.deepcopy(ENTRIES[name]["answer"])
-
-
 PLAIN = {"Content-Type": "text/plain;charset=utf-8"}
 ACCESS_DENIED = Answer(403, b"Error 403 - Access Denied", PLAIN)
 LENGTH_REQUIRED = html_answer(411, "Length Required")
@@ -70,3 +44,24 @@ NO_BRIDGE = error_answer(400, "Bad Request: no bridge")
 BAD_REQUEST = error_answer(400, "Bad Request")
 UNAUTHORIZED = error_answer(401, "unauthorized")
 ACCOUNTS_FIRST = "Please query /accounts first"
+REFUSED = error_answer(401, "id: 1, error: unauthorized")
+
+
+class RefusedError(Exception):
+    """`reason`: for the log, in short on its first line. IBKR's answer does not say it."""
+
+    def __init__(self, reason: str, answer: Answer = REFUSED) -> None:
+        self.reason = reason
+        self.answer = answer
+
+
+_FILE = Path(__file__).with_name("recorded.json")
+ENTRIES: dict[str, Any] = {}
+for _routes, _entry in json.loads(_FILE.read_text("ascii")).items():
+    for _route in _routes.split(", "):
+        ENTRIES[_route] = _entry
+
+
+def recorded(route: str, which: str = "answer") -> Any:
+    """The recorded answer, for the caller to keep."""
+    return copy.deepcopy(ENTRIES[route].get(which))

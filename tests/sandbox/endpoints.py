@@ -5,30 +5,27 @@ A function takes a Call and returns JSON, mostly made of the recorded answer.
 
 from __future__ import annotations
 
-import copy
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.sandbox import answers
 from tests.sandbox.answers import ENTRIES, RefusedError, error_answer, recorded
-from tests.sandbox.gate import Request
-from tests.sandbox.sessions import Session, Sessions
+from tests.sandbox.identity import Session, Sessions
+from tests.sandbox.server import Request
 
 SETTLING = 0.5  # seconds after init when /iserver opens to who never asks for the status
 MOST_BARS = 1000
 LENGTHS = {"min": 60, "h": 3600, "d": 86400, "w": 604800, "m": 2592000, "y": 31536000}
 OPEN_PORTFOLIO = {"/portfolio/accounts", "/portfolio/subaccounts", "/portfolio/subaccounts2"}
-IDS = [account["id"] for account in recorded("GET /portfolio/accounts")]
+FIRST, SECOND = [account["id"] for account in recorded("GET /portfolio/accounts")]
 CONTRACTS = recorded("GET /iserver/contract/{conid}/info")
 QUOTES = {str(quote["conid"]): quote for quote in recorded("GET /iserver/marketdata/snapshot")}
 
 
-@dataclass
-class Call:
+class Call(NamedTuple):
     """A request that passed the gate, and what its endpoint may look at."""
 
     request: Request
@@ -36,26 +33,36 @@ class Call:
     sessions: Sessions
     answer: Any = None  # as recorded, of the account in the path
 
-    def asked(self, name: str, default: str = "") -> str:
-        return str(self.request.parameters.get(name, default))
 
-    def part(self, index: int) -> str:
-        return self.request.path.split("/")[index]
+def find_route(request: Request) -> str:
+    """The route with its {parts}, such as "GET /portfolio/{id}/summary". Raises RefusedError."""
+    methods = []
+    for route in ENTRIES:
+        method, _, path = route.partition(" ")
+        pattern = re.sub(r"\{[a-z]+\}", "[^/]+", path.replace("{page}", "[0-9]+"))
+        if re.fullmatch(pattern, request.plain_path):
+            if method == request.method:
+                return route
+            methods.append(method)
+    if not methods:
+        reason = "signature right; the sandbox has no such endpoint"
+        raise RefusedError(reason, answers.NOT_FOUND)
+    reason = f"wrong HTTP method: this path is known for {' and '.join(methods)} only"
+    raise RefusedError(reason, error_answer(405, "Method Not Allowed"))
 
 
 def answer_of(route: str, call: Call) -> Any:
     """What a route answers, as JSON. Raises RefusedError."""
-    entry = ENTRIES[route]
-    needs = entry.get("needs", "").split()
+    needs = ENTRIES[route].get("needs", "").split()
     if "brokerage" in needs:
         need_brokerage(call)
     if "/iserver/accounts" in needs and "/iserver/accounts" not in call.session.called:
-        first = error_answer(500, answers.ACCOUNTS_FIRST)
-        raise RefusedError("/iserver/accounts first", first)
+        answer = error_answer(500, answers.ACCOUNTS_FIRST)
+        raise RefusedError("/iserver/accounts first", answer)
     which = "answer"
-    if "account" in needs and need_account(call) == IDS[1]:
+    if "account" in needs and need_account(call) == SECOND:
         which = "second"
-    call.answer = copy.deepcopy(entry.get(which))
+    call = call._replace(answer=recorded(route, which))
     function = FUNCTIONS.get(route.split()[1])
     return function(call) if function else call.answer
 
@@ -74,28 +81,19 @@ def need_brokerage(call: Call) -> None:
 def need_account(call: Call) -> str:
     """The account in the path."""
     if not OPEN_PORTFOLIO & call.session.called:
-        first = "/portfolio/accounts or /portfolio/subaccounts first"
-        raise RefusedError(first, error_answer(400, answers.ACCOUNTS_FIRST))
-    account = call.part(2)
-    if account not in IDS:
+        answer = error_answer(400, answers.ACCOUNTS_FIRST)
+        raise RefusedError("/portfolio/accounts or /portfolio/subaccounts first", answer)
+    account = call.request.path.split("/")[2]
+    if account not in (FIRST, SECOND):
         raise RefusedError("unknown account", answers.UNAUTHORIZED)
     return account
-
-
-def known_contract(conid: str) -> Any:
-    if conid not in CONTRACTS:
-        raise RefusedError("unknown conid", answers.BAD_REQUEST)
-    return CONTRACTS[conid]
-
-
-# Sessions
 
 
 def init(call: Call) -> Any:
     session = call.session
     if call.request.method == "GET":
         call.request.remarks.append("init by GET is documented as POST")
-    compete = call.asked("compete").lower() == "true"
+    compete = call.request.asked("compete").lower() == "true"
     if session.brokerage in ("held", "taken") and not compete:
         session.brokerage = "held"
         return recorded("init refused")
@@ -119,6 +117,7 @@ def settle(call: Call) -> None:
 
 
 def status(call: Call) -> Any:
+    """Ready when asked for the second time."""
     session = call.session
     if session.brokerage == "none":
         return recorded("status without a session")
@@ -131,12 +130,18 @@ def status(call: Call) -> Any:
     return {**call.answer, "authenticated": ready, "established": ready}
 
 
-# Portfolio and orders
+def logout(call: Call) -> Any:
+    call.session.brokerage = "none"
+    if call.session in call.sessions.live:
+        call.sessions.live.remove(call.session)
+        call.sessions.ended.insert(0, call.session)
+    return call.answer
 
 
 def positions(call: Call) -> Any:
     """Short at first; a later call knows the contracts, too."""
-    if int(call.part(4)) or not call.answer:
+    page = call.request.path.split("/")[4]
+    if int(page) or not call.answer:
         return []
     if "/portfolio/{id}/positions/{page}" in call.session.called:
         return recorded("GET /portfolio/{id}/position/{conid}")
@@ -150,42 +155,41 @@ def orders(call: Call) -> Any:
     return {"orders": [], "snapshot": False}
 
 
-# Contracts
-
-
 def stocks(call: Call) -> Any:
-    symbols = call.asked("symbols").split(",")
+    symbols = call.request.asked("symbols").split(",")
     return {symbol: call.answer.get(symbol, []) for symbol in symbols}
 
 
 def search(call: Call) -> Any:
-    return [row for row in call.answer if row["symbol"] == call.asked("symbol")]
+    return [row for row in call.answer if row["symbol"] == call.request.asked("symbol")]
 
 
 def info(call: Call) -> Any:
-    return known_contract(call.part(3))
+    return known_contract(call.request.path.split("/")[3])
 
 
-# Market data
+def known_contract(conid: str) -> Any:
+    if conid not in CONTRACTS:
+        raise RefusedError("unknown conid", answers.BAD_REQUEST)
+    return CONTRACTS[conid]
 
 
 def snapshot(call: Call) -> Any:
     """It fills up: no price at first, then the last one, then all that was asked for."""
     rows = []
-    for text in call.asked("conids").split(","):
+    for text in call.request.asked("conids").split(","):
         conid = text.partition("@")[0]  # behind it stands an exchange
         if not conid.isdecimal():
             raise RefusedError("conid is not a number", answers.BAD_REQUEST)
         row = {"conid": int(conid), "conidEx": text, "_updated": int(time.time() * 1000)}
-        names = [*call.asked("fields").split(","), "server_id", "6509"]  # the last two come unasked
-        before = call.session.snapshots[text]
-        if before < 2:
-            names = ["server_id", "31"][: before + 1]
         call.session.snapshots[text] += 1
-        quote = QUOTES.get(conid, {})
+        names = ["server_id", "31"][: call.session.snapshots[text]]
+        if call.session.snapshots[text] > 2:  # two fields come unasked
+            names = ["server_id", "6509", *call.request.asked("fields").split(",")]
+        known = QUOTES.get(conid, {})
         for name in names:
-            if name in quote:
-                row[name] = quote[name]
+            if name in known:
+                row[name] = known[name]
         rows.append(row)
     return rows
 
@@ -193,10 +197,10 @@ def snapshot(call: Call) -> Any:
 def history(call: Call) -> Any:
     """The recorded bars over and over, in proportion to the last price; the oldest first. The
     market is open around the clock, but for weekends and the Christmas among the recorded ones."""
-    conid = call.asked("conid").partition("@")[0]
+    conid = call.request.asked("conid").partition("@")[0]
     symbol = known_contract(conid)["symbol"]
-    period = call.asked("period", "1m")
-    bar = seconds(call.asked("bar", "1d"))
+    period = call.request.asked("period", "1m")
+    bar = seconds(call.request.asked("bar", "1d"))
     rows = call.answer["data"]
     price = QUOTES.get(conid, {}).get("31", "100")
     factor = float(price.lstrip("CH")) / rows[-1]["c"]
@@ -216,34 +220,14 @@ def seconds(text: str) -> int:
     """The length of a period or a bar, such as 30min or 1m, which is a month."""
     match = re.fullmatch("([1-9][0-9]{0,2})(min|h|d|w|m|y)", text)
     if not match:
-        refused = "period or bar is not like 30min, 2h, 1d, 1w, 1m, 1y"
-        raise RefusedError(refused, answers.BAD_REQUEST)
+        raise RefusedError("period or bar is not like 30min, 1d, 1m", answers.BAD_REQUEST)
     return int(match[1]) * LENGTHS[match[2]]
-
-
-# Which route a request is for
-
-
-def find_route(request: Request) -> str:
-    """The route with its {parts}, such as "GET /portfolio/{id}/summary". Raises RefusedError."""
-    methods = []
-    for route in ENTRIES:
-        method, _, path = route.partition(" ")
-        pattern = re.sub(r"\{[a-z]+\}", "[^/]+", path.replace("{page}", "[0-9]+"))
-        if re.fullmatch(pattern, request.plain_path):
-            if method == request.method:
-                return route
-            methods.append(method)
-    if not methods:
-        reason = "signature right; the sandbox has no such endpoint"
-        raise RefusedError(reason, answers.NOT_FOUND)
-    reason = f"wrong HTTP method: this path is known for {' and '.join(methods)} only"
-    raise RefusedError(reason, error_answer(405, "Method Not Allowed"))
 
 
 FUNCTIONS: dict[str, Callable[[Call], Any]] = {
     "/iserver/auth/ssodh/init": init,
     "/iserver/auth/status": status,
+    "/logout": logout,
     "/portfolio/{id}/positions/{page}": positions,
     "/iserver/account/orders": orders,
     "/trsrv/stocks": stocks,

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from tests.sandbox.identity import Identity
+from Crypto.PublicKey.RSA import RsaKey
+
+from tests.sandbox.identity import Sessions
 from tests.sandbox.mistakes import Case, Start, Text, guesses, in_any_order, starts_of
-from tests.sandbox.sessions import Sessions
 
 SECONDS = 0.5  # of computing, to explain one signature
 HMAC_SIZES = {20: "sha1", 32: "sha256"}  # in bytes
@@ -22,23 +23,19 @@ DIGEST_INFO = {  # RFC 8017, section 9.2, note 1
 }
 SHA1 = "SHA1 instead of SHA-256"
 _HEX = re.compile("(?:[0-9A-Fa-f]{2})+")
-_PADDED = re.compile(rb"\x00\x01\xff{8,}\x00(.*)", re.DOTALL)
 Finding = tuple[list[str], list[str]]  # mistakes, or that none is known; and lines for the log
 
 
 def explain(case: Case) -> str:
     """The short reason on the first line, the evidence on those below it, then the text."""
-    mistakes, signature = read_signature(case.sent["oauth_signature"])
-    more, lines = look_into(case, signature)
+    mistakes, signature = read_signature(case.request.sent["oauth_signature"])
+    found: Finding = (["signature is no base64: are there blanks or line breaks in it?"], [])
+    if signature and case.texts[0].prepend:
+        found = look_into_rsa(case, signature)
+    elif signature:
+        found = look_into_hmac(case, signature)
+    more, lines = found
     return "\n".join(["; and ".join(mistakes + more), *lines, *expected_text(case)])
-
-
-def look_into(case: Case, signature: bytes) -> Finding:
-    if not signature:
-        return ["signature is no base64"], []
-    if case.texts[0].prepend:
-        return look_into_rsa(case, signature)
-    return look_into_hmac(case, signature)
 
 
 def search(
@@ -74,9 +71,6 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
     if "%" in text:
         mistakes.append("signature percent-encoded twice")
         text = unquote(text)
-    if re.search(r"\s", text):
-        mistakes.append("blanks or line breaks in the signature")
-        text = "".join(text.split())
     if _HEX.fullmatch(text):
         return [*mistakes, "signature in hex instead of base64"], bytes.fromhex(text)
     if len(text) % 4:
@@ -89,49 +83,45 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
 
 
 def look_into_rsa(case: Case, signature: bytes) -> Finding:
-    mistakes, content = open_signature(case.identity, signature)
-    made = "this other key made this" if mistakes else "the right key made this"
-    digest = "sha256"
-    if content.startswith(DIGEST_INFO["sha1"]):
-        digest = "sha1"
-        mistakes.append(SHA1)
-    if not content.startswith(DIGEST_INFO[digest]):
+    mistakes = []
+    made = "the right key made this"
+    digest, hashed = open_signature(case.identity.signature_key, signature)
+    if not hashed:
+        mistakes.append("signed with the encryption key instead of the signature key")
+        made = "this other key made this"
+        digest, hashed = open_signature(case.identity.encryption_key, signature)
+    if not hashed:
         doubt = "is it the private half of the file uploaded, and not PSS? The text is not judged"
         padding = "no PKCS#1 v1.5 padding shows under either public half"
         reason = "made with another key, neither the signature key nor the encryption key"
         return [reason], [f"{padding}; {doubt}"]
-    hashed = content[len(DIGEST_INFO[digest]) :].hex()
+    if digest == "sha1":
+        mistakes.append(SHA1)
     text = case.texts[0]
     unknown = [
         f"no known mistake in the text; the key is excluded: {made}",
-        "its padding shows under the public half",
         f"is your prepend, the decrypted secret in hex, {len(text.prepend)} digits long?",
         f"{digest} of the text signed: {hashed}; of the one below: {hash_of(text, digest)}",
         "if your text equals the one below, you send another than you sign (nonce, timestamp)",
     ]
-    starts = [*starts_of(text, case), in_any_order(text)]
+    starts = [*starts_of(text, case), *in_any_order(text)]
     found, lines = search(case, starts, lambda text: hash_of(text, digest) == hashed, unknown)
     return mistakes + found, lines
 
 
+def open_signature(key: RsaKey, signature: bytes) -> tuple[str, str]:
+    """The digest's name and the hash in hex; both empty if another key made the signature."""
+    number = pow(int.from_bytes(signature, "big"), key.e, key.n)
+    padded = number.to_bytes(key.size_in_bytes(), "big")
+    for digest, prefix in DIGEST_INFO.items():
+        padding, _, hashed = padded.partition(b"\0" + prefix)
+        if padding.rstrip(b"\xff") == b"\0\1":
+            return digest, hashed.hex()
+    return "", ""
+
+
 def hash_of(text: Text, digest: str) -> str:
     return hashlib.new(digest, text.base_string.encode()).hexdigest()
-
-
-def open_signature(identity: Identity, signature: bytes) -> tuple[list[str], bytes]:
-    """The key as a mistake, if it is one, and what stands behind the padding."""
-    number = int.from_bytes(signature, "big")
-    for mistake, key in (
-        ("", identity.signature_key),
-        ("signed with the encryption key instead of the signature key", identity.encryption_key),
-        ("signed with a key whose public half is not public_signature.pem", identity.config_key),
-    ):
-        if key:
-            padded = pow(number, key.e, key.n).to_bytes(key.size_in_bytes(), "big")
-            found = _PADDED.fullmatch(padded)
-            if found:
-                return list(filter(None, [mistake])), found.group(1)
-    return [], b""
 
 
 # HMAC
@@ -144,13 +134,12 @@ def look_into_hmac(case: Case, signature: bytes) -> Finding:
     starts: list[Start] = []
     for text in case.texts:
         for session in case.sessions.live[:3]:
-            starts += starts_of(text._replace(key=session.token), case, session)
+            starts += starts_of(text, case, session)
         for session in case.sessions.ended[:3]:
             ended = text._replace(key=session.token)
             starts.append(Start(["live session token that has ended"], ended))
     for session in case.sessions.live[:1]:
-        starts.append(in_any_order(case.texts[0]._replace(key=session.token)))
-
+        starts += in_any_order(case.texts[0]._replace(key=session.token))
     for start in starts:
         if hmac.digest(start.text.base_string.encode(), start.text.key, digest) == signature:
             return ["key and message of the HMAC swapped"], []
@@ -167,7 +156,7 @@ def what_the_token_shows(sessions: Sessions) -> list[str]:
     if not sessions.live:
         return ["there is no live session token, or none any more"]
     newest = sessions.live[0]
-    if newest.signed:
+    if newest.has_signed:
         return [
             "no known mistake in the text; the token is excluded: it has signed rightly before",
             "if your text equals the one below, it is the key: do you use the newest token?",

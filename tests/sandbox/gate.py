@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import hmac
-import json
 import re
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from email.message import Message
-from typing import Any
-from urllib.parse import parse_qsl, unquote, unquote_plus
+from urllib.parse import parse_qsl, unquote
 from urllib.request import parse_http_list, parse_keqv_list
 
 from Crypto.Hash import SHA256
@@ -20,9 +15,9 @@ from Crypto.Signature import pkcs1_15
 from tests.sandbox import answers
 from tests.sandbox.answers import BASE_PATH, RefusedError, error_answer
 from tests.sandbox.evidence import decode_base64, explain
-from tests.sandbox.identity import Identity
+from tests.sandbox.identity import Identity, Session, Sessions
 from tests.sandbox.mistakes import Case, Text
-from tests.sandbox.sessions import Session, Sessions
+from tests.sandbox.server import Request
 
 TIMESTAMP_WINDOW = 300  # seconds, either way
 TOKEN_PATH = "/oauth/live_session_token"
@@ -30,53 +25,9 @@ AFTER_LOGOUT = ("/iserver/auth/ssodh/init", "/tickle")  # where an ended token i
 CHALLENGE = "diffie_hellman_challenge"
 NEEDED = ["realm", "oauth_consumer_key", "oauth_nonce", "oauth_signature"]
 NEEDED += ["oauth_signature_method", "oauth_timestamp", "oauth_token"]
+OTHER = "not the one in the config"
 
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*")
-
-
-@dataclass
-class Request:
-    """A request as it came over the wire, and below that what became of it."""
-
-    method: str
-    path: str  # without BASE_PATH
-    query: str
-    headers: Message
-    body: bytes
-    connection: int
-    arrived: float = field(default_factory=time.monotonic)
-    number: int = 0
-    status: int = 0
-    sent: dict[str, str] = field(default_factory=dict)  # the parameters of the header
-    refused: str = ""  # the reason, in short
-    passed: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)  # accepted, but not as documented
-    below: list[str] = field(default_factory=list)  # further lines for the log
-
-    @property
-    def plain_path(self) -> str:
-        """Without the slash at the end that some clients send, and sign."""
-        return self.path.rstrip("/") or self.path
-
-    @property
-    def signed_query(self) -> str:
-        """A form body is signed as a query is."""
-        if self.headers.get_content_type() != "application/x-www-form-urlencoded":
-            return self.query
-        return f"{self.query}&{self.body.decode('latin-1')}".strip("&")
-
-    @property
-    def json_fields(self) -> dict[str, Any]:
-        try:
-            data = json.loads(self.body)
-        except ValueError:
-            return {}
-        return data if isinstance(data, dict) else {}
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """Clients send the same ones as a query, as a form or as JSON."""
-        return {**dict(parse_qsl(self.signed_query)), **self.json_fields}
 
 
 def check_manners(request: Request) -> None:
@@ -84,8 +35,6 @@ def check_manners(request: Request) -> None:
         raise RefusedError("no User-Agent", answers.ACCESS_DENIED)
     if request.method == "POST" and request.headers.get("Content-Length") is None:
         raise RefusedError("POST without Content-Length", answers.LENGTH_REQUIRED)
-    if request.path.startswith("(outside"):
-        raise RefusedError(f"unknown path: not below {BASE_PATH}", answers.NOT_FOUND)
     if request.path == "/ws":
         raise RefusedError("the sandbox has no websocket", answers.NOT_FOUND)
 
@@ -113,29 +62,21 @@ def read_header(request: Request, needed: list[str]) -> None:
         raise RefusedError(f"header: missing {', '.join(missing)}")
 
 
-def not_the_same(sent: str, expected: str) -> str:
-    """Says so without showing either."""
-    if sent == expected:
-        return ""
-    if sent.strip().lower() == expected.lower():
-        return "not the one in the config: other capitals, or blanks at its ends"
-    return f"not the one in the config: {len(sent)} characters, of {len(expected)} in the config"
-
-
 def accepted_texts(text: Text, query: str) -> dict[str, Text]:
     """What may be signed, the plainest first, by what is to be remarked on it."""
     if not query:
         return {"": text}
-    in_url = text._replace(path=f"{text.path}?{query}")
     as_sent = []
     for item in query.split("&"):
         name, _, value = item.partition("=")
         as_sent.append((name, value))
-    decoded = [(unquote_plus(name), unquote_plus(value)) for name, value in as_sent]
+    decoded = parse_qsl(query, keep_blank_values=True)
     return {  # IBKR's documents disagree
         "": text._replace(pairs=text.pairs + decoded),
         "the query not signed; IBKR-docs say so, IBKR-2018 and IBKR-guide sign it": text,
-        "the query left in the signed URL: recorded, in no document": in_url,
+        "the query left in the signed URL: recorded, in no document": text._replace(
+            path=f"{text.path}?{query}"
+        ),
         "the query signed as on the wire, or its values encoded twice as in RFC 5849; "
         "IBKR-guide says once": text._replace(pairs=text.pairs + as_sent),
     }
@@ -157,7 +98,6 @@ class Gate:
         check_manners(request)
         for_token = request.plain_path == TOKEN_PATH
         read_header(request, [*NEEDED, CHALLENGE] if for_token else NEEDED)
-        request.passed.append("header")
         self.check_names(request, "RSA-SHA256" if for_token else "HMAC-SHA256")
         signed = dict(request.sent)
         del signed["realm"], signed["oauth_signature"]
@@ -166,8 +106,13 @@ class Gate:
         if for_token:
             text = text._replace(prepend=self.identity.secret.hex())
         session = self.check_signature(request, text)
-        request.passed.append("signature")
         self.nonces.add(request.sent["oauth_nonce"])
+        if request.path != request.plain_path:
+            request.remarks.append("a slash at the end of the path")
+        if session in self.sessions.ended:
+            request.remarks.append("the live session token is used again after its logout")
+        if session:
+            session.has_signed = True
         return session
 
     def check_names(self, request: Request, method: str) -> None:
@@ -175,22 +120,19 @@ class Gate:
         consumer, realm = self.identity.consumer_key, self.identity.realm
         if self.identity.throwaway and sent["oauth_consumer_key"] == "TESTCONS":
             consumer, realm = "TESTCONS", "test_realm"
-        no_secret = f"LST failed, error: No access secret key found for {consumer}"
-        errors = {"consumer": "invalid consumer", "token": no_secret}
-        other_method = sent["oauth_signature_method"] != method
-        replay = sent["oauth_nonce"] in self.nonces
-        for name, problem in (
-            ("consumer", not_the_same(sent["oauth_consumer_key"], consumer)),
-            ("token", not_the_same(sent["oauth_token"], self.identity.access_token)),
-            ("realm", not_the_same(sent["realm"], realm)),
-            ("method", f"must be {method} for this request" if other_method else ""),
-            ("timestamp", timestamp_problem(sent["oauth_timestamp"], self.now())),
-            ("nonce", "seen before: a replay" if replay else ""),
-        ):
-            if problem:
-                error = f"id: 1, error: {errors.get(name, 'unauthorized')}"
-                raise RefusedError(f"{name}: {problem}", error_answer(401, error))
-            request.passed.append(name)
+        if sent["oauth_consumer_key"] != consumer:
+            answer = error_answer(401, "id: 1, error: invalid consumer")
+            raise RefusedError(f"consumer: {OTHER}", answer)
+        if sent["oauth_token"] != self.identity.access_token:
+            error = f"LST failed, error: No access secret key found for {consumer}"
+            raise RefusedError(f"token: {OTHER}", error_answer(401, f"id: 1, error: {error}"))
+        if sent["realm"] != realm:
+            raise RefusedError(f"realm: {OTHER}")
+        if sent["oauth_signature_method"] != method:
+            raise RefusedError(f"method: must be {method} for this request")
+        check_timestamp(sent["oauth_timestamp"], self.now())
+        if sent["oauth_nonce"] in self.nonces:
+            raise RefusedError("nonce: seen before: a replay")
 
     def check_signature(self, request: Request, text: Text) -> Session | None:
         """Raises RefusedError, which explains the signature if no accepted text fits."""
@@ -205,47 +147,27 @@ class Gate:
             for session in signers:
                 if self.fits(session, accepted.base_string.encode(), signature):
                     self.texts.append(accepted)
-                    self.remark(request, remark, session)
+                    request.remarks += filter(None, [remark])
                     return session
-        case = Case(
-            sent=request.sent,
-            texts=list(texts.values()),
-            query=request.signed_query,
-            body=request.json_fields,
-            identity=self.identity,
-            sessions=self.sessions,
-            earlier=list(self.texts),
-        )
+        case = Case(request, list(texts.values()), self.identity, self.sessions, list(self.texts))
         raise RefusedError(f"signature: {explain(case)}")
 
     def fits(self, session: Session | None, message: bytes, signature: bytes) -> bool:
         if session:
-            expected = hmac.digest(session.token, message, "sha256")
-            return hmac.compare_digest(expected, signature)
+            return hmac.digest(session.token, message, "sha256") == signature
         try:
             pkcs1_15.new(self.identity.signature_key).verify(SHA256.new(message), signature)
         except ValueError:
             return False
         return True
 
-    def remark(self, request: Request, remark: str, session: Session | None) -> None:
-        if remark:
-            request.remarks.append(remark)
-        if session in self.sessions.ended:
-            request.remarks.append("the live session token is used again after its logout")
-        if request.path != request.plain_path:
-            request.remarks.append("a slash at the end of the path")
-        if session:
-            session.signed += 1
 
-
-def timestamp_problem(timestamp: str, now: float) -> str:
+def check_timestamp(timestamp: str, now: float) -> None:
     if not timestamp.isdecimal():
-        return "not a number of seconds"
-    off = int(timestamp) - now
-    if abs(off) <= TIMESTAMP_WINDOW:
-        return ""
+        raise RefusedError("timestamp: not a number of seconds")
     if abs(int(timestamp) / 1000 - now) <= TIMESTAMP_WINDOW:
-        return "in milliseconds instead of seconds"
-    side = "ahead of" if off > 0 else "behind"
-    return f"{abs(off):.0f} s {side} the server's clock"
+        raise RefusedError("timestamp: in milliseconds instead of seconds")
+    off = int(timestamp) - now
+    if abs(off) > TIMESTAMP_WINDOW:
+        side = "ahead of" if off > 0 else "behind"
+        raise RefusedError(f"timestamp: {abs(off):.0f} s {side} the server's clock")

@@ -1,10 +1,14 @@
-"""Who the client is: the ingredients as the server's side has them, public halves only."""
+"""Who the client is: the ingredients as the server has them, public halves only; and the live
+session tokens that come of them."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
+import hmac
+import re
 import secrets
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +16,9 @@ from Crypto.Cipher import PKCS1_v1_5
 from Crypto.IO import PEM
 from Crypto.PublicKey import RSA
 from Crypto.Util.asn1 import DerSequence
+
+from tests.sandbox.answers import RefusedError
+from tests.sandbox.faults import Fault
 
 KEYS = Path(__file__).resolve().parent.parent / "throwaway-keys"
 
@@ -29,7 +36,6 @@ class Identity:
     prime: int
     generator: int
     encrypted_secret: str = ""  # base64, as in the config
-    config_key: RSA.RsaKey | None = None  # the config's signature key, where another was uploaded
     throwaway: bool = False  # then the log shows secrets, and TESTCONS is known, too
 
 
@@ -59,6 +65,49 @@ def throwaway_identity() -> Identity:
 
 
 def encrypted_secret(identity: Identity) -> str:
-    """The access token secret as the portal shows it: encrypted, base64."""
+    """As the portal shows it: base64."""
     encrypted = PKCS1_v1_5.new(identity.encryption_key).encrypt(identity.secret)
     return base64.b64encode(encrypted).decode()
+
+
+@dataclass
+class Session:
+    """A live session token, the exchange that made it, and what it has opened so far."""
+
+    challenge: str
+    response: str
+    k: bytes = field(repr=False)  # as Java's toByteArray: a zero byte before a set top bit
+    token: bytes = field(repr=False)
+    has_signed: bool = False  # rightly, some request
+    called: set[str] = field(default_factory=set)  # endpoints that were answered with 200
+    brokerage: str = "none"  # then "settling", "ready"; "held" or "taken" by another session
+    brokerage_since: float = 0
+    polls: int = 0
+    snapshots: Counter[str] = field(default_factory=Counter)  # by conid
+
+
+@dataclass
+class Sessions:
+    """The live session tokens of one user, the newest first."""
+
+    live: list[Session] = field(default_factory=list)
+    ended: list[Session] = field(default_factory=list)
+
+
+def exchange(challenge: str, identity: Identity, fault: Fault) -> Session:
+    """The server's side of Diffie-Hellman, and the token that comes of it. Raises RefusedError."""
+    if not re.fullmatch("[0-9A-Fa-f]+", challenge):
+        raise RefusedError("diffie_hellman_challenge: not hex digits alone")
+    public = int(challenge, 16)
+    exponent = secrets.randbits(256)
+    response = pow(identity.generator, exponent, identity.prime)
+    shared = pow(public, exponent, identity.prime)
+    while shared.bit_length() not in fault.k_bits:  # one more in the exponent, until K has the form
+        response = response * identity.generator % identity.prime
+        shared = shared * public % identity.prime
+    sent = f"{response:x}"
+    if fault.dh_response is not None:
+        sent = fault.dh_response
+        shared = int(sent or "0", 16)  # so the proof fits, and only a check of the range helps
+    k = shared.to_bytes(shared.bit_length() // 8 + 1, "big")
+    return Session(f"{public:x}", sent, k, hmac.digest(k, identity.secret, "sha1"))

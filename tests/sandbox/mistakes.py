@@ -16,11 +16,9 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus
 
 from tests.sandbox.answers import BASE_PATH
-from tests.sandbox.identity import Identity
-from tests.sandbox.sessions import Session, Sessions
+from tests.sandbox.identity import Identity, Session, Sessions
+from tests.sandbox.server import Request
 
-REQUEST_TOKEN = f"{BASE_PATH}/oauth/request_token"
-ACCESS_TOKEN = f"{BASE_PATH}/oauth/access_token"
 UNSORTED = "parameters unsorted"
 OFTEN_EMPTY = ["page", "period", "bar", "exchange", "since", "compete", "publish", "name"]
 NO_VALUE = ["None", "null", "undefined", ""]
@@ -79,30 +77,14 @@ class Text(NamedTuple):
 class Case(NamedTuple):
     """A signature that does not fit, and what the server knows."""
 
-    sent: dict[str, str]  # the parameters of the header
+    request: Request
     texts: list[Text]  # in each form that is accepted
-    query: str
-    body: Mapping[str, Any]  # of JSON
     identity: Identity
     sessions: Sessions
     earlier: list[Text]  # that were signed rightly
 
 
 # The parts of the text
-
-
-def parts_of_text(text: Text, case: Case) -> dict[str, list[Variant]]:
-    """What may be wrong, by the field of the text."""
-    return {
-        "method": [("HTTP method in small letters", text.method.lower())],
-        "order": [(UNSORTED, list)],
-        "encoding": ENCODINGS,
-        "prepend": list(prepends(text, case.identity)),
-        "origin": list(origins(text)),
-        "path": list(paths(text, case)),
-        "added": list(added(case)),
-        "pairs": list(changed(text)),
-    }
 
 
 ENCODINGS: list[Variant] = [
@@ -144,16 +126,17 @@ def paths(text: Text, case: Case) -> Variants:
     yield "two slashes in the URL", f"{BASE_PATH}/{bare}"
     yield "slash at the end of the URL, not sent", f"{text.path}/"
     yield "slash at the end of the URL left out", text.path.rstrip("/")
-    yield "query in the URL and in the list", f"{text.path}?{case.query}"
-    earlier = [text.path for text in case.earlier]
-    for path in [*earlier, REQUEST_TOKEN, ACCESS_TOKEN]:
-        yield f"another path in the URL ({path})", path
+    yield "query in the URL and in the list", f"{text.path}?{case.request.signed_query}"
+    yield "another path in the URL (/oauth/request_token)", f"{BASE_PATH}/oauth/request_token"
+    for earlier in case.earlier:
+        yield f"another path in the URL ({earlier.path})", earlier.path
 
 
 def added(case: Case) -> Variants:
-    yield "realm signed", [("realm", case.sent["realm"])]
+    yield "realm signed", [("realm", case.request.sent["realm"])]
+    body = case.request.json_fields
     for form, write in (("", json.dumps), (", as Python writes them", str)):
-        fields = [(name, write(value).strip('"')) for name, value in case.body.items()]
+        fields = [(name, write(value).strip('"')) for name, value in body.items()]
         yield f"fields of a JSON body signed{form}", fields
     not_sent = [("oauth_version", "1.0"), ("oauth_callback", "oob"), ("oauth_signature", "")]
     for session in case.sessions.live[:1]:
@@ -237,7 +220,7 @@ def derivation_lines(session: Session, consumer_key: str, identity: Identity) ->
 
 
 class Start(NamedTuple):
-    """A text, what is certainly wrong in it, and how its fields may be spoilt further."""
+    """A text, what is certainly wrong in it, and by field what else may be."""
 
     mistakes: list[str]
     text: Text
@@ -246,8 +229,18 @@ class Start(NamedTuple):
 
 def starts_of(text: Text, case: Case, session: Session | None = None) -> Iterator[Start]:
     """`session`: whose token signs the text, in a call."""
-    parts = parts_of_text(text, case)
+    parts: dict[str, list[Variant]] = {
+        "method": [("HTTP method in small letters", text.method.lower())],
+        "order": [(UNSORTED, list)],
+        "encoding": ENCODINGS,
+        "prepend": list(prepends(text, case.identity)),
+        "path": list(paths(text, case)),
+        "origin": list(origins(text)),
+        "pairs": list(changed(text)),
+        "added": list(added(case)),
+    }
     if session:
+        text = text._replace(key=session.token)
         parts["key"] = list(keys(session, case.identity))
     yield Start([], text, parts)
     for earlier in case.earlier:
@@ -255,31 +248,19 @@ def starts_of(text: Text, case: Case, session: Session | None = None) -> Iterato
         yield Start(["the text of an earlier request signed"], whole)
 
 
-def in_any_order(text: Text) -> Start:
-    """To be tried with no second mistake, since they are many."""
-    orders: list[Variant] = []
+def in_any_order(text: Text) -> Iterator[Start]:
     for pairs in permutations(text.pairs[:6]):
-        orders.append((UNSORTED, functools.partial(in_order, [*pairs, *text.pairs[6:]])))
-    return Start([], text, {"order": orders})
-
-
-def in_order(pairs: Pairs, _: Pairs) -> Pairs:
-    return pairs
+        mixed = text._replace(pairs=[*pairs, *text.pairs[6:]], order=list)
+        yield Start([UNSORTED], mixed)
 
 
 def guesses(starts: list[Start]) -> Iterator[tuple[list[str], Text]]:
-    """The texts as they are; then with one mistake; then with two, in different fields, those first
-    that are soon through."""
+    """The texts as they are; then with one mistake; then with two, in different fields."""
     for number, start in product(range(3), starts):
-        choices = [list(product(*parts)) for parts in combinations(named_parts(start), number)]
-        for choice in sorted(choices, key=len):
-            for variants in choice:
+        for fields in combinations(start.parts, number):
+            for variants in product(*[start.parts[field] for field in fields]):
                 text, mistakes = start.text, list(start.mistakes)
-                for field, mistake, value in variants:
+                for field, (mistake, value) in zip(fields, variants):
                     mistakes.append(mistake)
                     text = text._replace(**{field: value})
                 yield mistakes, text
-
-
-def named_parts(start: Start) -> list[list[tuple[str, str, Any]]]:
-    return [[(field, *variant) for variant in part] for field, part in start.parts.items()]

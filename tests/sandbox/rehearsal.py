@@ -1,9 +1,8 @@
 """The rehearsal: IBKR played with a person's own config, before IBKR has activated the key.
 
 The server's side uses what was uploaded: the signature key's public half and the parameters, from
-the files beside the private key. keys/check.py compares them with the config: one that is not
-there, or holds the same, is taken from the config; another is read here. Only the secret comes
-from the config's own key, since nobody else can decrypt it.
+the files beside the private key; where one is not there, from the config. keys/check.py compares
+them. Only the secret comes from the config's own key, since nobody else can decrypt it.
 """
 
 from __future__ import annotations
@@ -22,12 +21,10 @@ from keys import check
 from tests.sandbox.identity import Identity, read_dh_parameters
 from tests.sandbox.stand_in import Sandbox
 
-UPLOADED = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"]
-
 
 def read_rehearsal(path: str) -> Rehearsal | None:
     """The rehearsal of a config; None where `demo.py --check` has an error."""
-    path = os.path.expanduser(path)
+    path = os.path.abspath(os.path.expanduser(path))
     try:
         values = demo.load_config(path)
     except check.Problem:
@@ -35,34 +32,29 @@ def read_rehearsal(path: str) -> Rehearsal | None:
     report = check.check_config(values, path)
     if report.credentials is None:
         return None
-    folder = os.path.abspath(os.path.dirname(path))
     for name in ("signature_key_fp", "encryption_key_fp"):
-        values[name] = os.path.join(folder, os.path.expanduser(values[name].strip()))
+        own = os.path.expanduser(values[name].strip())
+        values[name] = os.path.join(os.path.dirname(path), own)
     kinds = {finding.name: finding.kind for finding in report.findings}
-    missing = [name for name in UPLOADED if name not in kinds]
-    stale = [name for name in UPLOADED if kinds.get(name) == "warn"]
-    return Rehearsal(values, report.credentials, missing, stale)
+    return Rehearsal(values, report.credentials, kinds)
 
 
 class Rehearsal(NamedTuple):
-    """One config without an error, and the files beside its keys."""
+    """One config without an error, and what is known of the files beside its keys."""
 
     values: dict[str, Any]  # the paths in it are absolute
     credentials: oauth.Credentials
-    missing: list[str]  # of what was uploaded: not beside the keys
-    stale: list[str]  # there, but of something else
-
-    def uploaded(self, name: str, read: Callable[[str], Any], own: Any) -> Any:
-        """What a file beside the key has in it, where that is not the config's own."""
-        if name in self.stale:
-            try:
-                return read(self.beside_the_key(name).read_text("ascii"))
-            except (ValueError, IndexError, TypeError):  # as keys/check.py says
-                pass
-        return own
+    kinds: dict[str, str]  # of what was checked: "ok", or "warn" where it does not fit
 
     def beside_the_key(self, name: str) -> Path:
         return Path(self.values["signature_key_fp"]).with_name(name)
+
+    def uploaded(self, name: str, read: Callable[[str], Any], own: Any) -> Any:
+        """What a file beside the key has in it; the config's own if there is none."""
+        try:
+            return read(self.beside_the_key(name).read_text("ascii"))
+        except (OSError, ValueError, IndexError, TypeError):  # as keys/check.py says
+            return own
 
     @property
     def identity(self) -> Identity:
@@ -80,7 +72,6 @@ class Rehearsal(NamedTuple):
             prime=prime,
             generator=generator,
             encrypted_secret=self.values["access_token_secret"],
-            config_key=own_key,
         )
 
     def write_config(self, sandbox: Sandbox) -> None:
@@ -92,16 +83,16 @@ class Rehearsal(NamedTuple):
 
     def verdict(self, sandbox: Sandbox) -> str:
         """What the rehearsal has proved, and what it cannot."""
-        if self.stale:
+        stale = [name for name in check.UPLOADED if self.kinds.get(name) == "warn"]
+        if stale:
             remedy = "upload the file that fits, or make the config fit the one uploaded"
-            names = ", ".join(self.stale)
-            return f"rehearsal: does not fit the config: {names}\nrehearsal: {remedy}"
-        used = [r for r in sandbox.requests if "signature" in r.passed and "/oauth/" not in r.path]
-        if not used:
+            return f"rehearsal: does not fit the config: {', '.join(stale)}\nrehearsal: {remedy}"
+        sessions = sandbox.sessions.live + sandbox.sessions.ended
+        if not any(session.has_signed for session in sessions):
             return "rehearsal: nothing proved: no call was signed with a live session token"
         proved = "all fits: config, keys and the files beside them belong together"
-        if self.missing:
-            names = ", ".join(self.missing)
-            proved = f"it fits, but without {names} this proves no more than --check"
+        missing = [name for name in check.UPLOADED if name not in self.kinds]
+        if missing:
+            proved = f"it fits, but without {', '.join(missing)} this proves no more than --check"
         unknown = "whether it has these same files, and whether it has activated the consumer key"
         return f"rehearsal: {proved}\nrehearsal: only IBKR knows {unknown}"

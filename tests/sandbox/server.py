@@ -5,15 +5,78 @@ from __future__ import annotations
 import email.utils
 import http.client
 import http.server
+import json
 import socketserver
 import sys
+import time
+from dataclasses import dataclass, field
+from email.message import Message
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from tests.sandbox.answers import BASE_PATH, Answer
-from tests.sandbox.gate import Request
 
 if TYPE_CHECKING:
     from tests.sandbox.stand_in import Sandbox
+
+
+@dataclass
+class Request:
+    """A request as it came over the wire, and below that what became of it."""
+
+    method: str
+    path: str  # without BASE_PATH
+    query: str
+    headers: Message
+    body: bytes
+    connection: int
+    arrived: float = field(default_factory=time.monotonic)
+    number: int = 0
+    status: int = 0
+    sent: dict[str, str] = field(default_factory=dict)  # the parameters of the header
+    refused: str = ""  # the reason, in short
+    remarks: list[str] = field(default_factory=list)  # accepted, but not as documented
+    below: list[str] = field(default_factory=list)  # further lines for the log
+
+    @property
+    def plain_path(self) -> str:
+        """Without the slash at the end that some clients send, and sign."""
+        return self.path.rstrip("/") or self.path
+
+    @property
+    def signed_query(self) -> str:
+        """A form body is signed as a query is."""
+        if self.headers.get_content_type() != "application/x-www-form-urlencoded":
+            return self.query
+        return f"{self.query}&{self.body.decode('latin-1')}".strip("&")
+
+    @property
+    def json_fields(self) -> dict[str, Any]:
+        try:
+            data = json.loads(self.body)
+        except ValueError:
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def asked(self, name: str, default: str = "") -> str:
+        """A parameter: clients send the same ones as a query, as a form or as JSON."""
+        parameters = {**dict(parse_qsl(self.signed_query)), **self.json_fields}
+        return str(parameters.get(name, default))
+
+    @property
+    def log(self) -> str:
+        """One line, and below it the rest of why it was refused."""
+        target = f"{self.path}?{self.query}".rstrip("?")
+        line = f"{self.number} {self.method} {target} {self.status}"
+        for remark in self.remarks:
+            line += f" | accepted: {remark}"
+        if self.refused:
+            line += f" | refused: {self.refused}"
+        return "\n    ".join(map(in_ascii, [line, *self.below]))
+
+
+def in_ascii(text: str) -> str:
+    return ascii(text)[1:-1]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -22,20 +85,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
 
-    def setup(self) -> None:
-        super().setup()
-        self.server.sandbox.connections += 1
-        self.number = self.server.sandbox.connections
-
     def do_GET(self) -> None:
-        path, _, query = self.path.partition("?")
-        if path.startswith(BASE_PATH + "/"):
-            path = path[len(BASE_PATH) :]
-        else:
-            path = f"(outside {BASE_PATH}) {path}"
+        target, _, query = self.path.partition("?")
+        path = target.removeprefix(BASE_PATH)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        request = Request(self.command, path, query, self.headers, body, self.number)
-        answer = self.server.sandbox.respond(request)
+        port = self.client_address[1]
+        answer = self.server.sandbox.respond(
+            Request(self.command, path, query, self.headers, body, port)
+        )
         self.server.sandbox.stopping.wait(answer.delay)
         self.send(answer)
 
@@ -66,10 +123,7 @@ class Server(socketserver.ThreadingTCPServer):
 
     allow_reuse_address = True
     daemon_threads = True
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
-        super().__init__(("127.0.0.1", sandbox.port), Handler)
+    sandbox: Sandbox
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], OSError):  # a client that went away is no fault

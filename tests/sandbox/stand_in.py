@@ -1,4 +1,4 @@
-"""The stand-in itself: takes a request through the gate to its endpoint, and keeps the log."""
+"""The stand-in itself: takes a request through the gate to its endpoint."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from typing import Any
 
 from tests.sandbox.answers import BASE_PATH, Answer, RefusedError, json_answer
 from tests.sandbox.endpoints import Call, answer_of, find_route, settle
-from tests.sandbox.faults import FAULTS, INIT, LOGOUT, Fault
-from tests.sandbox.gate import CHALLENGE, Gate, Request
-from tests.sandbox.identity import KEYS, Identity, throwaway_identity
+from tests.sandbox.faults import FAULTS, INIT, Fault
+from tests.sandbox.gate import CHALLENGE, Gate
+from tests.sandbox.identity import KEYS, Identity, Sessions, exchange, throwaway_identity
 from tests.sandbox.mistakes import derivation_lines
-from tests.sandbox.server import Server
-from tests.sandbox.sessions import Session, Sessions, exchange
+from tests.sandbox.server import Handler, Request, Server, in_ascii
 
 RATE_LIMIT = 10  # requests in any second
 TOO_FAST = "the eleventh within a second: IBKR would answer 429 and bar this address for a while"
@@ -51,9 +50,6 @@ class Sandbox:
         self.sessions = Sessions()
         self.gate = Gate(self.identity, self.sessions, self.now)
         self.requests: list[Request] = []
-        self.complaints: list[str] = []  # the log of what was refused
-        self.connections = 0
-        self.logged_out = False
         self.stopping = threading.Event()
         self.config: dict[str, Any] = {}
         self.secrets: list[bytes | str] = [  # what no output may show
@@ -64,7 +60,8 @@ class Sandbox:
         self._lock = threading.Lock()  # one request at a time
 
     def __enter__(self) -> Sandbox:
-        self._server = Server(self)  # first: nothing to tidy up when the port is in use
+        self._server = Server(("127.0.0.1", self.port), Handler)
+        self._server.sandbox = self
         self.port = self._server.server_address[1]
         self.gate.origin = f"http://127.0.0.1:{self.port}"
         self.base_url = f"{self.gate.origin}{BASE_PATH}"
@@ -103,6 +100,10 @@ class Sandbox:
         """A config for a client, in the temporary folder, that nobody else can read."""
         write_private(self.config_path, json.dumps(config, indent=2).encode() + b"\n")
 
+    @property
+    def connections(self) -> int:
+        return len({request.connection for request in self.requests})
+
     def now(self) -> float:
         return self.clock() + self.fault.clock_ahead
 
@@ -120,56 +121,30 @@ class Sandbox:
             if len(before) == RATE_LIMIT and request.arrived - before[0].arrived < 1:
                 request.remarks.append(TOO_FAST)
             self.requests.append(request)
-            self._log_request(request)
+            if self.log:
+                self.log(request.log)
         return answer
-
-    def _log_request(self, request: Request) -> None:
-        """One line for a request, and below it the rest of why it was refused."""
-        target = f"{request.path}?{request.query}".rstrip("?")
-        line = f"{request.number} {request.method} {target} {request.status}"
-        if request.passed:
-            line += f" | ok: {', '.join(request.passed)}"
-        for remark in request.remarks:
-            line += f" | accepted: {remark}"
-        if request.refused:
-            line += f" | refused: {request.refused}"
-        text = "\n    ".join(map(in_ascii, [line, *request.below]))
-        if request.refused:
-            self.complaints.append(text)
-        if self.log:
-            self.log(text)
 
     def _answer(self, request: Request) -> Answer:
         """The signature first, whatever the path; then the endpoint."""
         session = self.gate.check(request)
         route = find_route(request)
         path = route.split()[1]
-        canned = self.answers.get(route)
-        if canned is None and self.fault.concerns(path):
-            canned = self.fault.answer
+        fault = self.fault if self.fault.concerns(path) else Fault("", "")
+        canned = self.answers.get(route) or fault.answer
         if session is None:
             return canned or self._live_session_token(request)
         call = Call(request, session, self.sessions)
-        answer = canned
-        if answer is None:
+        if canned is None:
             data = answer_of(route, call)
-            if path == LOGOUT:
-                self._log_out(session)
-            if self.fault.change and self.fault.concerns(path):
-                data = self.fault.change(data)
-            answer = json_answer(data)
+            answer = json_answer(fault.change(data) if fault.change else data)
+        else:
+            answer = canned
         if answer.status == 200:
             session.called.add(path)
             if canned and path == INIT:
                 settle(call)
         return answer
-
-    def _log_out(self, session: Session) -> None:
-        self.logged_out = True
-        session.brokerage = "none"
-        if session in self.sessions.live:
-            self.sessions.live.remove(session)
-            self.sessions.ended.insert(0, session)
 
     def _live_session_token(self, request: Request) -> Answer:
         challenge, consumer_key = request.sent[CHALLENGE], request.sent["oauth_consumer_key"]
@@ -192,10 +167,6 @@ class Sandbox:
             "live_session_token_expiration": int((self.now() + TOKEN_LIFE) * 1000),
         }
         return json_answer(body)
-
-
-def in_ascii(text: str) -> str:
-    return ascii(text)[1:-1]
 
 
 def write_private(path: Path, content: bytes) -> None:
