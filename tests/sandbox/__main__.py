@@ -17,7 +17,6 @@ DEMO = [sys.executable, str(Path(__file__).resolve().parent.parent.parent / "dem
 
 
 def main() -> int:
-    """Returns the exit status: the demo's, or 1 when the sandbox cannot start."""
     options, demo_options = parse_arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rehearsal = identity = None
@@ -26,15 +25,11 @@ def main() -> int:
         if rehearsal is None:  # which the demo explains
             return subprocess.call([*DEMO, "--check", options.config])
         identity = rehearsal.identity
-    try:
-        with Sandbox(options.fault, options.port, identity=identity) as sandbox:
-            if rehearsal:
-                rehearsal.write_config(sandbox)
-            say("simulated: no connection to IBKR, invented data")
-            status = serve(sandbox) if options.serve else run_demo(sandbox, demo_options)
-    except OSError as error:
-        print(f"error: the sandbox does not start: {error}", file=sys.stderr)
-        return 1
+    with Sandbox(options.fault, options.port, identity=identity) as sandbox:
+        if rehearsal:
+            rehearsal.write_config(sandbox)
+        say("simulated: no connection to IBKR, invented data")
+        status = serve(sandbox) if options.serve else run_demo(sandbox, demo_options)
     if rehearsal:
         say(rehearsal.verdict(sandbox))
     return status

@@ -100,20 +100,12 @@ def init(call: Call) -> Any:
     if session in call.sessions.ended:  # used again after its logout
         call.sessions.ended.remove(session)
         call.sessions.live.insert(0, session)
-    settle(call)
     if compete:  # takes over at once
         for other in call.sessions.live:
             if other.brokerage != "none":
                 other.brokerage = "taken"
         session.brokerage = "ready"
     return {**call.answer, "established": session.brokerage == "ready"}
-
-
-def settle(call: Call) -> None:
-    if call.session.brokerage != "ready":
-        call.session.brokerage = "settling"
-        call.session.brokerage_since = call.request.arrived
-        call.session.polls = 0
 
 
 def status(call: Call) -> Any:
@@ -185,7 +177,7 @@ def snapshot(call: Call) -> Any:
         call.session.snapshots[text] += 1
         names = ["server_id", "31"][: call.session.snapshots[text]]
         if call.session.snapshots[text] > 2:  # two fields come unasked
-            names = ["server_id", "6509", *call.request.asked("fields").split(",")]
+            names = [*call.request.asked("fields").split(","), "server_id", "6509"]
         known = QUOTES.get(conid, {})
         for name in names:
             if name in known:

@@ -54,9 +54,6 @@ def search(
     return [reason], lines
 
 
-# The form
-
-
 def decode_base64(text: str) -> bytes:
     """Empty if it is none."""
     try:
@@ -77,9 +74,6 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
         mistakes.append("signature without the = at its end")
         text += "=" * (-len(text) % 4)
     return mistakes, decode_base64(text)
-
-
-# RSA
 
 
 def look_into_rsa(case: Case, signature: bytes) -> Finding:
@@ -122,9 +116,6 @@ def open_signature(key: RsaKey, signature: bytes) -> tuple[str, str]:
 
 def hash_of(text: Text, digest: str) -> str:
     return hashlib.new(digest, text.base_string.encode()).hexdigest()
-
-
-# HMAC
 
 
 def look_into_hmac(case: Case, signature: bytes) -> Finding:
@@ -172,9 +163,6 @@ def what_the_token_shows(sessions: Sessions) -> list[str]:
         "if so, it is the text; and if your text equals the one below, it is the HMAC: its key are "
         "the token's bytes, its hash is SHA-256, and the nonce sent must be the one signed",
     ]
-
-
-# The text
 
 
 def expected_text(case: Case) -> list[str]:

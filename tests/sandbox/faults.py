@@ -74,7 +74,6 @@ for _bar in _SYDNEY["data"]:
 _NO_PRICE = {"conid": 265598, "6509": "N"}
 
 FAULTS = {
-    # the live session token
     "invalid-consumer": error(TOKEN, "401, invalid consumer", 401, _INVALID),
     "lst-failed": error(TOKEN, "401, LST failed, no secret", 401, _NO_SECRET),
     "lst-failed-empty": error(TOKEN, "401, LST failed", 401, _REFUSED),
@@ -87,13 +86,11 @@ FAULTS = {
     "k-top-bit": Fault(TOKEN, "no failure: K has its top bit set", k_bits=range(0, 2049, 8)),
     "k-odd-digits": Fault(TOKEN, "no failure: K's digits are odd in number", k_bits=_ODD_DIGITS),
     "k-short": Fault(TOKEN, "no failure: K is a byte shorter", k_bits=range(2041)),
-    # everywhere
     "access-denied": Fault("/", "403, plain text, from the edge", answers.ACCESS_DENIED),
     "not-found": Fault("/", "404, HTML", answers.NOT_FOUND),
     "login-page": Fault("/", "200, HTML, as from a wrong base_url", html_answer(200, "Login")),
     "unavailable": Fault("/", "503, empty", Answer(503)),
     "expired": Fault(AFTER_INIT, "401, the token is not good any more", answers.UNAUTHORIZED),
-    # the portfolio
     "too-many-requests": error(ACCOUNTS, "429", 429, "Too Many Requests"),
     "redirect": Fault(ACCOUNTS, "302 to another path", _MOVED),
     "no-accounts": data(ACCOUNTS, "an empty list", []),
@@ -105,7 +102,6 @@ FAULTS = {
     "no-positions": data(POSITIONS, "an empty list", []),
     "many-positions": data(POSITIONS, "a full page, of 100", _ROWS[:100]),
     "unavailable-json": error(STOCKS, "503, JSON", 503, _BUSY),
-    # the brokerage session
     "gone": Fault(INIT, "410, empty", Answer(410)),
     "sso-dh-token": Fault(INIT, "500, failed to generate sso dh token", _SSO_DH),
     "init-waits": data(INIT, "answers wait, then settles", {"wait": 1000}),
@@ -116,7 +112,6 @@ FAULTS = {
     "not-authenticated": Fault(QUOTED, "401, not authenticated", answers.NOT_AUTHENTICATED),
     "no-bridge": Fault(QUOTED, "400, no bridge", answers.NO_BRIDGE),
     "no-brokerage-accounts": data(BROKERAGE_ACCOUNTS, "an empty object", {}),
-    # market data
     "accounts-first": error(SNAPSHOT, "400", 400, answers.ACCOUNTS_FIRST),
     "no-subscription": data(SNAPSHOT, "not subscribed, so no price ever", [_NO_PRICE]),
     "one-sided-quote": data(SNAPSHOT, "no ask, as thin instruments have it", [_NO_ASK]),
@@ -124,7 +119,6 @@ FAULTS = {
     "history-503": error(HISTORY, "503, JSON", 503, _BUSY),
     "history-sydney": data(HISTORY, "no failure: bars of 23:00 UTC the day before", _SYDNEY),
     "history-no-permissions": error(HISTORY, "500", 500, _PERMISSIONS),
-    # the logout
     "logout-fails": error(LOGOUT, "500", 500, "Internal Server Error"),
     "logout-refused": data(LOGOUT, "200, status false", {"status": False}),
 }

@@ -9,12 +9,9 @@ from collections.abc import Callable, Sequence
 from urllib.parse import parse_qsl, unquote
 from urllib.request import parse_http_list, parse_keqv_list
 
-from Crypto.Hash import SHA256
-from Crypto.Signature import pkcs1_15
-
 from tests.sandbox import answers
 from tests.sandbox.answers import BASE_PATH, RefusedError, error_answer
-from tests.sandbox.evidence import decode_base64, explain
+from tests.sandbox.evidence import decode_base64, explain, hash_of, open_signature
 from tests.sandbox.identity import Identity, Session, Sessions
 from tests.sandbox.mistakes import Case, Text
 from tests.sandbox.server import Request
@@ -85,11 +82,13 @@ def accepted_texts(text: Text, query: str) -> dict[str, Text]:
 class Gate:
     """Knows the user and what was signed before: lets a request in, or raises RefusedError."""
 
-    def __init__(self, identity: Identity, sessions: Sessions, now: Callable[[], float]) -> None:
+    def __init__(
+        self, identity: Identity, sessions: Sessions, origin: str, now: Callable[[], float]
+    ) -> None:
         self.identity = identity
         self.sessions = sessions
+        self.origin = origin  # not from the Host: some clients send api.ibkr.com, and mean us
         self.now = now
-        self.origin = ""  # of the base_url: some clients send api.ibkr.com as Host, and mean us
         self.nonces: set[str] = set()
         self.texts: deque[Text] = deque(maxlen=10)  # signed rightly: tried again later
 
@@ -145,21 +144,18 @@ class Gate:
             signers = self.sessions.live + self.sessions.ended
         for remark, accepted in texts.items():
             for session in signers:
-                if self.fits(session, accepted.base_string.encode(), signature):
+                if self.fits(session, accepted, signature):
                     self.texts.append(accepted)
                     request.remarks += filter(None, [remark])
                     return session
         case = Case(request, list(texts.values()), self.identity, self.sessions, list(self.texts))
         raise RefusedError(f"signature: {explain(case)}")
 
-    def fits(self, session: Session | None, message: bytes, signature: bytes) -> bool:
-        if session:
-            return hmac.digest(session.token, message, "sha256") == signature
-        try:
-            pkcs1_15.new(self.identity.signature_key).verify(SHA256.new(message), signature)
-        except ValueError:
-            return False
-        return True
+    def fits(self, session: Session | None, text: Text, signature: bytes) -> bool:
+        if session is None:
+            opened = open_signature(self.identity.signature_key, signature)
+            return opened == ("sha256", hash_of(text, "sha256"))
+        return hmac.digest(session.token, text.base_string.encode(), "sha256") == signature
 
 
 def check_timestamp(timestamp: str, now: float) -> None:

@@ -11,13 +11,10 @@ import sys
 import time
 from dataclasses import dataclass, field
 from email.message import Message
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
 from tests.sandbox.answers import BASE_PATH, Answer
-
-if TYPE_CHECKING:
-    from tests.sandbox.stand_in import Sandbox
 
 
 @dataclass
@@ -93,7 +90,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         answer = self.server.sandbox.respond(
             Request(self.command, path, query, self.headers, body, port)
         )
-        self.server.sandbox.stopping.wait(answer.delay)
+        time.sleep(answer.delay)
         self.send(answer)
 
     do_POST = do_PUT = do_DELETE = do_GET
@@ -123,7 +120,7 @@ class Server(socketserver.ThreadingTCPServer):
 
     allow_reuse_address = True
     daemon_threads = True
-    sandbox: Sandbox
+    sandbox: Any  # the Sandbox
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], OSError):  # a client that went away is no fault

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.sandbox.answers import BASE_PATH, Answer, RefusedError, json_answer
-from tests.sandbox.endpoints import Call, answer_of, find_route, settle
+from tests.sandbox.endpoints import Call, answer_of, find_route
 from tests.sandbox.faults import FAULTS, INIT, Fault
 from tests.sandbox.gate import CHALLENGE, Gate
 from tests.sandbox.identity import KEYS, Identity, Sessions, exchange, throwaway_identity
@@ -22,7 +22,7 @@ from tests.sandbox.server import Handler, Request, Server, in_ascii
 
 RATE_LIMIT = 10  # requests in any second
 TOO_FAST = "the eleventh within a second: IBKR would answer 429 and bar this address for a while"
-TOKEN_LIFE = 24 * 3600  # seconds
+TOKEN_LIFE = 24 * 3600 * 1000  # milliseconds
 
 
 class Sandbox:
@@ -42,15 +42,17 @@ class Sandbox:
         identity: Identity | None = None,
     ) -> None:
         self.fault = FAULTS[fault] if fault else Fault("", "")
-        self.port = port
         self.answers = dict(answers or {})
         self.log = log
         self.clock = clock
         self.identity = identity or throwaway_identity()
         self.sessions = Sessions()
-        self.gate = Gate(self.identity, self.sessions, self.now)
         self.requests: list[Request] = []
-        self.stopping = threading.Event()
+        self._server = Server(("127.0.0.1", port), Handler)
+        self._server.sandbox = self
+        origin = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.base_url = f"{origin}{BASE_PATH}"
+        self.gate = Gate(self.identity, self.sessions, origin, self.now)
         self.config: dict[str, Any] = {}
         self.secrets: list[bytes | str] = [  # what no output may show
             self.identity.access_token,
@@ -60,11 +62,6 @@ class Sandbox:
         self._lock = threading.Lock()  # one request at a time
 
     def __enter__(self) -> Sandbox:
-        self._server = Server(("127.0.0.1", self.port), Handler)
-        self._server.sandbox = self
-        self.port = self._server.server_address[1]
-        self.gate.origin = f"http://127.0.0.1:{self.port}"
-        self.base_url = f"{self.gate.origin}{BASE_PATH}"
         self.folder = Path(tempfile.mkdtemp(prefix="sandbox-"))
         self.config_path = self.folder / "config.json"
         if self.identity.throwaway:
@@ -74,7 +71,6 @@ class Sandbox:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stopping.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -142,8 +138,9 @@ class Sandbox:
             answer = canned
         if answer.status == 200:
             session.called.add(path)
-            if canned and path == INIT:
-                settle(call)
+            if path == INIT and session.brokerage == "none":
+                session.brokerage = "settling"
+                session.brokerage_since = request.arrived
         return answer
 
     def _live_session_token(self, request: Request) -> Answer:
@@ -164,7 +161,7 @@ class Sandbox:
         body = {
             "diffie_hellman_response": session.response,
             "live_session_token_signature": proof,
-            "live_session_token_expiration": int((self.now() + TOKEN_LIFE) * 1000),
+            "live_session_token_expiration": int(self.now() * 1000) + TOKEN_LIFE,
         }
         return json_answer(body)
 
