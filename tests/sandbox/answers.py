@@ -63,5 +63,4 @@ for _routes, _entry in json.loads(_FILE.read_text("ascii")).items():
 
 
 def recorded(route: str, which: str = "answer") -> Any:
-    """The recorded answer, for the caller to keep."""
     return copy.deepcopy(ENTRIES[route].get(which))

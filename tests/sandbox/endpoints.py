@@ -1,15 +1,13 @@
-"""The endpoints whose answers depend on something; all others are entries of recorded.json.
-
-A function takes a Call and returns JSON, mostly made of the recorded answer.
-"""
+"""The endpoints whose answers depend on something; all others are entries of recorded.json."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any
 
 from tests.sandbox import answers
 from tests.sandbox.answers import ENTRIES, RefusedError, error_answer, recorded
@@ -21,11 +19,11 @@ MOST_BARS = 1000
 LENGTHS = {"min": 60, "h": 3600, "d": 86400, "w": 604800, "m": 2592000, "y": 31536000}
 OPEN_PORTFOLIO = {"/portfolio/accounts", "/portfolio/subaccounts", "/portfolio/subaccounts2"}
 FIRST, SECOND = [account["id"] for account in recorded("GET /portfolio/accounts")]
-CONTRACTS = recorded("GET /iserver/contract/{conid}/info")
 QUOTES = {str(quote["conid"]): quote for quote in recorded("GET /iserver/marketdata/snapshot")}
 
 
-class Call(NamedTuple):
+@dataclass
+class Call:
     """A request that passed the gate, and what its endpoint may look at."""
 
     request: Request
@@ -36,23 +34,22 @@ class Call(NamedTuple):
 
 def find_route(request: Request) -> str:
     """The route with its {parts}, such as "GET /portfolio/{id}/summary". Raises RefusedError."""
-    methods = []
+    known = []
     for route in ENTRIES:
         method, _, path = route.partition(" ")
-        pattern = re.sub(r"\{[a-z]+\}", "[^/]+", path.replace("{page}", "[0-9]+"))
+        path = path.replace("{page}", "0").replace("{next}", "[0-9]+")
+        pattern = re.sub(r"\{[a-z]+\}", "[^/]+", path)
         if re.fullmatch(pattern, request.plain_path):
             if method == request.method:
                 return route
-            methods.append(method)
-    if not methods:
-        reason = "signature right; the sandbox has no such endpoint"
-        raise RefusedError(reason, answers.NOT_FOUND)
-    reason = f"wrong HTTP method: this path is known for {' and '.join(methods)} only"
-    raise RefusedError(reason, error_answer(405, "Method Not Allowed"))
+            known.append(method)
+    if known:
+        reason = f"wrong HTTP method: this path is known for {' and '.join(known)} only"
+        raise RefusedError(reason, error_answer(405, "Method Not Allowed"))
+    raise RefusedError("signature right; the sandbox has no such endpoint", answers.NOT_FOUND)
 
 
 def answer_of(route: str, call: Call) -> Any:
-    """What a route answers, as JSON. Raises RefusedError."""
     needs = ENTRIES[route].get("needs", "").split()
     if "brokerage" in needs:
         need_brokerage(call)
@@ -62,8 +59,11 @@ def answer_of(route: str, call: Call) -> Any:
     which = "answer"
     if "account" in needs and need_account(call) == SECOND:
         which = "second"
-    call = call._replace(answer=recorded(route, which))
-    function = FUNCTIONS.get(route.split()[1])
+    path = route.split()[1]
+    if path in call.session.called:
+        route = ENTRIES[route].get("later", route)
+    call.answer = recorded(route, which)
+    function = FUNCTIONS.get(path)
     return function(call) if function else call.answer
 
 
@@ -79,7 +79,6 @@ def need_brokerage(call: Call) -> None:
 
 
 def need_account(call: Call) -> str:
-    """The account in the path."""
     if not OPEN_PORTFOLIO & call.session.called:
         answer = error_answer(400, answers.ACCOUNTS_FIRST)
         raise RefusedError("/portfolio/accounts or /portfolio/subaccounts first", answer)
@@ -130,23 +129,6 @@ def logout(call: Call) -> Any:
     return call.answer
 
 
-def positions(call: Call) -> Any:
-    """Short at first; a later call knows the contracts, too."""
-    page = call.request.path.split("/")[4]
-    if int(page) or not call.answer:
-        return []
-    if "/portfolio/{id}/positions/{page}" in call.session.called:
-        return recorded("GET /portfolio/{id}/position/{conid}")
-    return call.answer
-
-
-def orders(call: Call) -> Any:
-    """Nothing at first; a later call has them."""
-    if "/iserver/account/orders" in call.session.called:
-        return call.answer
-    return {"orders": [], "snapshot": False}
-
-
 def stocks(call: Call) -> Any:
     symbols = call.request.asked("symbols").split(",")
     return {symbol: call.answer.get(symbol, []) for symbol in symbols}
@@ -154,16 +136,6 @@ def stocks(call: Call) -> Any:
 
 def search(call: Call) -> Any:
     return [row for row in call.answer if row["symbol"] == call.request.asked("symbol")]
-
-
-def info(call: Call) -> Any:
-    return known_contract(call.request.path.split("/")[3])
-
-
-def known_contract(conid: str) -> Any:
-    if conid not in CONTRACTS:
-        raise RefusedError("unknown conid", answers.BAD_REQUEST)
-    return CONTRACTS[conid]
 
 
 def snapshot(call: Call) -> Any:
@@ -190,22 +162,24 @@ def history(call: Call) -> Any:
     """The recorded bars over and over, in proportion to the last price; the oldest first. The
     market is open around the clock, but for weekends and the Christmas among the recorded ones."""
     conid = call.request.asked("conid").partition("@")[0]
-    symbol = known_contract(conid)["symbol"]
-    period = call.request.asked("period", "1m")
+    contract = ENTRIES.get(f"GET /iserver/contract/{conid}/info")
+    if contract is None:
+        raise RefusedError("unknown conid", answers.BAD_REQUEST)
+    period = seconds(call.request.asked("period", "1m"))
     bar = seconds(call.request.asked("bar", "1d"))
     rows = call.answer["data"]
     price = QUOTES.get(conid, {}).get("31", "100")
     factor = float(price.lstrip("CH")) / rows[-1]["c"]
     newest = rows[-1]["t"] // 1000
     bars: list[dict[str, Any]] = []
-    for begins in range(newest, newest - seconds(period), -bar):
+    for begins in range(newest, newest - period, -bar):
         day = datetime.fromtimestamp(begins, timezone.utc)
         if day.weekday() < 5 and (day.month, day.day) != (12, 25):
             row = rows[-1 - len(bars) % len(rows)]
             prices = {name: round(row[name] * factor, 2) for name in "ochl"}
             bars.append({**prices, "v": row["v"], "t": begins * 1000})
-    newest_last = bars[:MOST_BARS][::-1]
-    return {**call.answer, "symbol": symbol, "timePeriod": period, "data": newest_last}
+    bars = bars[:MOST_BARS][::-1]
+    return {**call.answer, "symbol": contract["answer"]["symbol"], "data": bars}
 
 
 def seconds(text: str) -> int:
@@ -220,11 +194,8 @@ FUNCTIONS: dict[str, Callable[[Call], Any]] = {
     "/iserver/auth/ssodh/init": init,
     "/iserver/auth/status": status,
     "/logout": logout,
-    "/portfolio/{id}/positions/{page}": positions,
-    "/iserver/account/orders": orders,
     "/trsrv/stocks": stocks,
     "/iserver/secdef/search": search,
-    "/iserver/contract/{conid}/info": info,
     "/iserver/marketdata/snapshot": snapshot,
     "/iserver/marketdata/history": history,
 }

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import re
 import time
-from collections.abc import Callable
 from urllib.parse import unquote
 
 from Crypto.PublicKey.RSA import RsaKey
 
 from tests.sandbox.identity import Sessions
-from tests.sandbox.mistakes import Case, Start, Text, guesses, in_any_order, starts_of
+from tests.sandbox.mistakes import Case, Start, guesses, in_any_order, starts_of
 
 SECONDS = 0.5  # of computing, to explain one signature
 HMAC_SIZES = {20: "sha1", 32: "sha256"}  # in bytes
@@ -39,15 +37,16 @@ def explain(case: Case) -> str:
 
 
 def search(
-    case: Case, starts: list[Start], fits: Callable[[Text], bool], unknown: list[str]
+    case: Case, starts: list[Start], digest: str, signed: bytes, unknown: list[str]
 ) -> Finding:
-    """`unknown`: the reason, and what helps, when no known mistake fits."""
+    """`unknown`: the reason, and what helps, when no known mistake leads to what was signed."""
     reason, *lines = unknown
     ends = time.thread_time() + SECONDS
     for mistakes, text in guesses(starts):
-        if fits(text):
-            signed = [f"this was signed: {text.base_string}"]
-            return mistakes, signed if case.identity.throwaway else []
+        if text.sealed(digest) == signed:
+            if case.identity.throwaway:
+                return mistakes, [f"this was signed: {text.base_string}"]
+            return mistakes, []
         if time.thread_time() > ends:
             lines.append("half a second was not enough to try all known mistakes")
             break
@@ -78,44 +77,38 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
 
 def look_into_rsa(case: Case, signature: bytes) -> Finding:
     mistakes = []
-    made = "the right key made this"
-    digest, hashed = open_signature(case.identity.signature_key, signature)
-    if not hashed:
+    digest, signed = open_signature(case.identity.signature_key, signature)
+    if not signed:
         mistakes.append("signed with the encryption key instead of the signature key")
-        made = "this other key made this"
-        digest, hashed = open_signature(case.identity.encryption_key, signature)
-    if not hashed:
-        doubt = "is it the private half of the file uploaded, and not PSS? The text is not judged"
-        padding = "no PKCS#1 v1.5 padding shows under either public half"
+        digest, signed = open_signature(case.identity.encryption_key, signature)
+    if not signed:
         reason = "made with another key, neither the signature key nor the encryption key"
-        return [reason], [f"{padding}; {doubt}"]
+        doubt = "is it the private half of the file uploaded, and is the padding PKCS#1 v1.5?"
+        return [reason], [doubt]
     if digest == "sha1":
         mistakes.append(SHA1)
     text = case.texts[0]
+    expected = text.sealed(digest).hex()
     unknown = [
-        f"no known mistake in the text; the key is excluded: {made}",
+        "no known mistake in the text; the key is excluded",
         f"is your prepend, the decrypted secret in hex, {len(text.prepend)} digits long?",
-        f"{digest} of the text signed: {hashed}; of the one below: {hash_of(text, digest)}",
+        f"{digest} of the text signed: {signed.hex()}; of the one below: {expected}",
         "if your text equals the one below, you send another than you sign (nonce, timestamp)",
     ]
     starts = [*starts_of(text, case), *in_any_order(text)]
-    found, lines = search(case, starts, lambda text: hash_of(text, digest) == hashed, unknown)
+    found, lines = search(case, starts, digest, signed, unknown)
     return mistakes + found, lines
 
 
-def open_signature(key: RsaKey, signature: bytes) -> tuple[str, str]:
-    """The digest's name and the hash in hex; both empty if another key made the signature."""
+def open_signature(key: RsaKey, signature: bytes) -> tuple[str, bytes]:
+    """The digest's name, and the hash; empty if another key made the signature."""
     number = pow(int.from_bytes(signature, "big"), key.e, key.n)
     padded = number.to_bytes(key.size_in_bytes(), "big")
     for digest, prefix in DIGEST_INFO.items():
         padding, _, hashed = padded.partition(b"\0" + prefix)
         if padding.rstrip(b"\xff") == b"\0\1":
-            return digest, hashed.hex()
-    return "", ""
-
-
-def hash_of(text: Text, digest: str) -> str:
-    return hashlib.new(digest, text.base_string.encode()).hexdigest()
+            return digest, hashed
+    return "", b""
 
 
 def look_into_hmac(case: Case, signature: bytes) -> Finding:
@@ -134,16 +127,12 @@ def look_into_hmac(case: Case, signature: bytes) -> Finding:
     for start in starts:
         if hmac.digest(start.text.base_string.encode(), start.text.key, digest) == signature:
             return ["key and message of the HMAC swapped"], []
-
-    def fits(text: Text) -> bool:
-        return hmac.digest(text.key, text.base_string.encode(), digest) == signature
-
-    found, lines = search(case, starts, fits, what_the_token_shows(case.sessions))
+    unknown = what_the_token_shows(case.sessions)
+    found, lines = search(case, starts, digest, signature, unknown)
     return [SHA1, *found] if digest == "sha1" else found, lines
 
 
 def what_the_token_shows(sessions: Sessions) -> list[str]:
-    """Whether to look at the key or at the text."""
     if not sessions.live:
         return ["there is no live session token, or none any more"]
     newest = sessions.live[0]
@@ -154,8 +143,8 @@ def what_the_token_shows(sessions: Sessions) -> list[str]:
         ]
     reason = "no known mistake in text or derivation; the token has never signed rightly"
     if len(newest.response) % 2:
-        reason = "last digit of diffie_hellman_response dropped? It has an odd number of them, "
-        reason += "the token has never signed rightly, and no other known mistake fits"
+        reason = "last digit of diffie_hellman_response dropped? Their number is odd, and nothing "
+        reason += "else is known that fits"
     return [
         reason,
         "is your HMAC-SHA1(token, consumer key) the live_session_token_signature?",
@@ -166,7 +155,6 @@ def what_the_token_shows(sessions: Sessions) -> list[str]:
 
 
 def expected_text(case: Case) -> list[str]:
-    """What should have been signed: in parts, then in one line."""
     text = case.texts[0]
     if not case.identity.throwaway:
         shown = {**dict(text.pairs), "oauth_token": "ACCESS-TOKEN"}

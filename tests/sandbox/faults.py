@@ -39,7 +39,7 @@ class Fault(NamedTuple):
     proof_of: str | None = None  # consumer key that the proof is made of
 
     def concerns(self, path: str) -> bool:
-        return any(path.startswith(beginning) for beginning in self.where.split())
+        return path.startswith(tuple(self.where.split()))
 
 
 def error(where: str, what: str, status: int, message: str) -> Fault:
@@ -61,7 +61,6 @@ _NO_SECRET = f"{_REFUSED}No access secret key found for SIMULATED"
 _INVALID = "id: 39687, error: invalid consumer"
 _HALF = Answer(200, b'[{"conid":265598,"contractDesc":"AAPL"},' + b" " * 400 + b"]", cut=300)
 _MOVED = Answer(302, headers={"Location": f"{answers.BASE_PATH}/tickle"})
-_SSO_DH = json_answer({"error": "failed to generate sso dh token"}, 500)
 _BUSY = "Service Unavailable"
 _PERMISSIONS = "No market data permissions for NASDAQ STK"
 _ELSEWHERE = "Trading TWS session is connected from a different IP address"
@@ -71,7 +70,6 @@ _NO_ASK = {"conid": 265598, "31": "C231.50", "84": "231.48", "88": "400", "6509"
 _SYDNEY = recorded(f"GET {HISTORY}")
 for _bar in _SYDNEY["data"]:
     _bar["t"] -= (15 * 60 + 30) * 60_000  # from 14:30 UTC to 23:00 of the day before
-_NO_PRICE = {"conid": 265598, "6509": "N"}
 
 FAULTS = {
     "invalid-consumer": error(TOKEN, "401, invalid consumer", 401, _INVALID),
@@ -103,7 +101,7 @@ FAULTS = {
     "many-positions": data(POSITIONS, "a full page, of 100", _ROWS[:100]),
     "unavailable-json": error(STOCKS, "503, JSON", 503, _BUSY),
     "gone": Fault(INIT, "410, empty", Answer(410)),
-    "sso-dh-token": Fault(INIT, "500, failed to generate sso dh token", _SSO_DH),
+    "sso-dh-token": error(INIT, "500", 500, "failed to generate sso dh token"),
     "init-waits": data(INIT, "answers wait, then settles", {"wait": 1000}),
     "init-never-ready": data(SESSION, "it never settles", _DOWN),
     "session-fail": data(SESSION, "refused, not for another session", _NOT_ACTIVE),
@@ -113,7 +111,7 @@ FAULTS = {
     "no-bridge": Fault(QUOTED, "400, no bridge", answers.NO_BRIDGE),
     "no-brokerage-accounts": data(BROKERAGE_ACCOUNTS, "an empty object", {}),
     "accounts-first": error(SNAPSHOT, "400", 400, answers.ACCOUNTS_FIRST),
-    "no-subscription": data(SNAPSHOT, "not subscribed, so no price ever", [_NO_PRICE]),
+    "no-subscription": data(SNAPSHOT, "not subscribed: no price", [{"6509": "N"}]),
     "one-sided-quote": data(SNAPSHOT, "no ask, as thin instruments have it", [_NO_ASK]),
     "other-address": error(SNAPSHOT, "500, another session", 500, _ELSEWHERE),
     "history-503": error(HISTORY, "503, JSON", 503, _BUSY),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 from urllib.request import parse_http_list, parse_keqv_list
 
 from tests.sandbox import answers
 from tests.sandbox.answers import BASE_PATH, RefusedError, error_answer
-from tests.sandbox.evidence import decode_base64, explain, hash_of, open_signature
+from tests.sandbox.evidence import decode_base64, explain, open_signature
 from tests.sandbox.identity import Identity, Session, Sessions
 from tests.sandbox.mistakes import Case, Text
 from tests.sandbox.server import Request
@@ -63,11 +62,8 @@ def accepted_texts(text: Text, query: str) -> dict[str, Text]:
     """What may be signed, the plainest first, by what is to be remarked on it."""
     if not query:
         return {"": text}
-    as_sent = []
-    for item in query.split("&"):
-        name, _, value = item.partition("=")
-        as_sent.append((name, value))
     decoded = parse_qsl(query, keep_blank_values=True)
+    as_sent = parse_qsl(quote(query, safe="=&"), keep_blank_values=True)
     return {  # IBKR's documents disagree
         "": text._replace(pairs=text.pairs + decoded),
         "the query not signed; IBKR-docs say so, IBKR-2018 and IBKR-guide sign it": text,
@@ -134,7 +130,6 @@ class Gate:
             raise RefusedError("nonce: seen before: a replay")
 
     def check_signature(self, request: Request, text: Text) -> Session | None:
-        """Raises RefusedError, which explains the signature if no accepted text fits."""
         texts = accepted_texts(text, request.signed_query)
         signature = decode_base64(request.sent["oauth_signature"])
         signers: Sequence[Session | None] = self.sessions.live
@@ -154,8 +149,8 @@ class Gate:
     def fits(self, session: Session | None, text: Text, signature: bytes) -> bool:
         if session is None:
             opened = open_signature(self.identity.signature_key, signature)
-            return opened == ("sha256", hash_of(text, "sha256"))
-        return hmac.digest(session.token, text.base_string.encode(), "sha256") == signature
+            return opened == ("sha256", text.sealed("sha256"))
+        return text._replace(key=session.token).sealed("sha256") == signature
 
 
 def check_timestamp(timestamp: str, now: float) -> None:

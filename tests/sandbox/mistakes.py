@@ -7,7 +7,7 @@ get wrong in it: the mistake by name, and the value that the field has with it.
 from __future__ import annotations
 
 import base64
-import functools
+import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,14 +22,12 @@ from tests.sandbox.server import Request
 UNSORTED = "parameters unsorted"
 OFTEN_EMPTY = ["page", "period", "bar", "exchange", "since", "compete", "publish", "name"]
 NO_VALUE = ["None", "null", "undefined", ""]
-BOOLEANS = {"true": "True", "false": "False", "True": "true", "False": "false"}
 
 Pairs = list[tuple[str, str]]
 Variant = tuple[str, Any]  # a mistake, and the value that a field of Text has with it
 Variants = Iterator[Variant]
 
 
-@functools.lru_cache(1000)
 def encoded(text: str) -> str:
     return quote(text, safe="")
 
@@ -65,6 +63,13 @@ class Text(NamedTuple):
         parameters = self.encode("&".join(listed))
         return f"{self.prepend}{self.method}&{url}&{parameters}"
 
+    def sealed(self, digest: str) -> bytes:
+        """The HMAC of the text, or where it has no key the hash that an RSA signature has in it."""
+        message = self.base_string.encode()
+        if self.key:
+            return hmac.digest(self.key, message, digest)
+        return hashlib.new(digest, message).digest()
+
 
 class Case(NamedTuple):
     """A signature that does not fit, and what the server knows."""
@@ -77,7 +82,7 @@ class Case(NamedTuple):
 
 
 def as_python(value: str) -> str:
-    return BOOLEANS.get(value, value)
+    return {"true": "True", "false": "False"}.get(value, value)
 
 
 VALUES: list[Variant] = [
@@ -93,16 +98,15 @@ ENCODINGS: list[Variant] = [
 ]
 
 
-def prepends(text: Text, identity: Identity) -> Variants:
+def prepends(identity: Identity) -> Variants:
     right = identity.secret.hex()
     undecrypted = base64.b64decode(identity.encrypted_secret).hex()
-    where = "" if text.prepend else ", in a call that has none"
     yield "prepend missing", ""
-    yield f"prepend as it should be{where}", right
-    yield f"prepend in capitals{where}", right.upper()
-    yield f"prepend in base64{where}", base64.b64encode(identity.secret).decode()
-    yield f"prepend followed by &{where}", f"{right}&"
-    yield f"prepend of the encrypted secret instead of the decrypted one{where}", undecrypted
+    yield "prepend in a call that has none", right
+    yield "prepend in capitals", right.upper()
+    yield "prepend in base64", base64.b64encode(identity.secret).decode()
+    yield "prepend followed by &", f"{right}&"
+    yield "prepend of the encrypted secret instead of the decrypted one", undecrypted
 
 
 def origins(text: Text) -> Variants:
@@ -177,7 +181,6 @@ def derivations(session: Session, identity: Identity) -> Variants:
 
 
 def keys(session: Session, identity: Identity) -> Variants:
-    """What clients sign calls with in place of the token."""
     for mistake, key in spelled("token", session.token):
         yield mistake, key
         yield f"{mistake} & after the key".strip(), key + b"&"
@@ -220,7 +223,7 @@ def starts_of(text: Text, case: Case, session: Session | None = None) -> Iterato
         "order": [(UNSORTED, list)],
         "value": VALUES,
         "encode": ENCODINGS,
-        "prepend": list(prepends(text, case.identity)),
+        "prepend": list(prepends(case.identity)),
         "path": list(paths(text, case)),
         "origin": list(origins(text)),
         "pairs": list(changed(text)),

@@ -86,7 +86,6 @@ class Rehearsal(NamedTuple):
             shutil.copy(folder / "dhparam.pem", sandbox.folder)
 
     def verdict(self, sandbox: Sandbox) -> str:
-        """What the rehearsal has proved, and what it cannot."""
         if self.stale:
             names = ", ".join(self.stale)
             remedy = "upload the file that fits, or make the config fit the one uploaded"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import http.client
 import http.server
 import json
@@ -28,7 +27,6 @@ class Request:
     body: bytes
     connection: int
     arrived: float = field(default_factory=time.monotonic)
-    number: int = 0
     status: int = 0
     sent: dict[str, str] = field(default_factory=dict)  # the parameters of the header
     refused: str = ""  # the reason, in short
@@ -64,7 +62,7 @@ class Request:
     def log(self) -> str:
         """One line, and below it the rest of why it was refused."""
         target = f"{self.path}?{self.query}".rstrip("?")
-        line = f"{self.number} {self.method} {target} {self.status}"
+        line = f"{self.method} {target} {self.status}"
         for remark in self.remarks:
             line += f" | accepted: {remark}"
         if self.refused:
@@ -98,7 +96,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def send(self, answer: Answer) -> None:
         """In one write, so that nothing waits for an acknowledgement."""
         headers = {
-            "Date": email.utils.formatdate(self.server.sandbox.now(), usegmt=True),
+            "Date": self.date_time_string(self.server.sandbox.now()),
             "Content-Type": "application/json;charset=utf-8",
             "Content-Length": str(len(answer.body)),
             **answer.headers,

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from tests.sandbox.answers import BASE_PATH, Answer, RefusedError, json_answer
 from tests.sandbox.endpoints import Call, answer_of, find_route
@@ -53,7 +52,6 @@ class Sandbox:
         origin = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.base_url = f"{origin}{BASE_PATH}"
         self.gate = Gate(self.identity, self.sessions, origin, self.now)
-        self.config: dict[str, Any] = {}
         self.secrets: list[bytes | str] = [  # what no output may show
             self.identity.access_token,
             self.identity.encrypted_secret,
@@ -64,22 +62,6 @@ class Sandbox:
     def __enter__(self) -> Sandbox:
         self.folder = Path(tempfile.mkdtemp(prefix="sandbox-"))
         self.config_path = self.folder / "config.json"
-        if self.identity.throwaway:
-            self._write_files()
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _write_files(self) -> None:
-        """What a client needs, and what it would have uploaded."""
-        for path in KEYS.glob("*.pem"):
-            write_private(self.folder / path.name, path.read_bytes())
         self.config = {
             "realm": self.identity.realm,
             "encryption_key_fp": "private_encryption.pem",
@@ -90,7 +72,19 @@ class Sandbox:
             "access_token_secret": self.identity.encrypted_secret,
             "base_url": self.base_url,
         }
-        self.write_config(self.config)
+        if self.identity.throwaway:
+            self.write_config(self.config)
+            for path in KEYS.glob("*.pem"):
+                write_private(self.folder / path.name, path.read_bytes())
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def write_config(self, config: Mapping[str, object]) -> None:
         """A config for a client, in the temporary folder, that nobody else can read."""
@@ -105,7 +99,6 @@ class Sandbox:
 
     def respond(self, request: Request) -> Answer:
         with self._lock:
-            request.number = len(self.requests) + 1
             try:
                 answer = self._answer(request)
             except RefusedError as refusal:
