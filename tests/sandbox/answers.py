@@ -22,7 +22,7 @@ class Answer(NamedTuple):
 
 
 def json_answer(data: Any, status: int = 200) -> Answer:
-    return Answer(status, json.dumps(data, separators=(",", ":")).encode())
+    return Answer(status, json.dumps(data).encode())
 
 
 def error_answer(status: int, error: str) -> Answer:

@@ -18,7 +18,7 @@ SETTLING = 0.5  # seconds after init when /iserver opens to who never asks for t
 MOST_BARS = 1000
 LENGTHS = {"min": 60, "h": 3600, "d": 86400, "w": 604800, "m": 2592000, "y": 31536000}
 OPEN_PORTFOLIO = {"/portfolio/accounts", "/portfolio/subaccounts", "/portfolio/subaccounts2"}
-FIRST, SECOND = [account["id"] for account in recorded("GET /portfolio/accounts")]
+FIRST, SECOND = "DU0001234", "DU0005678"  # the accounts of recorded.json
 QUOTES = {str(quote["conid"]): quote for quote in recorded("GET /iserver/marketdata/snapshot")}
 
 
@@ -92,7 +92,7 @@ def init(call: Call) -> Any:
     session = call.session
     if call.request.method == "GET":
         call.request.remarks.append("init by GET is documented as POST")
-    compete = call.request.asked("compete").lower() == "true"
+    compete = call.request.asked("compete") in ("true", "True")
     if session.brokerage in ("held", "taken") and not compete:
         session.brokerage = "held"
         return recorded("init refused")
@@ -135,21 +135,23 @@ def stocks(call: Call) -> Any:
 
 
 def search(call: Call) -> Any:
-    return [row for row in call.answer if row["symbol"] == call.request.asked("symbol")]
+    symbol = call.request.asked("symbol")
+    return [row for row in call.answer if row["symbol"] == symbol]
 
 
 def snapshot(call: Call) -> Any:
     """It fills up: no price at first, then the last one, then all that was asked for."""
     rows = []
+    asked_before = call.session.snapshots
     for text in call.request.asked("conids").split(","):
         conid = text.partition("@")[0]  # behind it stands an exchange
         if not conid.isdecimal():
             raise RefusedError("conid is not a number", answers.BAD_REQUEST)
         row = {"conid": int(conid), "conidEx": text, "_updated": int(time.time() * 1000)}
-        call.session.snapshots[text] += 1
-        names = ["server_id", "31"][: call.session.snapshots[text]]
-        if call.session.snapshots[text] > 2:  # two fields come unasked
+        names = ["server_id", "31"][: asked_before[text] + 1]
+        if asked_before[text] > 1:  # two fields come unasked
             names = [*call.request.asked("fields").split(","), "server_id", "6509"]
+        asked_before[text] += 1
         known = QUOTES.get(conid, {})
         for name in names:
             if name in known:
@@ -168,16 +170,18 @@ def history(call: Call) -> Any:
     period = seconds(call.request.asked("period", "1m"))
     bar = seconds(call.request.asked("bar", "1d"))
     rows = call.answer["data"]
+    newest = rows[-1]["t"] // 1000
     price = QUOTES.get(conid, {}).get("31", "100")
     factor = float(price.lstrip("CH")) / rows[-1]["c"]
-    newest = rows[-1]["t"] // 1000
+    for row in rows:
+        for name in "ochl":
+            row[name] = round(row[name] * factor, 2)
     bars: list[dict[str, Any]] = []
     for begins in range(newest, newest - period, -bar):
         day = datetime.fromtimestamp(begins, timezone.utc)
         if day.weekday() < 5 and (day.month, day.day) != (12, 25):
             row = rows[-1 - len(bars) % len(rows)]
-            prices = {name: round(row[name] * factor, 2) for name in "ochl"}
-            bars.append({**prices, "v": row["v"], "t": begins * 1000})
+            bars.append({**row, "t": begins * 1000})
     bars = bars[:MOST_BARS][::-1]
     return {**call.answer, "symbol": contract["answer"]["symbol"], "data": bars}
 

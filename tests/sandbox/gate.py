@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from urllib.parse import parse_qsl, quote, unquote
 from urllib.request import parse_http_list, parse_keqv_list
 
@@ -88,8 +88,8 @@ class Gate:
         self.nonces: set[str] = set()
         self.texts: deque[Text] = deque(maxlen=10)  # signed rightly: tried again later
 
-    def check(self, request: Request) -> Session | None:
-        """Whose token signed it: nobody's when it asks for one."""
+    def check(self, request: Request) -> Session:
+        """Whose token signed it: an empty session's when it asks for one."""
         check_manners(request)
         for_token = request.plain_path == TOKEN_PATH
         read_header(request, [*NEEDED, CHALLENGE] if for_token else NEEDED)
@@ -106,8 +106,7 @@ class Gate:
             request.remarks.append("a slash at the end of the path")
         if session in self.sessions.ended:
             request.remarks.append("the live session token is used again after its logout")
-        if session:
-            session.has_signed = True
+        session.has_signed = True
         return session
 
     def check_names(self, request: Request, method: str) -> None:
@@ -129,28 +128,30 @@ class Gate:
         if sent["oauth_nonce"] in self.nonces:
             raise RefusedError("nonce: seen before: a replay")
 
-    def check_signature(self, request: Request, text: Text) -> Session | None:
+    def check_signature(self, request: Request, text: Text) -> Session:
         texts = accepted_texts(text, request.signed_query)
-        signature = decode_base64(request.sent["oauth_signature"])
-        signers: Sequence[Session | None] = self.sessions.live
+        signed = decode_base64(request.sent["oauth_signature"])
+        signers = self.sessions.live
         if text.prepend:
-            signers = [None]
+            signers = [Session()]
+            _, signed = open_signature(self.identity.signature_key, signed)
         elif request.plain_path in AFTER_LOGOUT:
             signers = self.sessions.live + self.sessions.ended
         for remark, accepted in texts.items():
             for session in signers:
-                if self.fits(session, accepted, signature):
+                if accepted._replace(key=session.token).sealed("sha256") == signed:
                     self.texts.append(accepted)
-                    request.remarks += filter(None, [remark])
+                    if remark:
+                        request.remarks.append(remark)
                     return session
-        case = Case(request, list(texts.values()), self.identity, self.sessions, list(self.texts))
+        case = Case(
+            request=request,
+            texts=list(texts.values()),
+            identity=self.identity,
+            sessions=self.sessions,
+            earlier=list(self.texts),
+        )
         raise RefusedError(f"signature: {explain(case)}")
-
-    def fits(self, session: Session | None, text: Text, signature: bytes) -> bool:
-        if session is None:
-            opened = open_signature(self.identity.signature_key, signature)
-            return opened == ("sha256", text.sealed("sha256"))
-        return text._replace(key=session.token).sealed("sha256") == signature
 
 
 def check_timestamp(timestamp: str, now: float) -> None:

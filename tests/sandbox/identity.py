@@ -74,10 +74,10 @@ def encrypted_secret(identity: Identity) -> str:
 class Session:
     """A live session token, the exchange that made it, and what it has opened so far."""
 
-    challenge: str
-    response: str
-    k: bytes = field(repr=False)  # as Java's toByteArray: a zero byte before a set top bit
-    token: bytes = field(repr=False)
+    challenge: str = ""
+    response: str = ""
+    k: bytes = b""  # as Java's toByteArray: a zero byte before a set top bit
+    token: bytes = b""
     has_signed: bool = False  # rightly, some request
     called: set[str] = field(default_factory=set)  # endpoints that were answered with 200
     brokerage: str = "none"  # then "settling", "ready"; "held" or "taken" by another session

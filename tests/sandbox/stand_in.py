@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.sandbox.answers import BASE_PATH, Answer, RefusedError, json_answer
 from tests.sandbox.endpoints import Call, answer_of, find_route
-from tests.sandbox.faults import FAULTS, INIT, Fault
+from tests.sandbox.faults import FAULTS, INIT, TOKEN, Fault
 from tests.sandbox.gate import CHALLENGE, Gate
 from tests.sandbox.identity import KEYS, Identity, Sessions, exchange, throwaway_identity
 from tests.sandbox.mistakes import derivation_lines
@@ -121,7 +121,7 @@ class Sandbox:
         path = route.split()[1]
         fault = self.fault if self.fault.concerns(path) else Fault("", "")
         canned = self.answers.get(route) or fault.answer
-        if session is None:
+        if path == TOKEN:
             return canned or self._live_session_token(request)
         call = Call(request, session, self.sessions)
         if canned is None:
