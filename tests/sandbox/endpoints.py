@@ -18,7 +18,8 @@ SETTLING = 0.5  # seconds after init when /iserver opens to who never asks for t
 MOST_BARS = 1000
 LENGTHS = {"min": 60, "h": 3600, "d": 86400, "w": 604800, "m": 2592000, "y": 31536000}
 OPEN_PORTFOLIO = {"/portfolio/accounts", "/portfolio/subaccounts", "/portfolio/subaccounts2"}
-FIRST, SECOND = "DU0001234", "DU0005678"  # the accounts of recorded.json
+FIRST = "DU0001234"  # of the two accounts in recorded.json
+SECOND = "DU0005678"
 QUOTES = {str(quote["conid"]): quote for quote in recorded("GET /iserver/marketdata/snapshot")}
 
 
@@ -171,15 +172,15 @@ def history(call: Call) -> Any:
     bar = seconds(call.request.asked("bar", "1d"))
     rows = call.answer["data"]
     newest = rows[-1]["t"] // 1000
-    price = QUOTES.get(conid, {}).get("31", "100")
-    factor = float(price.lstrip("CH")) / rows[-1]["c"]
+    price = float(QUOTES[conid]["31"].lstrip("CH"))
+    factor = price / rows[-1]["c"]
     for row in rows:
         for name in "ochl":
             row[name] = round(row[name] * factor, 2)
-    bars: list[dict[str, Any]] = []
+    bars: list[Any] = []
     for begins in range(newest, newest - period, -bar):
         day = datetime.fromtimestamp(begins, timezone.utc)
-        if day.weekday() < 5 and (day.month, day.day) != (12, 25):
+        if day.weekday() < 5 and str(day.date()) != "2025-12-25":
             row = rows[-1 - len(bars) % len(rows)]
             bars.append({**row, "t": begins * 1000})
     bars = bars[:MOST_BARS][::-1]

@@ -53,7 +53,7 @@ def read_header(request: Request, needed: list[str]) -> None:
             remark = f"{name} in the header, which IBKR's documents do not have here"
             request.remarks.append(remark)
         request.sent[name] = unquote(value)
-    missing = [name for name in needed if not request.sent.get(name)]
+    missing = [name for name in needed if name not in request.sent]
     if missing:
         raise RefusedError(f"header: missing {', '.join(missing)}")
 
@@ -96,8 +96,12 @@ class Gate:
         self.check_names(request, "RSA-SHA256" if for_token else "HMAC-SHA256")
         signed = dict(request.sent)
         del signed["realm"], signed["oauth_signature"]
-        path = BASE_PATH + request.path
-        text = Text(request.method, self.origin, path, list(signed.items()))
+        text = Text(
+            method=request.method,
+            origin=self.origin,
+            path=BASE_PATH + request.path,
+            pairs=list(signed.items()),
+        )
         if for_token:
             text = text._replace(prepend=self.identity.secret.hex())
         session = self.check_signature(request, text)

@@ -1,5 +1,4 @@
-"""Who the client is: the ingredients as the server has them, public halves only; and the live
-session tokens that come of them."""
+"""Who the client is, with the public halves only, and its live session tokens."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """The rehearsal: IBKR played with a person's own config, before IBKR has activated the key.
 
-The server's side uses what was uploaded: the signature key's public half and the parameters, from
-the files beside the private key; where one is not there, from the config. keys/check.py compares
-them. Only the secret comes from the config's own key, since nobody else can decrypt it.
+The server's side uses what was uploaded, from the files beside the private key; where one is not
+there, the config. keys/check.py compares them. Only the config's own key can decrypt the secret.
 """
 
 from __future__ import annotations

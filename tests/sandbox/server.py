@@ -67,11 +67,8 @@ class Request:
             line += f" | accepted: {remark}"
         if self.refused:
             line += f" | refused: {self.refused}"
-        return "\n    ".join(map(in_ascii, [line, *self.below]))
-
-
-def in_ascii(text: str) -> str:
-    return ascii(text)[1:-1]
+        text = "\n    ".join([line, *self.below])
+        return text.encode("ascii", "backslashreplace").decode()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -104,7 +101,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         lines = [f"HTTP/1.1 {answer.status} {http.client.responses.get(answer.status, '')}"]
         for name, value in headers.items():
             lines.append(f"{name}: {value}")
-        raw = "\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body
+        raw = "\r\n".join([*lines, "", ""]).encode("ascii", "backslashreplace")
+        raw += answer.body
         self.wfile.write(raw[: answer.cut])
         if answer.cut is not None:
             self.close_connection = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import shutil
 import tempfile
@@ -16,8 +15,8 @@ from tests.sandbox.endpoints import Call, answer_of, find_route
 from tests.sandbox.faults import FAULTS, INIT, TOKEN, Fault
 from tests.sandbox.gate import CHALLENGE, Gate
 from tests.sandbox.identity import KEYS, Identity, Sessions, exchange, throwaway_identity
-from tests.sandbox.mistakes import derivation_lines
-from tests.sandbox.server import Handler, Request, Server, in_ascii
+from tests.sandbox.mistakes import derivation_lines, hmac_sha1
+from tests.sandbox.server import Handler, Request, Server
 
 RATE_LIMIT = 10  # requests in any second
 TOO_FAST = "the eleventh within a second: IBKR would answer 429 and bar this address for a while"
@@ -25,11 +24,9 @@ TOKEN_LIFE = 24 * 3600 * 1000  # milliseconds
 
 
 class Sandbox:
-    """The stand-in, as a context manager: listens while it is open, leaves nothing behind.
-
-    `answers`: by route, in place of the genuine ones. `identity`: of a client that has a config
-    and keys of its own; else the folder gets a config with throw-away keys.
-    """
+    """The stand-in, as a context manager that leaves nothing behind. `answers`: by route, in place
+    of the genuine ones. `identity`: of a client that has a config and keys of its own; else the
+    folder gets a config with throw-away keys."""
 
     def __init__(
         self,
@@ -76,7 +73,8 @@ class Sandbox:
             self.write_config(self.config)
             for path in KEYS.glob("*.pem"):
                 write_private(self.folder / path.name, path.read_bytes())
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        serve = self._server.serve_forever
+        self._thread = threading.Thread(target=serve, args=(0.02,))
         self._thread.start()
         return self
 
@@ -88,7 +86,7 @@ class Sandbox:
 
     def write_config(self, config: Mapping[str, object]) -> None:
         """A config for a client, in the temporary folder, that nobody else can read."""
-        write_private(self.config_path, json.dumps(config, indent=2).encode() + b"\n")
+        write_private(self.config_path, json.dumps(config, indent=2).encode())
 
     @property
     def connections(self) -> int:
@@ -103,8 +101,8 @@ class Sandbox:
                 answer = self._answer(request)
             except RefusedError as refusal:
                 request.refused, *request.below = refusal.reason.split("\n")
-                reason = {"X-Sandbox-Refused": in_ascii(request.refused)}
-                answer = refusal.answer._replace(headers={**refusal.answer.headers, **reason})
+                headers = {**refusal.answer.headers, "X-Sandbox-Refused": request.refused}
+                answer = refusal.answer._replace(headers=headers)
             request.status = answer.status
             before = self.requests[-RATE_LIMIT:]
             if len(before) == RATE_LIMIT and request.arrived - before[0].arrived < 1:
@@ -119,14 +117,17 @@ class Sandbox:
         session = self.gate.check(request)
         route = find_route(request)
         path = route.split()[1]
-        fault = self.fault if self.fault.concerns(path) else Fault("", "")
-        canned = self.answers.get(route) or fault.answer
+        canned = self.answers.get(route)
+        if canned is None and self.fault.concerns(path):
+            canned = self.fault.answer
         if path == TOKEN:
             return canned or self._live_session_token(request)
         call = Call(request, session, self.sessions)
         if canned is None:
             data = answer_of(route, call)
-            answer = json_answer(fault.change(data) if fault.change else data)
+            if self.fault.change and self.fault.concerns(path):
+                data = self.fault.change(data)
+            answer = json_answer(data)
         else:
             answer = canned
         if answer.status == 200:
@@ -137,7 +138,8 @@ class Sandbox:
         return answer
 
     def _live_session_token(self, request: Request) -> Answer:
-        challenge, consumer_key = request.sent[CHALLENGE], request.sent["oauth_consumer_key"]
+        challenge = request.sent[CHALLENGE]
+        consumer_key = request.sent["oauth_consumer_key"]
         session = exchange(challenge, self.identity, self.fault)
         if challenge != challenge.lower():
             request.remarks.append(f"{CHALLENGE} in capitals")
@@ -146,9 +148,10 @@ class Sandbox:
         self.sessions.live.insert(0, session)
         if self.fault.held:
             session.brokerage = "held"
-        self.secrets += [session.k, session.k.lstrip(b"\0") or session.k, session.token]
+        self.secrets += [session.k, session.token]
+        self.secrets.append(session.k.lstrip(b"\0"))
         proof_of = self.fault.proof_of or consumer_key
-        proof = hmac.digest(session.token, proof_of.encode(), "sha1").hex()
+        proof = hmac_sha1(session.token, proof_of.encode()).hex()
         if self.identity.throwaway:
             request.below = derivation_lines(session, consumer_key, self.identity)
         body = {
