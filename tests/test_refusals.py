@@ -78,6 +78,7 @@ EITHER: dict[str, Row] = {
     "s behind the server's clock": {"clock": lambda now: now - 400},
     "realm: not the one in the config": {"realm": "test_realm"},
     "consumer: not the one in the config": {"params": {"oauth_consumer_key": "OTHERCONS"}},
+    "config: other capitals": {"params": {"oauth_consumer_key": "simulated"}},
     "token: not the one in the config": {"params": {"oauth_token": "0" * 20}},
     "missing oauth_nonce": {"header": swap("oauth_nonce", "oauth_once")},
 }

@@ -15,7 +15,7 @@ import pytest
 
 from tests.client import INIT, JSON, TOKEN, Client, opened
 from tests.conftest import start_sandbox
-from tests.sandbox import FAULTS
+from tests.sandbox import FAULTS, Sandbox
 from tests.sandbox.answers import ENTRIES
 
 ACCOUNT = "DU0001234"
@@ -191,11 +191,15 @@ def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path, number: signa
         (["--fault", "invalid-consumer", "-v"], 1, "> signature base string: POST&"),
         (["--fault", "dhone"], 2, "invalid choice: 'dhone'"),
         (["--serve", "--symbol", "IBM"], 2, "--serve runs no demo"),
+        (["--serve", "--port", "PORT"], 1, "the sandbox does not start"),
         (["--help"], 0, f"  no-accounts: {FAULTS['no-accounts'].what}"),
     ],
 )
 def test_options(tmp_path: Path, options: list[str], status: int, said: str) -> None:
-    with start_sandbox(tmp_path, *options) as process:
-        out, err = process.communicate(timeout=30)
+    with Sandbox() as other:
+        port = other.base_url.split(":")[2].partition("/")[0]
+        options = [option.replace("PORT", port) for option in options]
+        with start_sandbox(tmp_path, *options) as process:
+            out, err = process.communicate(timeout=30)
     assert said in out + err
     assert process.returncode == status

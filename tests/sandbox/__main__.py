@@ -25,7 +25,11 @@ def main() -> int:
         if rehearsal is None:  # which the demo explains
             return subprocess.call([*DEMO, "--check", options.config])
         identity = rehearsal.identity
-    with Sandbox(options.fault, options.port, identity=identity) as sandbox:
+    try:
+        sandbox = Sandbox(options.fault, options.port, identity=identity)
+    except OSError as error:
+        sys.exit(f"error: the sandbox does not start: {error}")
+    with sandbox:
         if rehearsal:
             rehearsal.write_config(sandbox)
         say("simulated: no connection to IBKR, invented data")

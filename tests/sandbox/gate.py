@@ -53,7 +53,7 @@ def read_header(request: Request, needed: list[str]) -> None:
             remark = f"{name} in the header, which IBKR's documents do not have here"
             request.remarks.append(remark)
         request.sent[name] = unquote(value)
-    missing = [name for name in needed if name not in request.sent]
+    missing = [name for name in needed if not request.sent.get(name)]
     if missing:
         raise RefusedError(f"header: missing {', '.join(missing)}")
 
@@ -119,8 +119,10 @@ class Gate:
         if self.identity.throwaway and sent["oauth_consumer_key"] == "TESTCONS":
             consumer, realm = "TESTCONS", "test_realm"
         if sent["oauth_consumer_key"] != consumer:
-            answer = error_answer(401, "id: 1, error: invalid consumer")
-            raise RefusedError(f"consumer: {OTHER}", answer)
+            reason = f"consumer: {OTHER}"
+            if sent["oauth_consumer_key"].lower() == consumer.lower():
+                reason += ": other capitals"
+            raise RefusedError(reason, error_answer(401, "id: 1, error: invalid consumer"))
         if sent["oauth_token"] != self.identity.access_token:
             error = f"LST failed, error: No access secret key found for {consumer}"
             raise RefusedError(f"token: {OTHER}", error_answer(401, f"id: 1, error: {error}"))

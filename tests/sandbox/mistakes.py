@@ -21,6 +21,7 @@ from tests.sandbox.server import Request
 
 UNSORTED = "parameters unsorted"
 OFTEN_EMPTY = ["page", "period", "bar", "exchange", "since", "compete", "publish", "name"]
+BOOLEANS = {"true": "True", "false": "False"}
 NO_VALUE = ["None", "null", "undefined", ""]
 
 Pairs = list[tuple[str, str]]
@@ -30,10 +31,6 @@ Variants = Iterator[Variant]
 
 def encoded(text: str) -> str:
     return quote(text, safe="")
-
-
-def twice(text: str) -> str:
-    return encoded(encoded(text))
 
 
 def hmac_sha1(key: bytes, message: bytes) -> bytes:
@@ -81,17 +78,13 @@ class Case(NamedTuple):
     earlier: list[Text]  # that were signed rightly
 
 
-def as_python(value: str) -> str:
-    return {"true": "True", "false": "False"}.get(value, value)
-
-
 VALUES: list[Variant] = [
     ("values encoded twice, as RFC 5849 has it", encoded),
     ("values signed with + for a space", quote_plus),
-    ("true signed as Python's True", as_python),
+    ("true signed as Python's True", lambda value: BOOLEANS.get(value, value)),
 ]
 ENCODINGS: list[Variant] = [
-    ("URL and parameters encoded twice", twice),
+    ("URL and parameters encoded twice", lambda text: encoded(encoded(text))),
     ("nothing encoded", str),
     ("slashes not encoded", quote),
     ("a space encoded as +", quote_plus),
