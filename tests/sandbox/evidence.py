@@ -77,9 +77,11 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
 
 def look_into_rsa(case: Case, signature: bytes) -> Finding:
     mistakes = []
+    made = "the right key made this"
     digest, signed = open_signature(case.identity.signature_key, signature)
     if not signed:
         mistakes.append("signed with the encryption key instead of the signature key")
+        made = "this other key made this"
         digest, signed = open_signature(case.identity.encryption_key, signature)
     if not signed:
         reason = "made with another key, neither the signature key nor the encryption key"
@@ -90,7 +92,7 @@ def look_into_rsa(case: Case, signature: bytes) -> Finding:
     text = case.texts[0]
     expected = text.sealed(digest).hex()
     unknown = [
-        "no known mistake in the text; the key is excluded",
+        f"no known mistake in the text; the key is excluded: {made}",
         f"is your prepend, the decrypted secret in hex, {len(text.prepend)} digits long?",
         f"{digest} of the text signed: {signed.hex()}; of the one below: {expected}",
         "if your text equals the one below, you send another than you sign (nonce, timestamp)",
@@ -143,8 +145,7 @@ def what_the_token_shows(sessions: Sessions) -> list[str]:
         ]
     reason = "no known mistake in text or derivation; the token has never signed rightly"
     if len(newest.response) % 2:
-        reason = "last digit of diffie_hellman_response dropped? Their number is odd, and nothing "
-        reason += "else is known that fits"
+        reason = "last digit of diffie_hellman_response dropped? Nothing else is known that fits"
     return [
         reason,
         "is your HMAC-SHA1(token, consumer key) the live_session_token_signature?",
