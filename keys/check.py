@@ -32,6 +32,7 @@ REALM, TEST_REALM, TEST_CONSUMER = "limited_poa", "test_realm", "TESTCONS"
 REALM_FORM = f"{REALM}|{TEST_REALM}"
 CONSUMER_FORM = f"[A-Z0-9]{{9}}|{TEST_CONSUMER}"
 CLOCK_SECONDS = 30  # that this computer's clock may be off before it is a suspect
+GENERATE = "only then generate the token again, which ends the present secret"
 OTHERS_READ = "others may read the file"  # a warning that never explains why IBKR refuses
 Checked = tuple[Any, ...]  # value, kind ("ok", "warn" or "-"), message, and any number of hints
 
@@ -290,14 +291,14 @@ def private_key(path: Path) -> RSA.RsaKey:
 
 
 def pem_block(data: bytes) -> tuple[str, str]:
-    """Return the label of a PEM file's first block, and its body, without blanks."""
+    """Return the label of a file's first private block, or else its first, and its body."""
     for beginning, problem in OTHER_FILES.items():
         if data.startswith(beginning):
             raise Problem(*problem)
     text = data.decode("utf-8-sig", "replace")
-    block = re.search(r"-----BEGIN ([A-Z0-9. ]+)-----(.*?)-----END \1-----", text, re.DOTALL)
-    if block:
-        label, body = block.groups()
+    blocks = re.findall(r"-----BEGIN ([A-Z0-9. ]+)-----(.*?)-----END \1-----", text, re.DOTALL)
+    if blocks:
+        label, body = max(blocks, key=lambda block: "PRIVATE" in block[0])
         return label, "".join(body.split())
     if "-----BEGIN" in text:
         raise Problem("is cut off: its END line is missing", COPY_AGAIN)
@@ -335,17 +336,14 @@ def wrong_key_hints(text: str, fields: Fields) -> list[str]:
     paths = list(fields.key_paths.values())
     for path in fields.key_paths.values():
         paths += sorted(path.parent.glob("*.pem"))
-        paths += sorted(path.parent.glob("*.key"))
     for path in paths:
         with suppress(OSError, Problem, oauth.CredentialsError):
             oauth.decrypt_access_token_secret(text, private_key(path))
             if path == fields.key_paths.get("signature"):
                 return ["the two key paths are swapped: signature_key_fp's file decrypts it"]
             return [f"it decrypts with {path}: name that file"]
-    return [
-        "was this key's public half the one uploaded when the secret was generated?",
-        "only if it was, generate the token again, which ends the present secret",
-    ]
+    question = "was this key's public half the one uploaded when the secret was generated?"
+    return [question, GENERATE]
 
 
 # The Diffie-Hellman parameters, and the files that were uploaded
@@ -428,6 +426,8 @@ def digest_of_file(data: bytes) -> str:
         if "PARAMETERS" not in label:
             return digest(RSA.import_key(data))
         numbers = DerSequence().decode(base64.b64decode(body))
+        if numbers[0] < 0:
+            return "a negative prime, so it is broken"
         return parameters(numbers[0], numbers[1])
     except (Problem, ValueError, IndexError, TypeError):
         return "it cannot be read"
@@ -464,9 +464,8 @@ def suspects(kind: str, words: str, clock: float, report: Report) -> list[str]:
         hints += ["paper and live have consumer keys, keys and tokens of their own"]
     elif "no access secret key found" in words.lower():
         cheaper = [*drift, *warned.values()]
-        generate = "only then generate the token again, which ends the present secret"
         hints = ["compare access_token with the one that the portal shows now"]
-        hints += cheaper or [generate]
+        hints += cheaper or [GENERATE]
     else:
         hints = drift or [*warned.values(), *refusal_suspects(used, warned)]
     return hints[:3]

@@ -101,6 +101,7 @@ GOOD_KEYS = {
     "pkcs1": SIGNATURE.private_bytes(PEM, PKCS1, PLAIN),
     "openssh": OPENSSH,
     "text-around": f"Bag Attributes\n  name: k\n{KEY}\nmine, of 2024\n".encode(),
+    "behind-a-public-half": (KEYS / "public_encryption.pem").read_bytes() + KEY.encode(),
     "crlf-and-bom": b"\xef\xbb\xbf" + KEY.replace("\n", "\r\n").encode(),
 }
 ANOTHER, COPY_OF_ONE = generated(2048), (KEYS / "private_encryption.pem").read_bytes()
