@@ -19,7 +19,7 @@ import re
 import signal
 import socket
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timezone
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -108,7 +108,7 @@ class Demo:
         """Run one step under its heading, and return its result, None if it failed or has none.
         Raises Stop where nothing more may be sent, or printed."""
         self.console.say("", title)
-        if self.console.silent:
+        if self.console.stdout_closed:
             raise Stop
         try:
             return action(*values)
@@ -151,16 +151,15 @@ class Demo:
 
     def accounts(self) -> str:
         """Return the id of the account to show: the one asked for, or the first but a group."""
-        answer = objects(self.client.get("/portfolio/accounts", list))
+        answer = self.client.get("/portfolio/accounts", list)
         self.console.table(["accountId", "type", "currency"], answer)
+        ids = [str(account["accountId"]) for account in answer]
         wanted = self.options.account
-        for account in answer:
-            name = str(account.get("accountId"))
-            if name == wanted or (wanted is None and name not in ("None", "All")):
-                return name
+        for account in ids:
+            if account == wanted or (wanted is None and account != "All"):
+                return account
         if wanted:
-            ids = ", ".join([str(account.get("accountId")) for account in answer])
-            raise Problem(f"no account {wanted}", f"IBKR lists {ids}")
+            raise Problem(f"no account {wanted}", f"IBKR lists {', '.join(ids)}")
         raise Problem("no account in the answer", "ask IBKR which accounts the username has")
 
     def summary(self, account: str) -> None:
@@ -176,11 +175,11 @@ class Demo:
         """Print the cash of each currency; BASE is the total of all, in the base currency."""
         answer = self.client.get(f"/portfolio/{account}/ledger", dict)
         columns = ["currency", "cashbalance", "settledcash", "stockmarketvalue"]
-        self.console.table([*columns, "netliquidationvalue"], objects(list(answer.values())))
+        self.console.table([*columns, "netliquidationvalue"], list(answer.values()))
 
     def positions(self, account: str) -> None:
         """Print the first page, which has up to 100; the next is /positions/1."""
-        answer = objects(self.client.get(f"/portfolio/{account}/positions/0", list))
+        answer = self.client.get(f"/portfolio/{account}/positions/0", list)
         columns = ["contractDesc", "position", "mktPrice", "mktValue", "unrealizedPnl", "currency"]
         self.console.table(columns, answer, page=100)
 
@@ -188,11 +187,10 @@ class Demo:
         """Return the contract id of the symbol's first listing, in the US if there is one."""
         answer = self.client.get("/trsrv/stocks", dict, {"symbols": symbol})
         listings = []
-        for company in objects(answer.get(symbol)):
-            for contract in objects(company.get("contracts")):
-                conid = str(contract.get("conid") or "")  # as text, or it would get commas
-                if conid:
-                    listings.append({**company, **contract, "conid": conid})
+        for company in answer.get(symbol) or []:
+            for contract in company["contracts"]:
+                conid = str(contract["conid"])  # as text, or it would be printed with commas
+                listings.append({**company, **contract, "conid": conid})
         if not listings:
             hint = 'try another --symbol; a share class is written with a space: "BRK B"'
             raise Problem(f"no stock has the symbol {symbol}", hint)
@@ -209,7 +207,7 @@ class Demo:
         data = self.snapshot(conid)
         if not data:
             raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
-        code = data.get("availability", "-")
+        code = data.get("availability", "-")  # such as "RpB"
         last = data.get("last", "-").replace("C", "previous close ").replace("H", "halted ")
         self.console.say(
             f"    last  {last}",
@@ -227,10 +225,10 @@ class Demo:
         ends = monotonic() + QUOTE_SECONDS
         data: dict[str, str] = {}
         for asked in range(2 * QUOTE_SECONDS):
-            answer = self.client.get("/iserver/marketdata/snapshot", list, params)
-            for item in objects(answer):
+            for item in self.client.get("/iserver/marketdata/snapshot", list, params):
                 data.update(filled_fields(item))
             complete = {"last", "bid", "ask", "availability"} <= data.keys()
+            # an N at first may be followed by delayed prices
             unsubscribed = asked > 2 and data.get("availability", "").startswith("N")
             late = monotonic() > ends  # answers may be slow
             if complete or unsubscribed or late:
@@ -242,25 +240,21 @@ class Demo:
         """Print the last five daily bars, each with the time at which its session opened."""
         params = {"conid": conid, "period": "1m", "bar": "1d"}
         answer = self.client.get("/iserver/marketdata/history", dict, params)
-        bars = objects(answer.get("data"))
+        bars = answer["data"]
         if not bars:
             raise Problem("no bars in the answer", SEE_ANSWER)
         names = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}
         rows = []
         for bar in bars[-5:]:
-            row = {name: bar.get(letter) for name, letter in names.items()}
-            rows.append({"opened (UTC)": utc(bar.get("t")), **row})
+            opened = datetime.fromtimestamp(bar["t"] / 1000, timezone.utc)
+            row = {"opened (UTC)": f"{opened:%Y-%m-%d %H:%M}".replace(" 00:00", "")}
+            row.update({name: bar.get(letter) for name, letter in names.items()})
+            rows.append(row)
         self.console.table(["opened (UTC)", *names], rows)
         self.console.say(f"    the last {len(rows)} of {len(bars)}")
 
 
 # What the steps pick from an answer
-
-
-def objects(value: Any) -> list[dict[str, Any]]:
-    """Return the objects of what should be a list of them."""
-    items = value if isinstance(value, list) else []
-    return [item for item in items if isinstance(item, dict)]
 
 
 def session_state(answer: dict[str, Any]) -> str:
@@ -286,14 +280,6 @@ def filled_fields(item: dict[str, Any]) -> dict[str, str]:
     return {name: text for name, text in texts.items() if text not in ("-", "-1", "N/A")}
 
 
-def utc(milliseconds: object) -> str:
-    """Return date and time of milliseconds since 1970; a time of midnight is left out."""
-    if not isinstance(milliseconds, int):
-        return "-"
-    moment = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
-    return f"{moment:%Y-%m-%d %H:%M}".replace(" 00:00", "")
-
-
 class Client:
     """Sends one request at a time, no faster than IBKR allows, and prints a line for each."""
 
@@ -306,35 +292,33 @@ class Client:
         self.timeout: Any = oauth.TIMEOUT
         self.session = self.new_session()
         self.auth: oauth.HmacSha256Auth | None = None  # if set, there is a session to log out
-        self.worker = ThreadPoolExecutor(1)
-        self.logins: list[Future[oauth.LiveSessionToken]] = []  # one, or none yet, for `wait`
         self.next_start = 0.0
+
         self.request_line = ""  # method and path of the last request
-        self.status = 0  # of the last answer, 0 until there is one
-        self.response: requests.Response | None = None  # the last answer, when it is here whole
-        self.last_line = ""  # about an answer, without its time
-        self.log: list[str] = []  # what oauth.py has logged since the last answer
-        self.interrupted = False
-        self.ending = False  # nothing but the logout is sent, and nothing printed before it
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # not all are everywhere
-            number = getattr(signal, name, None)
-            if number and signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self.interrupt)
+        self.status = 0  # of its answer, 0 until there is one
+        self.response: requests.Response | None = None  # its answer, when it is here whole
+        self.log: list[str] = []  # what oauth.py has logged of it
         if console.verbose:
             oauth.log.setLevel(logging.DEBUG)
             oauth.log.filters = [self.keep_log]  # not a handler: nobody else prints it then
 
+        self.interrupted = False
+        self.logging_out = False  # nothing is printed before the logout is through
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # not all are everywhere
+            number = getattr(signal, name, None)
+            if number and signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self.interrupt)
+
     def interrupt(self, number: int, _frame: object) -> None:
-        """Handle Ctrl-C and its like. In the run, the first one ends it, which leads to the logout;
-        in the logout, the first one is only noted. Of all that follow, a Ctrl-C ends the program at
-        once, and another signal does nothing."""
+        """Handle Ctrl-C and its like. The first one ends the steps, or is only noted when they are
+        over. After it, a Ctrl-C ends the program at once, and another signal does nothing."""
         if self.interrupted and number == signal.SIGINT:
             os._exit(130)
-        only_noted = self.interrupted or self.ending
+        steps_go_on = not (self.interrupted or self.logging_out)
         self.interrupted = True
         sys.unraisablehook = lambda _: None  # or Python reports objects that are left half made
-        if not only_noted:
-            self.console.silent = True  # printing could wait for a pager
+        if steps_go_on:
+            self.console.stdout_closed = True  # printing could wait for a pager
             raise KeyboardInterrupt
 
     def keep_log(self, record: logging.LogRecord) -> bool:
@@ -359,9 +343,12 @@ class Client:
         thread, which no signal interrupts: after one, there are some seconds left for the answer,
         or a token that was issued would miss its logout."""
         self.wait_for_turn("POST", "/oauth/live_session_token")
-        self.logins.append(self.worker.submit(self.request_token))
+        login = ThreadPoolExecutor(1).submit(self.request_token)
         try:
-            token = self.logins[0].result()
+            token = login.result()
+        except KeyboardInterrupt:
+            wait([login], LOGOUT_TIMEOUT)
+            raise
         finally:
             self.print_answer()
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
@@ -383,25 +370,19 @@ class Client:
     def call(self, method: str, path: str, kind: type, **content: Any) -> Any:
         """Return the JSON answer, a dict or a list as `kind` says. Raises oauth.AnswerError for any
         other, and what `requests` raises."""
-        response = self.send(method, path, **content)
-        self.print_answer()
-        return self.judge(response, kind)
-
-    def send(self, method: str, path: str, **content: Any) -> requests.Response:
         self.wait_for_turn(method, path)
         url = self.base_url + path
         response = self.session.request(
             method, url, auth=self.auth, timeout=self.timeout, allow_redirects=False, **content
         )
-        if response.status_code < 200:  # the answer proper is still to come on this connection
+        if not self.logging_out:
+            self.print_answer()
+        if self.status < 200:  # the answer proper is still to come on this connection
             self.session.close()
-        return response
-
-    def judge(self, response: requests.Response, kind: type) -> Any:
         if self.status // 100 != 2:
             raise oauth.AnswerError(f"HTTP {self.status}")
         answer = oauth.read_json(response)
-        if isinstance(answer, dict) and answer.get("error"):
+        if error_of(response):
             raise oauth.AnswerError("HTTP 200 with an error")
         if not isinstance(answer, kind):
             raise oauth.AnswerError("an answer of another form than expected")
@@ -415,15 +396,11 @@ class Client:
         self.response, self.status = None, 0
 
     def print_answer(self) -> None:
-        """Print a line about the last answer, unless the line before says the same; with --verbose
-        a line for each, and both sides in full."""
+        """Print a line about the last answer; with --verbose both sides in full."""
         lines, self.log = self.log, []
         if self.response is not None:
-            line = f"  {self.request_line:<50} {self.status}"
-            if self.console.verbose or line != self.last_line:
-                milliseconds = self.response.elapsed.total_seconds() * 1000
-                lines.append(f"{line} {milliseconds:>7,.0f} ms")
-            self.last_line = line
+            milliseconds = self.response.elapsed.total_seconds() * 1000
+            lines.append(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
             if self.console.verbose:
                 lines += [f"    < {text}" for text in readable(self.response).splitlines()]
         self.console.say(*lines)
@@ -436,15 +413,14 @@ class Client:
             self.session = self.new_session()
         for _ in range(2):
             try:
-                response = self.send("POST", "/logout")
-                if self.status == 200 and not response.content:
-                    return ""
-                answer = self.judge(response, dict)
+                answer = self.call("POST", "/logout", dict)
                 # {"status": false}, or {"confirmed": true}, which means still logged in
                 if answer.get("confirmed") or answer.get("status") is False:
                     raise oauth.AnswerError("IBKR says that it did not log out")
                 return ""
-            except (oauth.OAuthError, OSError, ValueError) as error:
+            except (oauth.OAuthError, OSError) as error:
+                if self.status == 200 and self.response and not self.response.content:
+                    return ""  # an empty answer is well, too
                 failure = explain(error, self)[0]
                 if timed_out(error) or not isinstance(error, requests.ConnectionError):
                     break
@@ -456,6 +432,7 @@ class Client:
 # The first pattern that fits counts: words first, then statuses. It is tried on what was printed,
 # in small letters, behind the status: "401 get /path: ...", or "0 get /path: ..." without an answer
 HINTS = {
+    # words of IBKR, of a proxy, of the system
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session has it: {CLOSE_OTHERS}, or with --compete",
     "permissions|no data of type": SUBSCRIBE,
@@ -469,6 +446,7 @@ HINTS = {
     "has expired|not yet valid": "set this computer's clock; or the certificate is out of date",
     "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
     "proxy|tunnel connection": "check the proxy that HTTPS_PROXY names",
+    # statuses
     "^0 post /oauth": "is base_url right? is there a network? does it need HTTPS_PROXY?",
     "^0 ": "check the network, or try later",
     "401 get /portfolio/.+/": "is it an account of this username? If it answered before, try later",
@@ -484,30 +462,26 @@ HINTS = {
 
 def explain(error: Exception, client: Client) -> list[str]:
     """Return the message for an error of a step, and hints."""
-    message = f"{client.request_line}: {error}"
+    message, response = f"{client.request_line}: {error}", client.response
     if isinstance(error, Problem):
         return [message, *error.hints]
     if isinstance(error, oauth.ExchangeError):
         return [message, *check.suspects("exchange", words="", clock=0, report=client.report)]
     if isinstance(error, oauth.AnswerError):
-        response, words = client.response, one_line(server_words(client.response))
-        if words:
-            message += f": {words}"
-        named = client.status in (200, 400) and error_of(response)  # 403, 503: no ingredient
-        if client.auth is None and (named or client.status == 401):
+        words = server_words(response)
+        message = f"{message}: {words}" if words else message
+        # Of an ingredient only a 401 and an error in so many words can speak, not a 403 or 503
+        named = client.status == 401 or (client.status in (200, 400) and error_of(response))
+        if client.auth is None and named:
             hints = check.suspects("refused", words, clock_offset(response), client.report)
             return [message, *hints]
     elif isinstance(error, OSError):  # also those of `requests`
         host = urlsplit(client.base_url).netloc
-        message = f"{client.request_line}: {host}: {one_line(str(root_cause(error)))}"
+        message = f"{client.request_line}: {host}: {str(root_cause(error))[:200]}"
     else:
-        hint = "the answer is of another form than expected"
-        return [f"{message} ({type(error).__name__})", hint]
+        reason = f"{type(error).__name__}: {error}"
+        message = f"{client.request_line}: an answer of another form than expected: {reason}"
     return [message, answer_hint(message, client)]
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())[:200]
 
 
 def answer_hint(message: str, client: Client) -> str:
@@ -566,11 +540,12 @@ def error_of(response: Any) -> str:
 
 
 def server_words(response: Any) -> str:
-    """Return what an answer says is wrong: its error, or its text without HTML's tags."""
+    """Return in one line what an answer says: its error, or its text without HTML's tags."""
     if "Location" in response.headers:
-        return f"a redirect to {response.headers['Location']}"
+        return f"a redirect to {response.headers['Location'][:200]}"
     text = error_of(response) or readable(response)
-    return re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", text)
+    text = re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", text)
+    return " ".join(text.split())[:200]
 
 
 def readable(response: Any) -> str:
@@ -588,11 +563,11 @@ class Console:
         self.checking = checking  # then all goes to stdout, as one report
         self.secrets: list[str] = []  # shown as ***
         self.errors = 0
-        self.silent = False  # stdout, after a failure or an interruption
+        self.stdout_closed = False  # stdout, after a failure or an interruption
 
     def say(self, *lines: str, stream: Any = None) -> None:
         """Print lines to stdout, if no other stream is named."""
-        if not lines or (self.silent and stream is None):
+        if not lines or (self.stdout_closed and stream is None):
             return
         text = "\n".join(lines)
         for secret in self.secrets:
@@ -602,8 +577,8 @@ class Console:
         try:
             print(text, file=stream or sys.stdout, flush=True)
         except OSError as error:
-            first = not self.silent
-            self.silent = True
+            first = not self.stdout_closed
+            self.stdout_closed = True
             if first and error.errno not in (errno.EPIPE, errno.EINVAL):  # a pipe that was closed
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
@@ -758,8 +733,7 @@ def run_and_log_out(demo: Demo, client: Client) -> int:
     except (Stop, KeyboardInterrupt):
         pass
     finally:
-        client.ending = True
-        wait(client.logins, LOGOUT_TIMEOUT)  # a token may be on its way
+        client.logging_out = True
         if client.auth is not None:
             failure = client.log_out()
     if client.interrupted:
@@ -773,7 +747,7 @@ def run_and_log_out(demo: Demo, client: Client) -> int:
         # 200: IBKR says that it did not happen; 401: the session had ended before
         kind = "warning" if client.status in (200, 401) else "error"
         console.complain(kind, failure, "the session ends by itself some minutes later")
-    if console.errors or console.silent:
+    if console.errors or console.stdout_closed:
         console.say("", f"errors: {console.errors}")
         return 1
     console.say("", "all well")
