@@ -354,7 +354,7 @@ NEW_PRIME = "make new ones: openssl dhparam -out dhparam.pem 2048; upload them, 
 
 
 def prime_and_generator(text: str) -> tuple[str, str]:
-    """Return both from what `openssl asn1parse` prints, lines broken or not; else text and ""."""
+    """Return both from asn1parse's "... INTEGER  :D3F1... 265:d=1 ..."; else the text, and ""."""
     form = r"INTEGER\s*:(-?[0-9A-Fa-f\s]+?)\s*(?:\s\d+:d=|$)"
     numbers = re.findall(form, text) or [text]
     numbers.append("")
