@@ -281,6 +281,7 @@ def test_a_config_is_read_as_editors_leave_it(sandbox: Sandbox) -> None:
         ("public_signature.pem", KEYS / "public_encryption.pem", "1a7420d3", "6abf6084"),
         ("public_encryption.pem", KEYS / "public_signature.pem", "6abf6084", "1a7420d3"),
         ("dhparam.pem", PARAMETERS / "dsaparam.pem", "02f514d8", "822efdfc"),
+        ("dhparam.pem", PARAMETERS / "negative.pem", "a negative prime", "822efdfc"),
         ("dhparam.pem", ROOT / "config.json", "cannot be read", "822efdfc"),
     ],
 )
