@@ -19,7 +19,7 @@ import re
 import signal
 import socket
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timezone
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -48,21 +48,36 @@ except KeyboardInterrupt:
 # this file.
 CONFIG = r"test-config.json"
 
-PACE = 0.11  # seconds from the start of a request to the next: IBKR bars whoever sends 11 in one
+PACE = 0.11  # seconds from the start of a request to the next: IBKR bars who sends 11 a second
 LOGOUT_TIMEOUT = 5  # seconds, so that whoever interrupts does not wait long
-STATUS_SECONDS = 10  # to ask, once a second, whether the brokerage session is up
+STATUS_TRIES = 10  # a second apart, until the brokerage session is up
 QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
 
 # What the brokerage session can be
 UP, SETTLING, REFUSED, HELD = "up", "settling", "refused", "held by another session"
 
-FIELDS = {"31": "last", "84": "bid", "85": "ask size", "86": "ask", "88": "bid size"}
-FIELDS["6509"] = "availability"  # which begins with one of these letters:
-QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
-QUALITY.update(N="not subscribed", O="market-data agreement incomplete")
+FIELDS = {
+    "31": "last",
+    "84": "bid",
+    "85": "ask size",
+    "86": "ask",
+    "88": "bid size",
+    "6509": "availability",  # which begins with a letter of QUALITY
+}
+QUALITY = {
+    "R": "real time",
+    "D": "delayed",
+    "Z": "frozen",
+    "Y": "frozen, delayed",
+    "N": "not subscribed",
+    "O": "market-data agreement incomplete",
+}
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
 SUMMARY += ["excessliquidity", "buyingpower", "initmarginreq", "maintmarginreq"]
 COUNTS = {"position", "volume"}  # columns of quantities, which need no two decimals
+# What -v does not show: who holds the account, and what tells of the session
+PRIVATE = {"accountvan", "accounttitle", "displayname", "accountalias", "aliases", "desc"}
+PRIVATE |= {"acctdesc", "username", "mac", "hardware_info", "session", "sessionid"}
 
 SEE_ANSWER = "with -v the demo shows the whole answer"
 LATER = f"try later; {SEE_ANSWER}"
@@ -75,7 +90,8 @@ class Stop(Exception):
 
 
 class Demo:
-    """The story: one method for each endpoint, with its request and what is shown of the answer."""
+    """The story. Most steps ask one endpoint, and show what is of interest in its answer, which
+    `client.get` and `client.post` return if it is of the type, dict or list, that is expected."""
 
     def __init__(self, client: Client, options: argparse.Namespace) -> None:
         self.client = client
@@ -108,7 +124,7 @@ class Demo:
         """Run one step under its heading, and return its result, None if it failed or has none.
         Raises Stop where nothing more may be sent, or printed."""
         self.console.say("", title)
-        if self.console.silent:
+        if self.console.muted:
             raise Stop
         try:
             return action(*values)
@@ -125,14 +141,14 @@ class Demo:
 
     def await_brokerage_session(self) -> None:
         """Ask for its state once a second, until it is no longer settling."""
-        for _ in range(STATUS_SECONDS):
+        for _ in range(STATUS_TRIES):
             answer = self.client.post("/iserver/auth/status", dict)
             if session_state(answer) != SETTLING:
                 break
             sleep(1)
         self.show_session(answer)
         if self.brokerage == SETTLING:
-            message = f"the brokerage session is not up after {STATUS_SECONDS} s"
+            message = "the brokerage session is still not up"
             raise Problem(message, "run the demo again in a minute")
 
     def show_session(self, answer: dict[str, Any]) -> None:
@@ -141,7 +157,7 @@ class Demo:
         note = answer.get("fail") or answer.get("message") or ""
         self.console.say(f"    {self.brokerage}: {note}".rstrip(": "))
         if self.brokerage == REFUSED:
-            raise Problem(f"no brokerage session: {note}", answer_hint(note, self.client))
+            raise Problem(f"no brokerage session: {note}", hint_for(note, self.client))
         if self.brokerage == HELD:
             if self.options.compete:
                 raise Problem(f"{HELD}, in spite of --compete", CLOSE_OTHERS)
@@ -150,17 +166,17 @@ class Demo:
             self.console.complain("warning", message, CLOSE_OTHERS, hint)
 
     def accounts(self) -> str:
-        """Return the id of the account to show: the one asked for, or the first but a group."""
-        answer = objects(self.client.get("/portfolio/accounts", list))
+        """Return the id of the account to show: the one asked for, or the first but "All", which
+        is a group."""
+        answer = self.client.get("/portfolio/accounts", list)
         self.console.table(["accountId", "type", "currency"], answer)
+        ids = [str(account["accountId"]) for account in answer]
         wanted = self.options.account
-        for account in answer:
-            name = str(account.get("accountId"))
-            if name == wanted or (wanted is None and name not in ("None", "All")):
-                return name
+        for account in ids:
+            if account == wanted or (wanted is None and account != "All"):
+                return account
         if wanted:
-            ids = ", ".join([str(account.get("accountId")) for account in answer])
-            raise Problem(f"no account {wanted}", f"IBKR lists {ids}")
+            raise Problem(f"no account {wanted}", f"IBKR lists {', '.join(ids)}")
         raise Problem("no account in the answer", "ask IBKR which accounts the username has")
 
     def summary(self, account: str) -> None:
@@ -176,11 +192,11 @@ class Demo:
         """Print the cash of each currency; BASE is the total of all, in the base currency."""
         answer = self.client.get(f"/portfolio/{account}/ledger", dict)
         columns = ["currency", "cashbalance", "settledcash", "stockmarketvalue"]
-        self.console.table([*columns, "netliquidationvalue"], objects(list(answer.values())))
+        self.console.table([*columns, "netliquidationvalue"], list(answer.values()))
 
     def positions(self, account: str) -> None:
         """Print the first page, which has up to 100; the next is /positions/1."""
-        answer = objects(self.client.get(f"/portfolio/{account}/positions/0", list))
+        answer = self.client.get(f"/portfolio/{account}/positions/0", list)
         columns = ["contractDesc", "position", "mktPrice", "mktValue", "unrealizedPnl", "currency"]
         self.console.table(columns, answer, page=100)
 
@@ -188,11 +204,10 @@ class Demo:
         """Return the contract id of the symbol's first listing, in the US if there is one."""
         answer = self.client.get("/trsrv/stocks", dict, {"symbols": symbol})
         listings = []
-        for company in objects(answer.get(symbol)):
-            for contract in objects(company.get("contracts")):
-                conid = str(contract.get("conid") or "")  # as text, or it would get commas
-                if conid:
-                    listings.append({**company, **contract, "conid": conid})
+        for company in answer.get(symbol) or []:
+            for contract in company["contracts"]:
+                conid = str(contract["conid"])  # as text, or it would be printed with commas
+                listings.append({**company, **contract, "conid": conid})
         if not listings:
             hint = 'try another --symbol; a share class is written with a space: "BRK B"'
             raise Problem(f"no stock has the symbol {symbol}", hint)
@@ -209,8 +224,9 @@ class Demo:
         data = self.snapshot(conid)
         if not data:
             raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
-        code = data.get("availability", "-")
-        last = data.get("last", "-").replace("C", "previous close ").replace("H", "halted ")
+        code = data.get("availability", "-")  # such as "RpB"
+        last = data.get("last", "-")  # such as "C187.20" or "H187.20"
+        last = last.replace("C", "previous close ").replace("H", "halted ")
         self.console.say(
             f"    last  {last}",
             f"    bid   {data.get('bid', '-')} x {data.get('bid size', '-')}",
@@ -227,10 +243,10 @@ class Demo:
         ends = monotonic() + QUOTE_SECONDS
         data: dict[str, str] = {}
         for asked in range(2 * QUOTE_SECONDS):
-            answer = self.client.get("/iserver/marketdata/snapshot", list, params)
-            for item in objects(answer):
+            for item in self.client.get("/iserver/marketdata/snapshot", list, params):
                 data.update(filled_fields(item))
             complete = {"last", "bid", "ask", "availability"} <= data.keys()
+            # an N at first may be followed by delayed prices
             unsubscribed = asked > 2 and data.get("availability", "").startswith("N")
             late = monotonic() > ends  # answers may be slow
             if complete or unsubscribed or late:
@@ -242,14 +258,17 @@ class Demo:
         """Print the last five daily bars, each with the time at which its session opened."""
         params = {"conid": conid, "period": "1m", "bar": "1d"}
         answer = self.client.get("/iserver/marketdata/history", dict, params)
-        bars = objects(answer.get("data"))
+        bars = answer["data"]
         if not bars:
             raise Problem("no bars in the answer", SEE_ANSWER)
         names = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}
         rows = []
         for bar in bars[-5:]:
-            row = {name: bar.get(letter) for name, letter in names.items()}
-            rows.append({"opened (UTC)": utc(bar.get("t")), **row})
+            opened = datetime.fromtimestamp(bar["t"] / 1000, timezone.utc)
+            day = f"{opened:%Y-%m-%d %H:%M}".replace(" 00:00", "")  # midnight tells nothing
+            row = {"opened (UTC)": day}
+            row.update({name: bar.get(letter) for name, letter in names.items()})
+            rows.append(row)
         self.console.table(["opened (UTC)", *names], rows)
         self.console.say(f"    the last {len(rows)} of {len(bars)}")
 
@@ -257,41 +276,36 @@ class Demo:
 # What the steps pick from an answer
 
 
-def objects(value: Any) -> list[dict[str, Any]]:
-    """Return the objects of what should be a list of them."""
-    items = value if isinstance(value, list) else []
-    return [item for item in items if isinstance(item, dict)]
-
-
 def session_state(answer: dict[str, Any]) -> str:
-    """Return what init or status says. A session that is up is up, whatever stands beside it."""
+    """Return what init or status says of the brokerage session. The order counts: a session that is
+    up is up, whatever stands beside it."""
     fail = str(answer.get("fail") or "")
+    message = str(answer.get("message") or "ok")
     up = answer.get("authenticated") is True and answer.get("connected") is True
+    # {"authenticated": true, "connected": true, "established": true, "competing": true, ...}
     if up and answer.get("established") is not False:
-        return UP  # {"authenticated": true, "connected": true, "established": true, ...}
+        return UP
+    # {"authenticated": false, "fail": "Force compete capability must ..."}
     if fail.startswith("Force compete capability"):
-        return HELD  # {"authenticated": false, "fail": "Force compete capability must ..."}
+        return HELD
+    # {"authenticated": false, "fail": "Timeout while contacting ..."}
     if fail:
-        return REFUSED  # {"authenticated": false, "fail": "Timeout while contacting ..."}
+        return REFUSED
+    # {"passed": false, "authenticated": false, "connected": true, ...}
     if answer.get("passed") is False or answer.get("competing") is True:
-        return HELD  # {"passed": false, "authenticated": false, "connected": true, ...}
-    if not up and str(answer.get("message") or "ok").lower() != "ok":
-        return REFUSED  # {"authenticated": false, "message": "..."}
-    return SETTLING  # {"authenticated": true, "connected": true, "established": false}, {"wait": 1}
+        return HELD
+    # {"authenticated": false, "message": "consumer key has not yet been authorized ..."}
+    if not up and message.lower() != "ok":
+        return REFUSED
+    # {"authenticated": true, "connected": true, "established": false}, or {"wait": 1000}
+    return SETTLING
 
 
 def filled_fields(item: dict[str, Any]) -> dict[str, str]:
     """Return those fields of a snapshot that hold data, as text by name."""
     texts = {name: cell(item.get(field), 0) for field, name in FIELDS.items()}
+    # "-" is cell's word for none; the others are IBKR's
     return {name: text for name, text in texts.items() if text not in ("-", "-1", "N/A")}
-
-
-def utc(milliseconds: object) -> str:
-    """Return date and time of milliseconds since 1970; a time of midnight is left out."""
-    if not isinstance(milliseconds, int):
-        return "-"
-    moment = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
-    return f"{moment:%Y-%m-%d %H:%M}".replace(" 00:00", "")
 
 
 class Client:
@@ -306,52 +320,51 @@ class Client:
         self.timeout: Any = oauth.TIMEOUT
         self.session = self.new_session()
         self.auth: oauth.HmacSha256Auth | None = None  # if set, there is a session to log out
-        self.worker = ThreadPoolExecutor(1)
-        self.logins: list[Future[oauth.LiveSessionToken]] = []  # one, or none yet, for `wait`
         self.next_start = 0.0
+
         self.request_line = ""  # method and path of the last request
-        self.status = 0  # of the last answer, 0 until there is one
-        self.response: requests.Response | None = None  # the last answer, when it is here whole
-        self.last_line = ""  # about an answer, without its time
-        self.log: list[str] = []  # what oauth.py has logged since the last answer
-        self.interrupted = False
-        self.ending = False  # nothing but the logout is sent, and nothing printed before it
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # not all are everywhere
-            number = getattr(signal, name, None)
-            if number and signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self.interrupt)
+        self.status = 0  # of its answer, 0 until that begins
+        self.response: Any = None  # its answer, a requests.Response, once that is here whole
+        self.log: list[str] = []  # what oauth.py has logged of it
         if console.verbose:
             oauth.log.setLevel(logging.DEBUG)
-            oauth.log.filters = [self.keep_log]  # not a handler: nobody else prints it then
+            oauth.log.filters = [self.keep_log]
+
+        self.interrupted = False
+        self.logging_out = False  # nothing is printed before the logout is through
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # not all are everywhere
+            known = getattr(signal, name, None)
+            if known and signal.getsignal(known) != signal.SIG_IGN:
+                signal.signal(known, self.interrupt)
 
     def interrupt(self, number: int, _frame: object) -> None:
-        """Handle Ctrl-C and its like. In the run, the first one ends it, which leads to the logout;
-        in the logout, the first one is only noted. Of all that follow, a Ctrl-C ends the program at
-        once, and another signal does nothing."""
+        """Handle Ctrl-C and its like. The first one ends the steps, or is only noted when they are
+        over. After it, a Ctrl-C ends the program at once, and another signal does nothing."""
         if self.interrupted and number == signal.SIGINT:
             os._exit(130)
-        only_noted = self.interrupted or self.ending
+        steps_go_on = not (self.interrupted or self.logging_out)
         self.interrupted = True
-        sys.unraisablehook = lambda _: None  # or Python reports objects that are left half made
-        if not only_noted:
-            self.console.silent = True  # printing could wait for a pager
+        sys.unraisablehook = lambda _: None  # no report on what the interruption left half done
+        if steps_go_on:
+            self.console.muted = True  # a pager may have stopped reading
             raise KeyboardInterrupt
 
     def keep_log(self, record: logging.LogRecord) -> bool:
-        """Keep what oauth.py logs, to be printed with the answer."""
+        """Keep what oauth.py logs, to be printed with the answer, and by no other handler."""
         self.log.append(f"    > {record.getMessage()}")
         return False
 
     def new_session(self) -> requests.Session:
         session = requests.Session()
-        session.headers["User-Agent"] = "ibkr-oauth-demo"  # without one, IBKR answers 403
-        session.trust_env = self.base_url.startswith("https:")  # no proxy sees loopback's http
-        session.hooks["response"].append(self.keep_response)
+        session.headers["User-Agent"] = "ibkr-oauth-demo"
+        # http is allowed on this computer only, where no proxy belongs in between
+        session.trust_env = self.base_url.startswith("https:")
+        session.hooks["response"].append(self.keep_response)  # the token request's answer, too
         return session
 
     def keep_response(self, response: requests.Response, **_: object) -> None:
         self.status = response.status_code
-        if response.content is not None:  # this reads the body, or raises if it breaks off
+        if response.content is not None:  # it never is, but reading it raises if it breaks off
             self.response = response
 
     def log_in(self) -> None:
@@ -359,9 +372,12 @@ class Client:
         thread, which no signal interrupts: after one, there are some seconds left for the answer,
         or a token that was issued would miss its logout."""
         self.wait_for_turn("POST", "/oauth/live_session_token")
-        self.logins.append(self.worker.submit(self.request_token))
+        login = ThreadPoolExecutor(1).submit(self.request_token)
         try:
-            token = self.logins[0].result()
+            token = login.result()
+        except KeyboardInterrupt:
+            wait([login], LOGOUT_TIMEOUT)
+            raise
         finally:
             self.print_answer()
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
@@ -383,25 +399,21 @@ class Client:
     def call(self, method: str, path: str, kind: type, **content: Any) -> Any:
         """Return the JSON answer, a dict or a list as `kind` says. Raises oauth.AnswerError for any
         other, and what `requests` raises."""
-        response = self.send(method, path, **content)
-        self.print_answer()
-        return self.judge(response, kind)
-
-    def send(self, method: str, path: str, **content: Any) -> requests.Response:
         self.wait_for_turn(method, path)
         url = self.base_url + path
         response = self.session.request(
             method, url, auth=self.auth, timeout=self.timeout, allow_redirects=False, **content
         )
-        if response.status_code < 200:  # the answer proper is still to come on this connection
+        if not self.logging_out:
+            self.print_answer()
+        if self.status < 200:  # the answer proper is still to come on this connection
             self.session.close()
-        return response
-
-    def judge(self, response: requests.Response, kind: type) -> Any:
         if self.status // 100 != 2:
             raise oauth.AnswerError(f"HTTP {self.status}")
+        if self.logging_out and not response.content:  # which is well
+            return {}
         answer = oauth.read_json(response)
-        if isinstance(answer, dict) and answer.get("error"):
+        if error_of(response):
             raise oauth.AnswerError("HTTP 200 with an error")
         if not isinstance(answer, kind):
             raise oauth.AnswerError("an answer of another form than expected")
@@ -415,15 +427,11 @@ class Client:
         self.response, self.status = None, 0
 
     def print_answer(self) -> None:
-        """Print a line about the last answer, unless the line before says the same; with --verbose
-        a line for each, and both sides in full."""
+        """Print a line about the last answer; with --verbose both sides in full."""
         lines, self.log = self.log, []
         if self.response is not None:
-            line = f"  {self.request_line:<50} {self.status}"
-            if self.console.verbose or line != self.last_line:
-                milliseconds = self.response.elapsed.total_seconds() * 1000
-                lines.append(f"{line} {milliseconds:>7,.0f} ms")
-            self.last_line = line
+            milliseconds = self.response.elapsed.total_seconds() * 1000
+            lines.append(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
             if self.console.verbose:
                 lines += [f"    < {text}" for text in readable(self.response).splitlines()]
         self.console.say(*lines)
@@ -432,19 +440,17 @@ class Client:
         """Send the logout, once more if the connection was lost. Return what went wrong."""
         self.timeout = LOGOUT_TIMEOUT
         if self.interrupted:
-            self.abandoned = self.session  # it may have a lock for which its destructor would wait
+            # kept, because it may hold a lock for which its destructor would wait
+            self.abandoned = self.session
             self.session = self.new_session()
         for _ in range(2):
             try:
-                response = self.send("POST", "/logout")
-                if self.status == 200 and not response.content:
-                    return ""
-                answer = self.judge(response, dict)
+                answer = self.call("POST", "/logout", dict)
                 # {"status": false}, or {"confirmed": true}, which means still logged in
                 if answer.get("confirmed") or answer.get("status") is False:
                     raise oauth.AnswerError("IBKR says that it did not log out")
                 return ""
-            except (oauth.OAuthError, OSError, ValueError) as error:
+            except (oauth.OAuthError, OSError) as error:
                 failure = explain(error, self)[0]
                 if timed_out(error) or not isinstance(error, requests.ConnectionError):
                     break
@@ -453,9 +459,10 @@ class Client:
 
 # What errors mean, and what helps
 
-# The first pattern that fits counts: words first, then statuses. It is tried on what was printed,
-# in small letters, behind the status: "401 get /path: ...", or "0 get /path: ..." without an answer
+# The first pattern that fits counts. They are tried on the message in small letters, behind the
+# status: "401 get /path: http 401: ...", or "0 get /path: ..." where no whole answer came
 HINTS = {
+    # words of IBKR, of a proxy, of the system
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session has it: {CLOSE_OTHERS}, or with --compete",
     "permissions|no data of type": SUBSCRIBE,
@@ -469,6 +476,7 @@ HINTS = {
     "has expired|not yet valid": "set this computer's clock; or the certificate is out of date",
     "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
     "proxy|tunnel connection": "check the proxy that HTTPS_PROXY names",
+    # statuses
     "^0 post /oauth": "is base_url right? is there a network? does it need HTTPS_PROXY?",
     "^0 ": "check the network, or try later",
     "401 get /portfolio/.+/": "is it an account of this username? If it answered before, try later",
@@ -484,37 +492,37 @@ HINTS = {
 
 def explain(error: Exception, client: Client) -> list[str]:
     """Return the message for an error of a step, and hints."""
-    message = f"{client.request_line}: {error}"
+    message, response = f"{client.request_line}: {error}", client.response
     if isinstance(error, Problem):
         return [message, *error.hints]
-    if isinstance(error, oauth.ExchangeError):
+    if isinstance(error, oauth.ExchangeError):  # the first kind of AnswerError
         return [message, *check.suspects("exchange", words="", clock=0, report=client.report)]
     if isinstance(error, oauth.AnswerError):
-        response, words = client.response, one_line(server_words(client.response))
-        if words:
-            message += f": {words}"
-        named = client.status in (200, 400) and error_of(response)  # 403, 503: no ingredient
-        if client.auth is None and (named or client.status == 401):
+        words = server_words(response)
+        message = f"{message}: {words}" if words else message
+        if client.auth is None and blames_log_in(response):
             hints = check.suspects("refused", words, clock_offset(response), client.report)
             return [message, *hints]
-    elif isinstance(error, OSError):  # also those of `requests`
+    elif isinstance(error, OSError):  # no answer; the errors of `requests` are of this kind, too
         host = urlsplit(client.base_url).netloc
-        message = f"{client.request_line}: {host}: {one_line(str(root_cause(error)))}"
-    else:
-        hint = "the answer is of another form than expected"
-        return [f"{message} ({type(error).__name__})", hint]
-    return [message, answer_hint(message, client)]
+        message = f"{client.request_line}: {host}: {str(root_cause(error))[:200]}"
+    else:  # such as a KeyError
+        reason = f"{type(error).__name__}: {error}"
+        message = f"{client.request_line}: an answer of another form than expected: {reason}"
+    return [message, hint_for(message, client)]
 
 
-def one_line(text: str) -> str:
-    return " ".join(text.split())[:200]
-
-
-def answer_hint(message: str, client: Client) -> str:
-    """Return what helps with an answer that users of IBKR know: by its words, then its status."""
+def hint_for(message: str, client: Client) -> str:
+    """Return the first of HINTS that fits a message, or words of IBKR."""
     status = 0 if client.response is None else client.status
     text = f"{status} {message}".lower()
     return next(hint for known, hint in HINTS.items() if re.search(known, text))
+
+
+def blames_log_in(response: requests.Response) -> bool:
+    """Tell whether a key or token may be wrong: a 401 says so, or an error in JSON; not a 503."""
+    status = response.status_code
+    return status == 401 or (status in (200, 400) and bool(error_of(response)))
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -529,35 +537,31 @@ def timed_out(error: Exception) -> bool:
     return isinstance(error, requests.Timeout) or isinstance(root_cause(error), socket.timeout)
 
 
-def clock_offset(response: Any) -> float:
+def clock_offset(response: requests.Response) -> float:
     """Return the seconds that this computer's clock is ahead of an answer's date."""
     try:
-        return time() - parsedate_to_datetime(response.headers.get("Date")).timestamp()
-    except (TypeError, ValueError):  # there is none
+        return time() - parsedate_to_datetime(response.headers["Date"]).timestamp()
+    except (KeyError, TypeError, ValueError):  # none, or of another form
         return 0.0
 
 
-def json_of(response: Any) -> Any:
-    """Return the JSON of an answer without what is private, None if it has none."""
+def json_of(response: requests.Response) -> Any:
+    """Return the JSON of an answer, with *** for what is private; None if it has none."""
     try:
         return json.loads(response.content, object_hook=masked)
     except (ValueError, RecursionError):
         return None
 
 
-PRIVATE = {"accountvan", "accounttitle", "displayname", "accountalias", "aliases", "desc"}
-PRIVATE |= {"acctdesc", "username", "mac", "hardware_info", "session", "sessionid"}
-
-
 def masked(values: dict[str, Any]) -> dict[str, Any]:
-    """Return an object without what tells of the session, or of an account's holder."""
+    """Return a JSON object with *** for its values that are private."""
     for name in values:
         if values[name] and name.lower() in PRIVATE:
             values[name] = "***"
     return values
 
 
-def error_of(response: Any) -> str:
+def error_of(response: requests.Response) -> str:
     """Return the error that an answer's JSON names, "" if it names none."""
     answer = json_of(response)
     if isinstance(answer, dict) and answer.get("error"):
@@ -565,46 +569,47 @@ def error_of(response: Any) -> str:
     return ""
 
 
-def server_words(response: Any) -> str:
-    """Return what an answer says is wrong: its error, or its text without HTML's tags."""
+def server_words(response: requests.Response) -> str:
+    """Return in one line what an answer says: its error, or its text without HTML's tags."""
     if "Location" in response.headers:
-        return f"a redirect to {response.headers['Location']}"
+        return f"a redirect to {response.headers['Location'][:200]}"
     text = error_of(response) or readable(response)
-    return re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", text)
+    text = re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", text)
+    return " ".join(text.split())[:200]
 
 
-def readable(response: Any) -> str:
-    """Return an answer's text, JSON indented and without what is private."""
+def readable(response: requests.Response) -> str:
+    """Return an answer's text, its JSON indented and with *** for what is private."""
     answer = json_of(response)
     return str(response.text) if answer is None else json.dumps(answer, indent=2)
 
 
 class Console:
-    """Prints plain ASCII: what was found on stdout, errors, warnings and hints on stderr. Printing
-    never raises; when it has failed, or after an interruption, stdout stays silent."""
+    """Prints what is found to stdout, errors, warnings and hints to stderr. Printing never raises;
+    when it has failed, or after an interruption, stdout is muted."""
 
     def __init__(self, verbose: bool, checking: bool) -> None:
         self.verbose = verbose
         self.checking = checking  # then all goes to stdout, as one report
         self.secrets: list[str] = []  # shown as ***
         self.errors = 0
-        self.silent = False  # stdout, after a failure or an interruption
+        self.muted = False
 
     def say(self, *lines: str, stream: Any = None) -> None:
         """Print lines to stdout, if no other stream is named."""
-        if not lines or (self.silent and stream is None):
+        if not lines or (self.muted and stream is None):
             return
         text = "\n".join(lines)
         for secret in self.secrets:
-            if len(secret) >= 8:  # a shorter one would hide too much
+            if len(secret) >= 8:  # what is shorter is none, and would hide too much
                 text = text.replace(secret, "***")
+        # All but plain ASCII is escaped: a terminal obeys some, and a code page may lack the rest
         text = re.sub("[^ -~\n]", lambda match: ascii(match[0])[1:-1], text)
         try:
             print(text, file=stream or sys.stdout, flush=True)
         except OSError as error:
-            first = not self.silent
-            self.silent = True
-            if first and error.errno not in (errno.EPIPE, errno.EINVAL):  # a pipe that was closed
+            first, self.muted = not self.muted, True
+            if first and error.errno not in (errno.EPIPE, errno.EINVAL):  # a pipe, closed by | head
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
     def complain(self, kind: str, message: str, *hints: str) -> None:
@@ -636,16 +641,16 @@ class Console:
 
 
 def cell(value: Any, decimals: int = 2) -> str:
-    """Return a JSON text or number for people, "-" for all else that a server may send instead."""
+    """Return a JSON text or number for people, "-" for null and all else."""
     if isinstance(value, str):
         return " ".join(value.split())[:40] or "-"
-    if type(value) in (int, float):
+    if type(value) in (int, float):  # a bool is no number here
         return number(value, decimals)
     return "-"
 
 
 def number(value: float, at_least: int = 2) -> str:
-    """Return a number with `at_least` decimals, or with more, as long as all digits are eight.
+    """Return a number with `at_least` decimals, or as many more as its first eight digits need.
 
     >>> number(1339037.2), number(0.0066895), number(300.0, 0), number(1.234e-05, 0)
     ('1,339,037.20', '0.0066895', '300', '0.00001234')
@@ -688,6 +693,7 @@ def load_config(path: str) -> dict[str, Any]:
         message = "not a JSON object" if text.strip() else "is empty"
         raise Problem(message, "begin with the template, config.json, and copy the values into it")
     try:
+        # not strict: a pasted value may have line breaks in it
         values: dict[str, Any] = json.loads(text, strict=False, object_pairs_hook=each_once)
     except json.JSONDecodeError as error:
         hint = "look there, and at the line before; in a path, write a backslash twice"
@@ -725,11 +731,11 @@ def print_findings(report: check.Report, path: str, console: Console) -> None:
 
 
 def check_and_run(options: argparse.Namespace, console: Console) -> int:
-    """Return the exit status: 0 all well, 1 something failed, 2 nothing was sent."""
+    """Check the config, and run unless it has an error; return the exit status."""
     path = options.config
     values = load_config(path)
     for name in ("access_token", "access_token_secret"):
-        console.secrets.append(str(values.get(name)).strip())
+        console.secrets.append(str(values.get(name, "")).strip())
     report = check.check_config(values, path)
     if options.check:
         console.say(f"config {path}")
@@ -758,8 +764,7 @@ def run_and_log_out(demo: Demo, client: Client) -> int:
     except (Stop, KeyboardInterrupt):
         pass
     finally:
-        client.ending = True
-        wait(client.logins, LOGOUT_TIMEOUT)  # a token may be on its way
+        client.logging_out = True
         if client.auth is not None:
             failure = client.log_out()
     if client.interrupted:
@@ -773,7 +778,7 @@ def run_and_log_out(demo: Demo, client: Client) -> int:
         # 200: IBKR says that it did not happen; 401: the session had ended before
         kind = "warning" if client.status in (200, 401) else "error"
         console.complain(kind, failure, "the session ends by itself some minutes later")
-    if console.errors or console.silent:
+    if console.errors or console.muted:
         console.say("", f"errors: {console.errors}")
         return 1
     console.say("", "all well")

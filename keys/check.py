@@ -5,8 +5,8 @@ ranks what may be wrong once the server has refused. Nothing here prints, and no
 secret: a value is shown only where it is in its right form, or is a path.
 
 To add a field: a function that returns its value, "ok" or "warn", a message and hints, or raises
-Problem; a line in `read_fields`, with a default if it is optional; and where demo.py is to use it,
-an attribute of Report.
+Problem; a line in `read_fields`, and one for its default if it is optional; and where demo.py is
+to use it, an attribute of Report.
 """
 
 from __future__ import annotations
@@ -32,10 +32,9 @@ REALM, TEST_REALM, TEST_CONSUMER = "limited_poa", "test_realm", "TESTCONS"
 REALM_FORM = f"{REALM}|{TEST_REALM}"
 CONSUMER_FORM = f"[A-Z0-9]{{9}}|{TEST_CONSUMER}"
 CLOCK_SECONDS = 30  # that this computer's clock may be off before it is a suspect
+GENERATE = "only then generate the token again, which ends the present secret"
 OTHERS_READ = "others may read the file"  # a warning that never explains why IBKR refuses
 Checked = tuple[Any, ...]  # value, kind ("ok", "warn" or "-"), message, and any number of hints
-KEYS_AND_TOKEN = ["encryption_key_fp", "signature_key_fp", "access_token"]
-UPLOADED = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"]  # likeliest first
 
 
 class Problem(Exception):
@@ -53,13 +52,6 @@ class Finding(NamedTuple):
     name: str
     message: str
     hints: tuple[str, ...] = ()
-
-
-class KeyFile(NamedTuple):
-    """A private key, and the path of its file."""
-
-    key: RSA.RsaKey
-    path: Path
 
 
 class Report(NamedTuple):
@@ -80,15 +72,13 @@ class Fields:
         self.test_environment = str(values.get("consumer_key")).strip() == TEST_CONSUMER
         self.names: list[str] = []
         self.good: dict[str, Any] = {}
+        self.key_paths: dict[str, Path] = {}  # of the private keys that were read, by their use
+        self.pasted_generator = ""  # what stands beside the prime in dh_prime
         self.found: dict[str, Finding] = {}
 
-    def read(
-        self, name: str, check: Callable[..., Any], *context: object, default: object = None
-    ) -> None:
+    def read(self, name: str, check: Callable[..., Any], *context: object) -> None:
         """Keep what `check` returns: the value, a kind, a message and hints; or what it raises."""
         self.names.append(name)
-        if default is not None:
-            self.values.setdefault(name, default)
         if name in self.values:
             try:
                 self.good[name], kind, message, *hints = check(self.values[name], *context)
@@ -103,7 +93,7 @@ def check_config(values: dict[str, Any], path: str) -> Report:
     read_fields(fields)
     findings = [*fields.found.values(), *other_fields(fields, values)]
     good = fields.good
-    blank = good.keys().isdisjoint(KEYS_AND_TOKEN) and values.keys() <= set(fields.names)
+    blank = good.keys().isdisjoint(["encryption_key_fp", "signature_key_fp", "access_token"])
     if any(finding.kind == "error" for finding in findings):
         return Report(findings, None, "", blank)
     credentials = oauth.Credentials(
@@ -111,7 +101,7 @@ def check_config(values: dict[str, Any], path: str) -> Report:
         consumer_key=good["consumer_key"],
         access_token=good["access_token"],
         access_token_secret=good["access_token_secret"],
-        signature_key=good["signature_key_fp"].key,
+        signature_key=good["signature_key_fp"],
         dh_prime=good["dh_prime"],
         dh_generator=good["dh_generator"],
     )
@@ -119,26 +109,25 @@ def check_config(values: dict[str, Any], path: str) -> Report:
 
 
 def read_fields(fields: Fields) -> None:
-    """Read all fields, and what lies beside the keys, so that one run lists every problem. The
-    secret comes after the keys and the token, which it may have changed places with."""
-    good = fields.good
-    _, pasted = prime_and_generator(str(fields.values.get("dh_prime")))
+    """Read all fields, and what lies beside the keys, so that one run lists every problem."""
+    good, key_paths = fields.good, fields.key_paths
     fields.read("realm", check_realm, fields)
     for use in ("encryption", "signature"):
         fields.read(f"{use}_key_fp", check_key, use, fields)
-        if f"{use}_key_fp" in good:
-            private = good[f"{use}_key_fp"]
-            compare(f"public_{use}.pem", private, digest(private.key), fields)
+        if use in key_paths:
+            public = key_paths[use].with_name(f"public_{use}.pem")
+            compare(public, digest(good[f"{use}_key_fp"]), fields)
     fields.read("consumer_key", check_consumer_key)
-    fields.read("dh_prime", check_prime)
-    prime = good.get("dh_prime")
-    fields.read("dh_generator", check_generator, pasted, prime, default=pasted or 2)
-    if {"signature_key_fp", "dh_prime", "dh_generator"} <= good.keys():
+    fields.read("dh_prime", check_prime, fields)
+    fields.values.setdefault("dh_generator", fields.pasted_generator or 2)
+    fields.read("dh_generator", check_generator, fields)
+    if "signature" in key_paths and {"dh_prime", "dh_generator"} <= good.keys():
         expected = parameters(good["dh_prime"], good["dh_generator"])
-        compare("dhparam.pem", good["signature_key_fp"], expected, fields)
+        compare(key_paths["signature"].with_name("dhparam.pem"), expected, fields)
     fields.read("access_token", check_access_token)
     fields.read("access_token_secret", check_secret, fields)
-    fields.read("base_url", check_base_url, default=BASE_URL)
+    fields.values.setdefault("base_url", BASE_URL)
+    fields.read("base_url", check_base_url)
 
 
 def other_fields(fields: Fields, values: dict[str, Any]) -> Iterator[Finding]:
@@ -149,10 +138,8 @@ def other_fields(fields: Fields, values: dict[str, Any]) -> Iterator[Finding]:
             hint = f"did you mean {close}?" if close else "it is ignored"
             yield Finding("warn", shown(name, ".{1,40}"), "unknown field", (hint,))
     unfilled = [name for name in fields.names if name not in fields.values]
-    hint = 'the README says where each comes from, under "The live environment"'
-    if fields.test_environment:
-        hint = 'IBKR\'s web demo shows them: see the README, "The test environment"'
     if unfilled:
+        hint = "the README says where each comes from"
         yield Finding("error", "not filled in", ", ".join(unfilled), (hint,))
 
 
@@ -162,7 +149,7 @@ def closest(name: str, names: list[str]) -> str:
     for other in names:
         if sorted(plain) == sorted(other.lower()):  # config-test.json
             return other
-    return next(iter(difflib.get_close_matches(plain[:100], names)), "")
+    return "".join(difflib.get_close_matches(plain, names, n=1))
 
 
 # Texts
@@ -180,7 +167,7 @@ def plain_text(value: object) -> str:
     if not isinstance(value, str):
         raise Problem("not a text in quotes", "put it in double quotes")
     text = value.strip()
-    if text[0] == text[-1] and text[0] in "\"'":
+    if text[0] in "\"'":
         raise Problem("in quotes of its own", "leave the inner quotes out")
     return text
 
@@ -206,17 +193,17 @@ def check_realm(value: object, fields: Fields) -> Checked:
 
 
 def check_consumer_key(value: object) -> Checked:
-    key = one_word(value, "copy its nine characters from the self-service portal")
+    hint = "copy its nine characters from the portal, where it is in capitals; its case matters"
+    key = one_word(value, hint)
     if not re.fullmatch(CONSUMER_FORM, key):
-        hint = "copy it again from the portal, where it is in capitals; its case matters"
         return key, "warn", "not nine capitals or digits", hint
     return key, "ok", key
 
 
 def check_access_token(value: object) -> Checked:
-    token = one_word(value, "copy it again from the page where it was generated")
+    hint = "compare it with the portal: 20 digits, from 0 to 9 and from a to f"
+    token = one_word(value, hint)
     if not re.fullmatch("[0-9a-fA-F]+", token):
-        hint = "compare it with the portal: 20 digits, from 0 to 9 and from a to f"
         return token, "warn", "has letters that are no hex digits", hint
     return token, "ok", f"{len(token)} characters"
 
@@ -233,22 +220,23 @@ def check_base_url(value: object) -> Checked:
 # The keys, and the secret that one of them decrypts
 
 COPY_AGAIN = "copy the file again from where it was made"
-NEW_KEY = "IBKR takes RSA keys only; keys/generate.sh makes them"
+NEW_KEYS = "make new keys with keys/generate.sh, and upload their public halves"
 SAVE_AS_TEXT = "save it as plain text, in ASCII or UTF-8"
 OTHER_FILES = {  # how files begin that are taken for a key in PEM form
     b"{\\rtf": ("is an RTF document", SAVE_AS_TEXT),
     b"\xff\xfe": ("is UTF-16 text", SAVE_AS_TEXT),
     b"0\x82": ("is in DER form", "make a PEM file: openssl rsa -inform DER -in OLD -out NEW.pem"),
 }
-RSA_OID, RSA_PSS_OID = bytes.fromhex("2a864886f70d010101"), bytes.fromhex("2a864886f70d01010a")
+# What the first line of a private key says of its kind, in base64
+PKCS8_RSA, PKCS8_RSA_PSS = "BgkqhkiG9w0BAQEF", "BgkqhkiG9w0BAQo"  # object identifiers
+OPENSSH_RSA, OPENSSH_PLAIN = "dzc2gtcn", "AAAABG5vbmUA"  # "ssh-rsa"; the cipher "none"
 
 
 def check_key(value: object, use: str, fields: Fields) -> Checked:
     """Read the private key for one use, "signature" or "encryption"."""
     text = plain_text(value)
-    if not re.fullmatch(r"(?!.*-----BEGIN)[^\0-\x1f]{1,250}", text):  # a secret is longer
-        hint = f"give the path of private_{use}.pem; a \\ in it is written twice"
-        raise Problem("not a path", hint)
+    if not re.fullmatch(r"[^\0-\x1f]{1,250}", text):  # a secret is longer
+        raise Problem("not a path", f"give the path of private_{use}.pem; write a \\ in it twice")
     path = Path(fields.folder, os.path.expanduser(text))
     try:
         key = private_key(path)
@@ -259,71 +247,64 @@ def check_key(value: object, use: str, fields: Fields) -> Checked:
         raise Problem(f"{text}: {error.strerror}", hint) from None
     except Problem as problem:
         raise Problem(f"{text} {problem}", *problem.hints) from None
-    private = KeyFile(key, path)
+    fields.key_paths[use] = path
     encryption = fields.good.get("encryption_key_fp")
-    if encryption and encryption.key == key:
-        return private, "warn", "is the encryption key, too", "IBKR expects two keys"
+    if encryption and encryption == key:
+        return key, "warn", "is the encryption key, too", "IBKR expects two keys"
     if os.name == "posix" and path.stat().st_mode & 0o077:
-        return private, "warn", OTHERS_READ, f"chmod 600 {path}"
-    return private, "ok", f"private, {key.size_in_bits()} bits; public half: {digest(key)}"
+        return key, "warn", OTHERS_READ, f"chmod 600 {path}"
+    return key, "ok", f"private, {key.size_in_bits()} bits; public half: {digest(key)}"
 
 
 def did_you_mean(path: str) -> str:
     """Return what helps with a file that cannot be opened, "" if nothing is like it."""
-    folder, name = os.path.split(path)
+    folder, name = os.path.split(os.path.abspath(path))
     if os.path.exists(path):
         return "give a file that you may read"
-    if not os.path.isdir(folder or "."):
+    if not os.path.isdir(folder):
         return f"there is no folder {folder}"
-    close = closest(name, os.listdir(folder or "."))
+    close = closest(name, os.listdir(folder))
     return close and f"did you mean {os.path.join(folder, close)}?"
 
 
 def private_key(path: Path) -> RSA.RsaKey:
     """Return the key in a PEM file. Raises OSError, or Problem."""
-    label, body, der = pem_block(path.read_bytes())
-    if "ENCRYPTED" in label or "Proc-Type:" in body:
-        raise Problem(
-            "has a passphrase", f"remove it, in a new file: openssl rsa -in {path} -out NEW"
-        )
-    if "OPENSSH" in label and der and b"\0\0\0\4none" not in der[:40]:
-        raise Problem("has a passphrase", "remove it, in a copy: ssh-keygen -p -m PEM -f COPY")
+    label, body = pem_block(path.read_bytes())
     if "PRIVATE" not in label:
-        what = "a public key" if "PUBLIC" in label else f"no private key: {label.lower()}"
-        raise Problem(f"is {what}", "a private one begins with -----BEGIN PRIVATE KEY or alike")
-    if RSA_PSS_OID in der[:40]:
-        raise Problem("is an RSA-PSS key", NEW_KEY)
-    if der and not (label[:3] == "RSA" or RSA_OID in der[:40] or b"ssh-rsa" in der):
-        raise Problem("is no RSA key", NEW_KEY)
+        hint = "a private one begins with -----BEGIN PRIVATE KEY or alike"
+        raise Problem(f"is no private key: {label.lower()}", hint)
+    if "ENCRYPTED" in label or "Proc-Type:" in body:
+        raise Problem("has a passphrase", f"remove it: openssl rsa -in {path} -out NEW")
+    if "OPENSSH" in label and OPENSSH_PLAIN not in body:
+        raise Problem("has a passphrase", "remove it, in a copy: ssh-keygen -p -m PEM -f COPY")
+    if PKCS8_RSA_PSS in body:
+        raise Problem("is an RSA-PSS key: IBKR takes plain RSA keys only", NEW_KEYS)
+    if label != "RSA PRIVATE KEY" and PKCS8_RSA not in body and OPENSSH_RSA not in body:
+        raise Problem("is no RSA key: IBKR takes RSA keys only", NEW_KEYS)
     try:
         key = RSA.import_key(f"-----BEGIN {label}-----\n{body}\n-----END {label}-----")
     except (ValueError, IndexError, TypeError):
         raise Problem("is damaged: a letter is lost or changed", COPY_AGAIN) from None
     if not 2048 <= key.size_in_bits() <= 4096:
-        hint = "make new keys with keys/generate.sh, and upload their public halves"
-        raise Problem(f"has {key.size_in_bits()} bits, IBKR takes 2048 to 4096", hint)
+        raise Problem(f"has {key.size_in_bits()} bits, IBKR takes 2048 to 4096", NEW_KEYS)
     return key
 
 
-def pem_block(data: bytes) -> tuple[str, str, bytes]:
-    """Return label, body and decoded body, b"" if a letter is lost, of a PEM file's first private
-    block, or else of its first."""
+def pem_block(data: bytes) -> tuple[str, str]:
+    """Return the label of a file's first private block, or else its first, and its body."""
     for beginning, problem in OTHER_FILES.items():
         if data.startswith(beginning):
             raise Problem(*problem)
     text = data.decode("utf-8-sig", "replace")
     blocks = re.findall(r"-----BEGIN ([A-Z0-9. ]+)-----(.*?)-----END \1-----", text, re.DOTALL)
-    if not text.strip():
-        raise Problem("is empty", COPY_AGAIN)
-    if not blocks and "-----BEGIN" in text:
+    if blocks:
+        label, body = max(blocks, key=lambda block: "PRIVATE" in block[0])
+        return label, "".join(body.split())
+    if "-----BEGIN" in text:
         raise Problem("is cut off: its END line is missing", COPY_AGAIN)
-    if not blocks:
+    if text.strip():
         raise Problem("is not in PEM form", "it must have the lines -----BEGIN and -----END")
-    label, body = max(blocks, key=lambda block: "PRIVATE" in block[0])
-    try:
-        return label, body.strip(), base64.b64decode(body)
-    except ValueError:
-        return label, body.strip(), b""
+    raise Problem("is empty", COPY_AGAIN)
 
 
 def digest(part: RSA.RsaKey | int) -> str:
@@ -340,12 +321,9 @@ def check_secret(value: object, fields: Fields) -> Checked:
     text = re.sub(r"\s", "", plain_text(value))
     if "encryption_key_fp" not in fields.good:
         return None, "-", "not tried: it needs encryption_key_fp"
-    key = fields.good["encryption_key_fp"].key
     try:
-        secret = oauth.decrypt_access_token_secret(text, key)
+        secret = oauth.decrypt_access_token_secret(text, fields.good["encryption_key_fp"])
     except oauth.CredentialsError as error:
-        if decrypts(fields.good.get("access_token", ""), key):
-            raise Problem("it and access_token have changed places", "exchange them") from None
         hints = [error.hint]
         if "decrypt" in str(error):
             hints = wrong_key_hints(text, fields)
@@ -353,30 +331,19 @@ def check_secret(value: object, fields: Fields) -> Checked:
     return secret, "ok", f"decrypts to {len(secret)} bytes"
 
 
-def decrypts(text: str, key: RSA.RsaKey) -> bool:
-    try:
-        return bool(oauth.decrypt_access_token_secret(text, key))
-    except oauth.CredentialsError:
-        return False
-
-
 def wrong_key_hints(text: str, fields: Fields) -> list[str]:
     """Return what helps with a secret that the encryption key does not decrypt."""
-    encryption, signature = fields.good["encryption_key_fp"], fields.good.get("signature_key_fp")
-    if signature and decrypts(text, signature.key):
-        return ["the two key paths are swapped: it decrypts with the one in signature_key_fp"]
-    for private in filter(None, (encryption, signature)):
-        for path in sorted(private.path.parent.iterdir()):
-            with suppress(OSError, Problem):
-                if path.suffix in (".pem", ".key") and decrypts(text, private_key(path)):
-                    return [f"it decrypts with {path}: name that file"]
-    public = fields.found.get("public_encryption.pem")
-    if public and public.kind == "warn":
-        return ["look for the private key that public_encryption.pem beside this one belongs to"]
-    return [
-        "was this key's public half the one uploaded when the secret was generated?",
-        "only if it was, generate the token again, which ends the present secret",
-    ]
+    paths = list(fields.key_paths.values())
+    for path in fields.key_paths.values():
+        paths += sorted(path.parent.glob("*.pem"))
+    for path in paths:
+        with suppress(OSError, Problem, oauth.CredentialsError):
+            oauth.decrypt_access_token_secret(text, private_key(path))
+            if path == fields.key_paths.get("signature"):
+                return ["the two key paths are swapped: signature_key_fp's file decrypts it"]
+            return [f"it decrypts with {path}: name that file"]
+    question = "was this key's public half the one uploaded when the secret was generated?"
+    return [question, GENERATE]
 
 
 # The Diffie-Hellman parameters, and the files that were uploaded
@@ -387,7 +354,7 @@ NEW_PRIME = "make new ones: openssl dhparam -out dhparam.pem 2048; upload them, 
 
 
 def prime_and_generator(text: str) -> tuple[str, str]:
-    """Return both from what `openssl asn1parse` prints, lines broken or not; else text and ""."""
+    """Return both from asn1parse's "... INTEGER  :D3F1... 265:d=1 ..."; else the text, and ""."""
     form = r"INTEGER\s*:(-?[0-9A-Fa-f\s]+?)\s*(?:\s\d+:d=|$)"
     numbers = re.findall(form, text) or [text]
     numbers.append("")
@@ -404,8 +371,8 @@ def hex_number(text: str, hint: str) -> int:
     return int(digits, 16)
 
 
-def check_prime(value: object) -> Checked:
-    digits, _ = prime_and_generator(plain_text(value))
+def check_prime(value: object, fields: Fields) -> Checked:
+    digits, fields.pasted_generator = prime_and_generator(plain_text(value))
     prime = hex_number(digits, COPY_PRIME)
     bits = prime.bit_length()
     # Fermat's test, in pycryptodome's faster arithmetic: it finds every slip of the pen
@@ -416,14 +383,16 @@ def check_prime(value: object) -> Checked:
     return prime, "ok", f"{bits} bits; {digest(prime)}"
 
 
-def check_generator(value: object, pasted: str, prime: int | None) -> Checked:
-    """Accept a number, or hex as openssl prints it; `pasted`: the one that stands in dh_prime."""
+def check_generator(value: object, fields: Fields) -> Checked:
+    """Accept a number, or hex as openssl prints it."""
     hint = "leave it out if openssl asn1parse prints 02 as the second number, else copy that"
     number = value
     if isinstance(value, str):
         number = hex_number(value, hint)
-    if type(number) is not int or number < 2 or (prime and number > prime - 2):
+    prime = fields.good.get("dh_prime", 2**2048)
+    if type(number) is not int or not 2 <= number <= prime - 2:
         raise Problem("not a number from 2 to the prime", hint)
+    pasted = fields.pasted_generator
     if pasted and hex_number(pasted, hint) != number:
         raise Problem("another one stands in dh_prime", "leave dh_generator out")
     return number, "ok", shown_generator(number)
@@ -433,13 +402,13 @@ def shown_generator(generator: int) -> str:
     return str(generator) if generator < 1000 else f"{generator.bit_length()} bits"
 
 
-def compare(name: str, private: KeyFile, expected: str, fields: Fields) -> None:
-    """Compare a file beside a key, if it is there, with what the config has. Where they differ only
-    the person knows which one was uploaded."""
+def compare(path: Path, expected: str, fields: Fields) -> None:
+    """Compare a file beside a key, if it is there, with what the config has."""
     try:
-        uploaded = digest_of_file(private.path.with_name(name).read_bytes())
+        uploaded = digest_of_file(path.read_bytes())
     except OSError:
         return
+    name = path.name
     fields.found[name] = Finding("ok", name, "fits")
     if uploaded != expected:
         message = f"does not fit: {uploaded}; the config's: {expected}"
@@ -453,13 +422,13 @@ def compare(name: str, private: KeyFile, expected: str, fields: Fields) -> None:
 def digest_of_file(data: bytes) -> str:
     """Return what is compared of a public half or of Diffie-Hellman parameters."""
     try:
-        label, _, der = pem_block(data)
+        label, body = pem_block(data)
         if "PARAMETERS" not in label:
             return digest(RSA.import_key(data))
-        prime, generator = DerSequence().decode(der)[:2]
-        if prime < 0:
+        numbers = DerSequence().decode(base64.b64decode(body))
+        if numbers[0] < 0:
             return "a negative prime, so it is broken"
-        return parameters(prime, generator)
+        return parameters(numbers[0], numbers[1])
     except (Problem, ValueError, IndexError, TypeError):
         return "it cannot be read"
 
@@ -472,13 +441,12 @@ def parameters(prime: int, generator: int) -> str:
 
 
 def suspects(kind: str, words: str, clock: float, report: Report) -> list[str]:
-    """Return hints, at most three, the ingredient that is most likely wrong first: what the answer
-    names; the clock, alone if nothing is named; files beside the keys that do not fit; what --check
-    warned of; what such an answer mostly means.
+    """Return hints, at most three, the likeliest cause first: what the answer names; the clock,
+    alone if nothing is named; files beside the keys that do not fit; what --check warned of; what
+    such an answer mostly means.
 
-    `kind` is "refused" (401 to the request of a live session token) or "exchange" (wrong proof, or
-    a Diffie-Hellman response out of range); `words` what the server said; `clock` how many seconds
-    this computer is ahead of it.
+    `kind`: "refused" (401 to the token request) or "exchange" (wrong proof, or a Diffie-Hellman
+    response out of range); `words` of the server; `clock`: seconds that this computer is ahead.
     """
     used = report.credentials
     assert used is not None
@@ -496,30 +464,28 @@ def suspects(kind: str, words: str, clock: float, report: Report) -> list[str]:
         hints += ["paper and live have consumer keys, keys and tokens of their own"]
     elif "no access secret key found" in words.lower():
         cheaper = [*drift, *warned.values()]
-        generate = "only then generate the token again, which ends the present secret"
         hints = ["compare access_token with the one that the portal shows now"]
-        hints += cheaper or [generate]
+        hints += cheaper or [GENERATE]
     else:
         hints = drift or [*warned.values(), *refusal_suspects(used, warned)]
     return hints[:3]
 
 
 def warnings_of(findings: list[Finding]) -> dict[str, str]:
-    """Return the warnings that may be the cause, by name, uploaded files first."""
+    """Return the warnings that may be the cause, by name, the likeliest of the files first."""
+    files = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"]
     found = {}
     for finding in findings:
         if finding.kind == "warn" and finding.message != OTHERS_READ:
             found[finding.name] = f"{finding.name}: {finding.message}"
-    return {name: found[name] for name in [*UPLOADED, *found] if name in found}
+    return {name: found[name] for name in [*files, *found] if name in found}
 
 
 def refusal_suspects(used: oauth.Credentials, warned: dict[str, str]) -> list[str]:
     hints = ['access_token_secret: was "Generate" pressed since? Compare the others before you do']
     if "public_signature.pem" not in warned:  # which has said both digests
         key = digest(used.signature_key)
-        hints.append(
-            f"signature_key_fp: was its public half uploaded? It has {key}: see the README"
-        )
+        hints += [f"signature_key_fp: was its public half uploaded? It has {key}: see the README"]
     return [*hints, "access_token: compare it with where it was generated, digit by digit"]
 
 

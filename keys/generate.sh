@@ -1,16 +1,10 @@
 #!/bin/sh
-# Makes the five files behind a consumer key of Interactive Brokers (IBKR): two pairs of RSA keys
-# and the Diffie-Hellman parameters. The only line on stdout is dh_prime of config.json.
+# generate.sh [FOLDER]: makes what a consumer key of Interactive Brokers (IBKR) needs, two pairs of
+# RSA keys and Diffie-Hellman parameters, in FOLDER or beside itself. Stdout has dh_prime alone.
 # For any POSIX shell (on Windows: Git Bash) with OpenSSL 1.1 to 4.0 or LibreSSL.
 
 set -eu
 umask 077 # private from the first byte
-
-if [ "${1-}" = -h ] || [ "${1-}" = --help ]; then
-    echo "usage: $0 [FOLDER]"
-    echo 'Makes IBKR keys and Diffie-Hellman parameters in FOLDER (default: beside this script).'
-    exit
-fi
 
 fail() { # ERROR HINT
     rm -rf "$new"
@@ -37,6 +31,7 @@ make() { # FILE COMMAND [ARGUMENT ...]
 }
 
 folder=${1-$(dirname "$0")}
+case $folder in -*) folder=./$folder ;; esac # or mkdir, grep and mv take it for an option
 new=$folder/.generate.$$ # holds the files until all are complete
 [ -d "$folder" ] || fail "no such folder: $folder" 'make it first, with mkdir'
 refuse_existing

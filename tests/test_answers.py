@@ -100,7 +100,7 @@ def test_the_portfolio_is_shown_as_it_is() -> None:
     nobody = "error: GET /portfolio/accounts: no account in the answer\nhint: "
     rows = [
         (at.ACCOUNTS, [ALL, MINE], "Summary of DU0001234\n", 0, "of All"),
-        (at.ACCOUNTS, [ALL, 7, {"accountId": None}], nobody, 1),
+        (at.ACCOUNTS, [ALL], nobody, 1),
         (at.SUMMARY, summary, "    buyingpower    5.00  USD\n\n", 0, "netliquidation "),
         (at.POSITIONS, SMALL, SMALL_SHOWN, 0),
         (at.POSITIONS, SMALL * 4, "    first 10 of 16\n", 0),

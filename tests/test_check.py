@@ -78,10 +78,10 @@ def of_4484_bits() -> bytes:
 
 
 COPY, PRIVATE = "copy the file again", "a private one begins with -----BEGIN PRIVATE KEY"
-ONLY_RSA, AS_TEXT = "RSA keys only", "save it as plain text"
+NEW_KEYS, AS_TEXT = "make new keys with keys/generate.sh", "save it as plain text"
 BAD_KEYS = {  # what people give for a private key: the file, words of the message, of the hint
     "empty": (b"", "is empty", COPY),
-    "public": ((KEYS / "public_signature.pem").read_bytes(), "is a public key", PRIVATE),
+    "public": ((KEYS / "public_signature.pem").read_bytes(), "is no private key: public key", PRIVATE),
     "parameters": ((KEYS / "dhparam.pem").read_bytes(), "is no private key: dh parameters", PRIVATE),
     "der": (SIGNATURE.private_bytes(serialization.Encoding.DER, PKCS8, PLAIN), "is in DER form", "openssl rsa -inform DER -in "),
     "utf-16": (KEY.encode("utf-16"), "is UTF-16 text", AS_TEXT),
@@ -92,17 +92,17 @@ BAD_KEYS = {  # what people give for a private key: the file, words of the messa
     "pkcs8-phrase": (SIGNATURE.private_bytes(PEM, PKCS8, PHRASE), "has a passphrase", "openssl rsa -in /"),
     "pkcs1-phrase": (SIGNATURE.private_bytes(PEM, PKCS1, PHRASE), "has a passphrase", "openssl rsa -in /"),
     "openssh-phrase": (OPENSSH.replace(NONE, BCRYPT), "has a passphrase", "ssh-keygen -p -m PEM -f "),
-    "ed25519": (openssl("genpkey", "-algorithm", "ed25519"), "is no RSA key", ONLY_RSA),
-    "rsa-pss": (openssl("genpkey", "-algorithm", "RSA-PSS"), "is an RSA-PSS key", ONLY_RSA),
-    "1024-bits": (generated(1024), "has 1024 bits, IBKR takes 2048 to 4096", "make new keys"),
-    "4484-bits": (of_4484_bits(), "has 4484 bits, IBKR takes 2048 to 4096", "make new keys"),
+    "ed25519": (openssl("genpkey", "-algorithm", "ed25519"), "is no RSA key: IBKR takes RSA keys only", NEW_KEYS),
+    "rsa-pss": (openssl("genpkey", "-algorithm", "RSA-PSS"), "is an RSA-PSS key", NEW_KEYS),
+    "1024-bits": (generated(1024), "has 1024 bits, IBKR takes 2048 to 4096", NEW_KEYS),
+    "4484-bits": (of_4484_bits(), "has 4484 bits, IBKR takes 2048 to 4096", NEW_KEYS),
 }  # fmt: skip
 GOOD_KEYS = {
     "pkcs1": SIGNATURE.private_bytes(PEM, PKCS1, PLAIN),
     "openssh": OPENSSH,
     "text-around": f"Bag Attributes\n  name: k\n{KEY}\nmine, of 2024\n".encode(),
-    "crlf-and-bom": b"\xef\xbb\xbf" + KEY.replace("\n", "\r\n").encode(),
     "behind-a-public-half": (KEYS / "public_encryption.pem").read_bytes() + KEY.encode(),
+    "crlf-and-bom": b"\xef\xbb\xbf" + KEY.replace("\n", "\r\n").encode(),
 }
 ANOTHER, COPY_OF_ONE = generated(2048), (KEYS / "private_encryption.pem").read_bytes()
 
@@ -132,7 +132,7 @@ GENERATOR = "leave it out if openssl asn1parse prints 02"
 COPY_PRIME = "copy all that this prints: openssl asn1parse -in dhparam.pem"
 NEW_PRIME = "make new ones: openssl dhparam -out dhparam.pem 2048"
 COPY_SECRET, TO_QUOTE = "copy the whole secret again", "put it in double quotes"
-PATH = "give the path of private_signature.pem; a \\ in it is written twice"
+PATH = "give the path of private_signature.pem; write a \\ in it twice"
 NOT_URL = "not in the right form: https, or http on this computer"
 NOT_KEY = "does not decrypt with this key"
 IBKR = "https://api.ibkr.com/v1/api"
@@ -158,7 +158,6 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("error", "generator against the pasted one", {"dh_prime": pasted("generator-5"), "dh_generator": 2}, "dh_generator", "another one stands in dh_prime", "leave dh_generator out"),
     ("error", "secret cut by one", {"access_token_secret": SECRET[:-1]}, "access_token_secret", "is not base64", COPY_SECRET),
     ("error", "secret cut in half", {"access_token_secret": SECRET[:172]}, "access_token_secret", "has 129 bytes, the key has 256", COPY_SECRET),
-    ("error", "secret and token exchanged", {"access_token": SECRET, "access_token_secret": TOKEN}, "access_token_secret", "access_token have changed places", "exchange them"),
     ("error", "keys swapped, beside a copy of one", {"encryption_key_fp": "private_signature.pem", "signature_key_fp": "private_encryption.pem"}, "access_token_secret", NOT_KEY, "paths are swapped"),
     ("error", "the right key lies beside", {"encryption_key_fp": "another.pem"}, "access_token_secret", NOT_KEY, "encryption-copy.pem: name that file"),
     ("error", "secret of another key", {"access_token_secret": "AAAA" + SECRET[4:]}, "access_token_secret", NOT_KEY, GENERATE),
@@ -282,6 +281,7 @@ def test_a_config_is_read_as_editors_leave_it(sandbox: Sandbox) -> None:
         ("public_signature.pem", KEYS / "public_encryption.pem", "1a7420d3", "6abf6084"),
         ("public_encryption.pem", KEYS / "public_signature.pem", "6abf6084", "1a7420d3"),
         ("dhparam.pem", PARAMETERS / "dsaparam.pem", "02f514d8", "822efdfc"),
+        ("dhparam.pem", PARAMETERS / "negative.pem", "a negative prime", "822efdfc"),
         ("dhparam.pem", ROOT / "config.json", "cannot be read", "822efdfc"),
     ],
 )

@@ -114,6 +114,14 @@ def test_what_is_missing_is_named(folder: Path) -> None:
     assert result.stderr.startswith("error: openssl not found\nhint: ")
 
 
-def test_help_goes_to_stdout() -> None:
-    result = generate(Path("-h"), {**os.environ})
-    assert (result.returncode, result.stdout[:7], result.stderr) == (0, "usage: ", "")
+def test_a_name_that_begins_with_a_dash_is_a_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    env = environment(folder)
+    result = generate(Path("--help"), env)
+    assert (result.returncode, result.stdout, os.listdir()) == (1, "", [])
+    assert result.stderr.startswith("error: no such folder: ./--help\nhint: ")
+    Path("--help").mkdir()
+    result = generate(Path("--help"), env)
+    assert (result.returncode, sorted(os.listdir("--help"))) == (0, FILES), result.stderr
