@@ -34,7 +34,8 @@ def read_rehearsal(path: str) -> Rehearsal | None:
     folder = Path(path).absolute().parent
     for name in ("signature_key_fp", "encryption_key_fp"):
         values[name] = str(folder / os.path.expanduser(values[name].strip()))
-    missing, stale = list(check.UPLOADED), []
+    missing = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"]
+    stale = []
     for finding in report.findings:
         if finding.name in missing:
             missing.remove(finding.name)
