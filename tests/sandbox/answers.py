@@ -37,7 +37,6 @@ def html_answer(status: int, title: str) -> Answer:
 
 PLAIN = {"Content-Type": "text/plain;charset=utf-8"}
 ACCESS_DENIED = Answer(403, b"Error 403 - Access Denied", PLAIN)
-LENGTH_REQUIRED = html_answer(411, "Length Required")
 NOT_FOUND = html_answer(404, "Not Found")
 NOT_AUTHENTICATED = error_answer(401, "not authenticated")
 NO_BRIDGE = error_answer(400, "Bad Request: no bridge")

@@ -20,7 +20,6 @@ DIGEST_INFO = {  # RFC 8017, section 9.2, note 1
     "sha1": bytes.fromhex("3021300906052b0e03021a05000414"),
 }
 SHA1 = "SHA1 instead of SHA-256"
-_HEX = re.compile("(?:[0-9A-Fa-f]{2})+")
 Finding = tuple[list[str], list[str]]  # mistakes, or that none is known; and lines for the log
 
 
@@ -67,7 +66,7 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
     if "%" in text:
         mistakes.append("signature percent-encoded twice")
         text = unquote(text)
-    if _HEX.fullmatch(text):
+    if re.fullmatch("(?:[0-9A-Fa-f]{2})+", text):
         return [*mistakes, "signature in hex instead of base64"], bytes.fromhex(text)
     if len(text) % 4:
         mistakes.append("signature without the = at its end")

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, unquote
 from urllib.request import parse_http_list, parse_keqv_list
 
 from tests.sandbox import answers
-from tests.sandbox.answers import BASE_PATH, RefusedError, error_answer
+from tests.sandbox.answers import BASE_PATH, RefusedError, error_answer, html_answer
 from tests.sandbox.evidence import decode_base64, explain, open_signature
 from tests.sandbox.identity import Identity, Session, Sessions
 from tests.sandbox.mistakes import Case, Text
@@ -29,8 +29,8 @@ _ENCODED = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*")
 def check_manners(request: Request) -> None:
     if not request.headers.get("User-Agent"):
         raise RefusedError("no User-Agent", answers.ACCESS_DENIED)
-    if request.method == "POST" and request.headers.get("Content-Length") is None:
-        raise RefusedError("POST without Content-Length", answers.LENGTH_REQUIRED)
+    if request.method == "POST" and "Content-Length" not in request.headers:
+        raise RefusedError("POST without Content-Length", html_answer(411, "Length Required"))
     if request.path == "/ws":
         raise RefusedError("the sandbox has no websocket", answers.NOT_FOUND)
 

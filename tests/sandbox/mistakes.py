@@ -7,6 +7,7 @@ get wrong in it: the mistake by name, and the value that the field has with it.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 import json
@@ -29,6 +30,7 @@ Variant = tuple[str, Any]  # a mistake, and the value that a field of Text has w
 Variants = Iterator[Variant]
 
 
+@functools.lru_cache(1000)
 def encoded(text: str) -> str:
     return quote(text, safe="")
 
