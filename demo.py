@@ -90,8 +90,8 @@ class Stop(Exception):
 
 
 class Demo:
-    """The story. Most steps ask one endpoint, and show what is of interest in its answer, which
-    `client.get` and `client.post` return if it is of the type, dict or list, that is expected."""
+    """The story. Most steps ask one endpoint, and show what is of interest in its answer: the JSON
+    that `client.get` and `client.post` return, a dict or a list as they are told to expect."""
 
     def __init__(self, client: Client, options: argparse.Namespace) -> None:
         self.client = client
@@ -124,7 +124,7 @@ class Demo:
         """Run one step under its heading, and return its result, None if it failed or has none.
         Raises Stop where nothing more may be sent, or printed."""
         self.console.say("", title)
-        if self.console.muted:
+        if self.console.muted:  # nobody reads on
             raise Stop
         try:
             return action(*values)
@@ -155,7 +155,7 @@ class Demo:
         """Say what init or status answers. Raises Problem if the session cannot be had."""
         self.brokerage = session_state(answer)
         note = answer.get("fail") or answer.get("message") or ""
-        self.console.say(f"    {self.brokerage}: {note}".rstrip(": "))
+        self.console.say(f"    {self.brokerage}: {note}" if note else f"    {self.brokerage}")
         if self.brokerage == REFUSED:
             raise Problem(f"no brokerage session: {note}", hint_for(note, self.client))
         if self.brokerage == HELD:
@@ -240,16 +240,15 @@ class Demo:
     def snapshot(self, conid: str) -> dict[str, str]:
         """Return what there is of a quote: the first answer only subscribes, then it fills up."""
         params = {"conids": conid, "fields": ",".join(FIELDS)}
-        ends = monotonic() + QUOTE_SECONDS
+        began = monotonic()
         data: dict[str, str] = {}
-        for asked in range(2 * QUOTE_SECONDS):
+        while monotonic() < began + QUOTE_SECONDS:
             for item in self.client.get("/iserver/marketdata/snapshot", list, params):
                 data.update(filled_fields(item))
             complete = {"last", "bid", "ask", "availability"} <= data.keys()
-            # an N at first may be followed by delayed prices
-            unsubscribed = asked > 2 and data.get("availability", "").startswith("N")
-            late = monotonic() > ends  # answers may be slow
-            if complete or unsubscribed or late:
+            # At first an N may stand there before delayed prices come
+            unsubscribed = monotonic() > began + 2 and data.get("availability", "").startswith("N")
+            if complete or unsubscribed:
                 break
             sleep(0.5)
         return data
@@ -291,7 +290,7 @@ def session_state(answer: dict[str, Any]) -> str:
     # {"authenticated": false, "fail": "Timeout while contacting ..."}
     if fail:
         return REFUSED
-    # {"passed": false, "authenticated": false, "connected": true, ...}
+    # {"passed": false, "authenticated": false, ...} of init, {"competing": true, ...} of status
     if answer.get("passed") is False or answer.get("competing") is True:
         return HELD
     # {"authenticated": false, "message": "consumer key has not yet been authorized ..."}
@@ -304,7 +303,7 @@ def session_state(answer: dict[str, Any]) -> str:
 def filled_fields(item: dict[str, Any]) -> dict[str, str]:
     """Return those fields of a snapshot that hold data, as text by name."""
     texts = {name: cell(item.get(field), 0) for field, name in FIELDS.items()}
-    # "-" is cell's word for none; the others are IBKR's
+    # What cell, below, makes of none; and what IBKR sends for none
     return {name: text for name, text in texts.items() if text not in ("-", "-1", "N/A")}
 
 
@@ -323,15 +322,15 @@ class Client:
         self.next_start = 0.0
 
         self.request_line = ""  # method and path of the last request
-        self.status = 0  # of its answer, 0 until that begins
+        self.status = 0  # of its answer, as soon as that begins
         self.response: Any = None  # its answer, a requests.Response, once that is here whole
         self.log: list[str] = []  # what oauth.py has logged of it
         if console.verbose:
             oauth.log.setLevel(logging.DEBUG)
-            oauth.log.filters = [self.keep_log]
+            oauth.log.filters = [self.keep_log]  # in place of another client's
 
         self.interrupted = False
-        self.logging_out = False  # nothing is printed before the logout is through
+        self.logging_out = False  # the steps are over: signals are noted, nothing is printed
         for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # not all are everywhere
             known = getattr(signal, name, None)
             if known and signal.getsignal(known) != signal.SIG_IGN:
@@ -342,11 +341,11 @@ class Client:
         over. After it, a Ctrl-C ends the program at once, and another signal does nothing."""
         if self.interrupted and number == signal.SIGINT:
             os._exit(130)
-        steps_go_on = not (self.interrupted or self.logging_out)
+        in_steps = not (self.interrupted or self.logging_out)
         self.interrupted = True
         sys.unraisablehook = lambda _: None  # no report on what the interruption left half done
-        if steps_go_on:
-            self.console.muted = True  # a pager may have stopped reading
+        if in_steps:
+            self.console.muted = True  # printing would block, if a pager does not read on
             raise KeyboardInterrupt
 
     def keep_log(self, record: logging.LogRecord) -> bool:
@@ -362,15 +361,15 @@ class Client:
         session.hooks["response"].append(self.keep_response)  # the token request's answer, too
         return session
 
-    def keep_response(self, response: requests.Response, **_: object) -> None:
+    def keep_response(self, response: requests.Response, **_options: object) -> None:
         self.status = response.status_code
-        if response.content is not None:  # it never is, but reading it raises if it breaks off
-            self.response = response
+        _ = response.content  # reads the body, and raises if that breaks off
+        self.response = response
 
     def log_in(self) -> None:
-        """Request the live session token, with which all that follows is signed. This happens in a
-        thread, which no signal interrupts: after one, there are some seconds left for the answer,
-        or a token that was issued would miss its logout."""
+        """Request the live session token, and sign with it from then on. This happens in a thread,
+        which no signal interrupts: after one, some seconds are left for the answer, or a token that
+        was issued would miss its logout. Raises what oauth.request_live_session_token does."""
         self.wait_for_turn("POST", "/oauth/live_session_token")
         login = ThreadPoolExecutor(1).submit(self.request_token)
         try:
@@ -410,11 +409,11 @@ class Client:
             self.session.close()
         if self.status // 100 != 2:
             raise oauth.AnswerError(f"HTTP {self.status}")
-        if self.logging_out and not response.content:  # which is well
+        if self.logging_out and not response.content:  # the logout's answer may be empty
             return {}
         answer = oauth.read_json(response)
         if error_of(response):
-            raise oauth.AnswerError("HTTP 200 with an error")
+            raise oauth.AnswerError(f"HTTP {self.status} with an error")
         if not isinstance(answer, kind):
             raise oauth.AnswerError("an answer of another form than expected")
         return answer
@@ -427,7 +426,7 @@ class Client:
         self.response, self.status = None, 0
 
     def print_answer(self) -> None:
-        """Print a line about the last answer; with --verbose both sides in full."""
+        """Print a line about the last answer; with --verbose what was signed and answered, too."""
         lines, self.log = self.log, []
         if self.response is not None:
             milliseconds = self.response.elapsed.total_seconds() * 1000
@@ -437,7 +436,7 @@ class Client:
         self.console.say(*lines)
 
     def log_out(self) -> str:
-        """Send the logout, once more if the connection was lost. Return what went wrong."""
+        """Send the logout, once more if the connection was lost. Return what went wrong, or ""."""
         self.timeout = LOGOUT_TIMEOUT
         if self.interrupted:
             # kept, because it may hold a lock for which its destructor would wait
@@ -452,7 +451,8 @@ class Client:
                 return ""
             except (oauth.OAuthError, OSError) as error:
                 failure = explain(error, self)[0]
-                if timed_out(error) or not isinstance(error, requests.ConnectionError):
+                lost = isinstance(error, requests.ConnectionError) and not timed_out(error)
+                if not lost:
                     break
         return failure
 
@@ -495,8 +495,8 @@ def explain(error: Exception, client: Client) -> list[str]:
     message, response = f"{client.request_line}: {error}", client.response
     if isinstance(error, Problem):
         return [message, *error.hints]
-    if isinstance(error, oauth.ExchangeError):  # the first kind of AnswerError
-        return [message, *check.suspects("exchange", words="", clock=0, report=client.report)]
+    if isinstance(error, oauth.ExchangeError):  # an AnswerError, too
+        return [message, *check.suspects("exchange", "", 0, client.report)]
     if isinstance(error, oauth.AnswerError):
         words = server_words(response)
         message = f"{message}: {words}" if words else message
@@ -513,7 +513,7 @@ def explain(error: Exception, client: Client) -> list[str]:
 
 
 def hint_for(message: str, client: Client) -> str:
-    """Return the first of HINTS that fits a message, or words of IBKR."""
+    """Return the first of HINTS that fits a message, which may be no more than words of IBKR."""
     status = 0 if client.response is None else client.status
     text = f"{status} {message}".lower()
     return next(hint for known, hint in HINTS.items() if re.search(known, text))
@@ -533,7 +533,7 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def timed_out(error: Exception) -> bool:
-    """Tell whether it was a time-out, which in the middle of a body is a ConnectionError, too."""
+    """Tell whether it was a time-out. In the middle of a body, `requests` says ConnectionError."""
     return isinstance(error, requests.Timeout) or isinstance(root_cause(error), socket.timeout)
 
 
@@ -570,7 +570,7 @@ def error_of(response: requests.Response) -> str:
 
 
 def server_words(response: requests.Response) -> str:
-    """Return in one line what an answer says: its error, or its text without HTML's tags."""
+    """Return in one line where an answer redirects to, its error, or its text without tags."""
     if "Location" in response.headers:
         return f"a redirect to {response.headers['Location'][:200]}"
     text = error_of(response) or readable(response)
@@ -585,8 +585,8 @@ def readable(response: requests.Response) -> str:
 
 
 class Console:
-    """Prints what is found to stdout, errors, warnings and hints to stderr. Printing never raises;
-    when it has failed, or after an interruption, stdout is muted."""
+    """Prints what is found to stdout, errors, warnings and hints to stderr. A stream that fails or
+    is closed raises nothing, but mutes stdout, as an interruption does."""
 
     def __init__(self, verbose: bool, checking: bool) -> None:
         self.verbose = verbose
@@ -601,7 +601,7 @@ class Console:
             return
         text = "\n".join(lines)
         for secret in self.secrets:
-            if len(secret) >= 8:  # what is shorter is none, and would hide too much
+            if len(secret) >= 8:  # what is shorter is no secret
                 text = text.replace(secret, "***")
         # All but plain ASCII is escaped: a terminal obeys some, and a code page may lack the rest
         text = re.sub("[^ -~\n]", lambda match: ascii(match[0])[1:-1], text)
@@ -610,7 +610,9 @@ class Console:
         except OSError as error:
             first, self.muted = not self.muted, True
             if first and error.errno not in (errno.EPIPE, errno.EINVAL):  # a pipe, closed by | head
-                self.complain("error", f"cannot write: {error.strerror}", "make room for it")
+                self.errors += 1
+                line = f"error: cannot write: {error.strerror}"
+                self.say(line, "hint: make room for it", stream=sys.stderr)
 
     def complain(self, kind: str, message: str, *hints: str) -> None:
         self.errors += kind == "error"
@@ -655,7 +657,7 @@ def number(value: float, at_least: int = 2) -> str:
     >>> number(1339037.2), number(0.0066895), number(300.0, 0), number(1.234e-05, 0)
     ('1,339,037.20', '0.0066895', '300', '0.00001234')
     """
-    exact = Decimal(repr(value or 0))
+    exact = Decimal(repr(value or 0))  # whose `adjusted` is the power of ten of the first digit
     decimals = max(at_least, 7 - exact.adjusted())
     whole, _, fraction = f"{exact:,.{decimals}f}".partition(".")
     return f"{whole}.{fraction.rstrip('0').ljust(at_least, '0')}".rstrip(".")
@@ -675,7 +677,7 @@ def command_line(arguments: list[str] | None) -> argparse.Namespace:
     take_over = "take the brokerage session over: logs out a TWS or IBKR Mobile of the username"
     add("--compete", action="store_true", help=take_over)
     add("--check", action="store_true", help="check config and keys offline, then stop")
-    add("-v", "--verbose", action="store_true", help="show every request and answer whole")
+    add("-v", "--verbose", action="store_true", help="show what is signed and answered")
     return parser.parse_args(arguments)
 
 
@@ -744,7 +746,7 @@ def check_and_run(options: argparse.Namespace, console: Console) -> int:
     if credentials is None:
         return 2
     if options.check:
-        return 0
+        return int(console.muted)
     console.secrets.append(credentials.access_token_secret.hex())
     console.say(
         f"config    {path}",
@@ -773,9 +775,9 @@ def run_and_log_out(demo: Demo, client: Client) -> int:
         return 130
     if client.auth is not None:
         console.say("", "Logout")
-        client.print_answer()  # only now, since printing may fail
+        client.print_answer()  # only now, since printing may block
     if failure:
-        # 200: IBKR says that it did not happen; 401: the session had ended before
+        # A 200 says that it did not happen, a 401 that the session had ended before
         kind = "warning" if client.status in (200, 401) else "error"
         console.complain(kind, failure, "the session ends by itself some minutes later")
     if console.errors or console.muted:
@@ -804,4 +806,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    os._exit(main())  # all is written; a destructor could wait for a lock that an interrupt left
+    # Without destructors, which could wait for a lock that an interruption has left, and without
+    # the log-in's thread, which could still wait for an answer
+    os._exit(main())

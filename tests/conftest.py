@@ -20,10 +20,12 @@ from unittest import mock
 from urllib.parse import quote
 
 import pytest
+import requests
 from Crypto.PublicKey import RSA
 
 import demo
 import oauth
+from keys import check
 from tests.sandbox import Sandbox
 
 ROOT = Path(demo.__file__).parent
@@ -68,16 +70,52 @@ def server() -> Iterator[Sandbox]:
         yield sandbox
 
 
-def run(sandbox: Sandbox, *options: str, config: Any = None) -> Result:
+@pytest.fixture(scope="session")
+def log_in() -> None:
+    """Skip what needs a log-in where oauth.py cannot do it: test_oauth, test_vectors and
+    test_transcripts show that once, and a hundred others would only repeat it."""
+    with Sandbox() as sandbox, requests.Session() as session:
+        session.trust_env = False
+        used: Any = check.check_config(sandbox.config, str(sandbox.config_path)).credentials
+        try:
+            token = oauth.request_live_session_token(session, sandbox.base_url, used)
+            session.auth = oauth.HmacSha256Auth(used, token.token)
+            session.get(f"{sandbox.base_url}/portfolio/accounts").raise_for_status()
+        except Exception as error:
+            pytest.skip(f"oauth.py cannot log in: {error}")
+
+
+class Clock:
+    """A clock for the demo. It stands still but while the demo sleeps; `tick`: the seconds by which
+    it goes on whenever the demo looks at it."""
+
+    def __init__(self, tick: float) -> None:
+        self.now = 0.0
+        self.tick = tick
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def monotonic(self) -> float:
+        self.now += self.tick
+        return self.now
+
+
+def run(sandbox: Sandbox, *options: str, config: Any = None, tick: float = 0) -> Result:
     """Run the demo in this process, without its pauses. `config`: JSON or text, in place of the
     sandbox's own."""
+    clock = Clock(tick)
     path = sandbox.config_path
     if config is not None:
         path = sandbox.folder / "other.json"
         path.write_text(config if isinstance(config, str) else json.dumps(config))
     out, err = io.StringIO(), io.StringIO()
     printed = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
-    with printed[0], printed[1], mock.patch.object(demo, "sleep"):
+    with (
+        printed[0],
+        printed[1],
+        mock.patch.multiple(demo, sleep=clock.sleep, monotonic=clock.monotonic),
+    ):
         status = demo.main([str(path), *options])
     result = Result(status, out.getvalue(), err.getvalue())
     assert_no_secret(result.out + result.err, sandbox.secrets)

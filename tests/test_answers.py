@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-from itertools import count
 from statistics import median
 from typing import Any
 from unittest import mock
@@ -17,6 +16,8 @@ from tests.conftest import Result, run, start_demo
 from tests.sandbox import Answer, Sandbox, endpoints, error_answer, json_answer, recorded
 from tests.sandbox import faults as at
 
+pytestmark = pytest.mark.usefixtures("log_in")
+
 
 class InTurn(dict[str, Any]):
     """The answers of a path, one after the other, the last one for ever."""
@@ -26,12 +27,12 @@ class InTurn(dict[str, Any]):
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
 
-def seen(path: str, *answers: Any) -> tuple[Result, Sandbox]:
+def seen(path: str, *answers: Any, tick: float = 0) -> tuple[Result, Sandbox]:
     """`answers`: each an Answer, or the JSON of one."""
     with Sandbox() as sandbox:
         made = [answer if isinstance(answer, Answer) else json_answer(answer) for answer in answers]
         sandbox.answers = InTurn({path: made})
-        return run(sandbox), sandbox
+        return run(sandbox, tick=tick), sandbox
 
 
 def check(rows: list[tuple[Any, ...]]) -> None:
@@ -139,11 +140,9 @@ def test_a_quote_fills_up_and_is_shown_as_far_as_it_came() -> None:
 
 @pytest.mark.parametrize(("fields", "tick", "most"), [({}, 0, 16), (N, 0, 8), ({}, 1, 8)])
 def test_a_quote_that_does_not_come_is_given_up(
-    fields: dict[str, Any], tick: int, most: int, monkeypatch: pytest.MonkeyPatch
+    fields: dict[str, Any], tick: int, most: int
 ) -> None:
-    """`tick`: the seconds by which the clock goes on whenever the demo looks at it."""
-    monkeypatch.setattr("demo.monotonic", count(0, tick).__next__)
-    _, sandbox = seen(at.SNAPSHOT, *quotes(fields))
+    _, sandbox = seen(at.SNAPSHOT, *quotes(fields), tick=tick)
     paths = [request.path for request in sandbox.requests]
     assert paths.count(at.SNAPSHOT) <= most
 

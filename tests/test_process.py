@@ -24,6 +24,8 @@ from tests.conftest import ROOT, assert_no_secret, start, start_demo
 from tests.sandbox import Answer, Sandbox, json_answer, recorded
 from tests.sandbox import faults as at
 
+pytestmark = pytest.mark.usefixtures("log_in")
+
 DEMO = str(ROOT / "demo.py")
 UP = {**recorded(f"POST {at.STATUS}"), "authenticated": True}
 AT_ONCE = {  # nothing to wait for

@@ -17,6 +17,8 @@ from tests.conftest import ROOT, run
 from tests.sandbox import Answer, Sandbox, recorded
 from tests.sandbox.endpoints import find_route
 
+pytestmark = pytest.mark.usefixtures("log_in")
+
 TOKEN = "POST /oauth/live_session_token"
 FIELDS = [*json.loads((ROOT / "config.json").read_text()), "dh_generator"]
 NAMES = [*FIELDS, "base_url", "error", "fail", "authenticated", "accountId", "conid", "31", "6509"]

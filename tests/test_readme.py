@@ -16,6 +16,7 @@ from tests.sandbox import KEYS, Sandbox
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("log_in")
 def test_the_transcript_shows_steps_of_a_real_run(server: Sandbox) -> None:
     def steps(text: str) -> list[str]:
         without_chance = re.sub(r" +\d+ ms|\d{4}-\S+ \S+ UTC", "", text)
@@ -51,6 +52,7 @@ def test_every_field_of_the_templates_is_in_the_table() -> None:
             assert f"`{field}`" in README.partition("## The config")[2]
 
 
+@pytest.mark.usefixtures("log_in")
 def test_the_code_for_ones_own_program_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

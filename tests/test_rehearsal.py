@@ -17,6 +17,8 @@ from tests.sandbox import DH_PRIME, KEYS, Sandbox
 from tests.sandbox.identity import encrypted_secret, throwaway_identity
 from tests.sandbox.rehearsal import read_rehearsal
 
+pytestmark = pytest.mark.usefixtures("log_in")
+
 OTHER_PRIME = json.loads((ROOT / "test-config.json").read_text("ascii"))["dh_prime"]
 OTHER_KEY = rsa.generate_private_key(65537, 2048)
 PEM, PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8

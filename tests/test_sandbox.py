@@ -169,12 +169,14 @@ def test_serve_says_where_logs_requests_and_ends_without_traces(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("log_in")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path, number: signal.Signals) -> None:
     with start_sandbox(tmp_path) as process:
         assert process.stdout
-        while not process.stdout.readline().startswith("Accounts"):
-            pass
+        for line in process.stdout:
+            if line.startswith("Accounts"):
+                break
         if number == signal.SIGINT:  # as a terminal does: to all of them
             os.killpg(process.pid, number)
         else:

@@ -105,25 +105,24 @@ STAGES = {
 }  # fmt: skip
 
 ERRORS = {"credentials": oauth.CredentialsError, "answer": oauth.AnswerError, "caller": ValueError}
-VECTORS = [
-    pytest.param(stage, vector, id=f"{stage}-{vector['name']}")
-    for stage in STAGES
-    for vector in load(stage)
-]
 
 
-@pytest.mark.parametrize(("stage", "vector"), VECTORS)
-def test_vector(stage: str, vector: dict[str, Any]) -> None:
-    if "output" in vector:
-        assert STAGES[stage](vector) == vector["output"]
-        return
-    with pytest.raises(ERRORS[vector["fault"]]):
-        STAGES[stage](vector)
+def holds(stage: str, vector: dict[str, Any]) -> bool:
+    try:
+        return bool(STAGES[stage](vector) == vector.get("output"))
+    except tuple(ERRORS.values()) as error:
+        return "fault" in vector and isinstance(error, ERRORS[vector["fault"]])
 
 
-def test_every_file_is_used_and_every_name_is_unique_in_its_file() -> None:
+@pytest.mark.parametrize("stage", STAGES)
+def test_vectors(stage: str) -> None:
+    vectors = load(stage)
+    assert [vector["name"] for vector in vectors if not holds(stage, vector)] == []
+    assert len({vector["name"] for vector in vectors}) == len(vectors)
+
+
+def test_every_file_of_vectors_is_used() -> None:
     assert {path.stem for path in FOLDER.glob("*.json")} == {*STAGES, "ibkr-2018"}
-    assert len({vector.id for vector in VECTORS}) == len(VECTORS)
 
 
 def test_the_vectors_are_what_openssl_and_cryptography_make() -> None:
