@@ -71,7 +71,11 @@ def difference(out: str, usual_out: str) -> str:
 
 
 @pytest.mark.parametrize("transcript", RUNS)
-def test_runs_print_what_their_transcript_says(transcript: str) -> None:
+def test_runs_print_what_their_transcript_says(
+    transcript: str, request: pytest.FixtureRequest
+) -> None:
+    if transcript != "all-well":
+        request.getfixturevalue("log_in")
     usual = seen("", "")
     parts = []
     for fault, options in RUNS[transcript]:
