@@ -142,9 +142,11 @@ def what_the_token_shows(sessions: Sessions) -> list[str]:
             "no known mistake in the text; the token is excluded: it has signed rightly before",
             "if your text equals the one below, it is the key: do you use the newest token?",
         ]
-    reason = "no known mistake in text or derivation; the token has never signed rightly"
+    reason = "the token has never signed rightly, and no known mistake fits"
     if len(newest.response) % 2:
-        reason = "last digit of diffie_hellman_response dropped? Nothing else is known that fits"
+        reason = (
+            "the token has never signed rightly: last digit of diffie_hellman_response dropped?"
+        )
     return [
         reason,
         "is your HMAC-SHA1(token, consumer key) the live_session_token_signature?",
