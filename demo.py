@@ -331,63 +331,7 @@ class Client:
 
         self.interrupted = False
         self.logging_out = False  # the steps are over: signals are noted, nothing is printed
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # not all are everywhere
-            known = getattr(signal, name, None)
-            if known and signal.getsignal(known) != signal.SIG_IGN:
-                signal.signal(known, self.interrupt)
-
-    def interrupt(self, number: int, _frame: object) -> None:
-        """Handle Ctrl-C and its like. The first one ends the steps, or is only noted when they are
-        over. After it, a Ctrl-C ends the program at once, and another signal does nothing."""
-        if self.interrupted and number == signal.SIGINT:
-            os._exit(130)
-        in_steps = not (self.interrupted or self.logging_out)
-        self.interrupted = True
-        sys.unraisablehook = lambda _: None  # no report on what the interruption left half done
-        if in_steps:
-            self.console.muted = True  # printing would block, if a pager does not read on
-            raise KeyboardInterrupt
-
-    def keep_log(self, record: logging.LogRecord) -> bool:
-        """Keep what oauth.py logs, to be printed with the answer, and by no other handler."""
-        self.log.append(f"    > {record.getMessage()}")
-        return False
-
-    def new_session(self) -> requests.Session:
-        session = requests.Session()
-        session.headers["User-Agent"] = "ibkr-oauth-demo"
-        # http is allowed on this computer only, where no proxy belongs in between
-        session.trust_env = self.base_url.startswith("https:")
-        session.hooks["response"].append(self.keep_response)  # the token request's answer, too
-        return session
-
-    def keep_response(self, response: requests.Response, **_options: object) -> None:
-        self.status = response.status_code
-        _ = response.content  # reads the body, and raises if that breaks off
-        self.response = response
-
-    def log_in(self) -> None:
-        """Request the live session token, and sign with it from then on. This happens in a thread,
-        which no signal interrupts: after one, some seconds are left for the answer, or a token that
-        was issued would miss its logout. Raises what oauth.request_live_session_token does."""
-        self.wait_for_turn("POST", "/oauth/live_session_token")
-        login = ThreadPoolExecutor(1).submit(self.request_token)
-        try:
-            token = login.result()
-        except KeyboardInterrupt:
-            wait([login], LOGOUT_TIMEOUT)
-            raise
-        finally:
-            self.print_answer()
-        self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
-
-    def request_token(self) -> oauth.LiveSessionToken:
-        token = oauth.request_live_session_token(
-            self.session, self.base_url, self.credentials, timeout=self.timeout
-        )
-        self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
-        self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
-        return token
+        self.catch_signals()
 
     def get(self, path: str, kind: type, params: dict[str, str] | None = None) -> Any:
         return self.call("GET", path, kind, params=params)
@@ -425,6 +369,24 @@ class Client:
         self.request_line = f"{method} {path}"
         self.response, self.status = None, 0
 
+    def new_session(self) -> requests.Session:
+        session = requests.Session()
+        session.headers["User-Agent"] = "ibkr-oauth-demo"
+        # http is allowed on this computer only, where no proxy belongs in between
+        session.trust_env = self.base_url.startswith("https:")
+        session.hooks["response"].append(self.keep_response)  # the token request's answer, too
+        return session
+
+    def keep_response(self, response: requests.Response, **_options: object) -> None:
+        self.status = response.status_code
+        _ = response.content  # reads the body, and raises if that breaks off
+        self.response = response
+
+    def keep_log(self, record: logging.LogRecord) -> bool:
+        """Keep what oauth.py logs, to be printed with the answer, and by no other handler."""
+        self.log.append(f"    > {record.getMessage()}")
+        return False
+
     def print_answer(self) -> None:
         """Print a line about the last answer; with --verbose what was signed and answered, too."""
         lines, self.log = self.log, []
@@ -434,6 +396,48 @@ class Client:
             if self.console.verbose:
                 lines += [f"    < {text}" for text in readable(self.response).splitlines()]
         self.console.say(*lines)
+
+    def log_in(self) -> None:
+        """Request the live session token, and sign with it from then on. This happens in a thread,
+        which no signal interrupts: after one, some seconds are left for the answer, or a token that
+        was issued would miss its logout. Raises what oauth.request_live_session_token does."""
+        self.wait_for_turn("POST", "/oauth/live_session_token")
+        login = ThreadPoolExecutor(1).submit(self.request_token)
+        try:
+            token = login.result()
+        except KeyboardInterrupt:
+            wait([login], LOGOUT_TIMEOUT)
+            raise
+        finally:
+            self.print_answer()
+        self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
+
+    def request_token(self) -> oauth.LiveSessionToken:
+        token = oauth.request_live_session_token(
+            self.session, self.base_url, self.credentials, timeout=self.timeout
+        )
+        self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
+        self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
+        return token
+
+    def catch_signals(self) -> None:
+        """Have Ctrl-C and its like handled, but for what is ignored already, as by nohup."""
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # not all are everywhere
+            known = getattr(signal, name, None)
+            if known and signal.getsignal(known) != signal.SIG_IGN:
+                signal.signal(known, self.interrupt)
+
+    def interrupt(self, number: int, _frame: object) -> None:
+        """Handle Ctrl-C and its like. The first one ends the steps, or is only noted when they are
+        over. After it, a Ctrl-C ends the program at once, and another signal does nothing."""
+        if self.interrupted and number == signal.SIGINT:
+            os._exit(130)
+        in_steps = not (self.interrupted or self.logging_out)
+        self.interrupted = True
+        sys.unraisablehook = lambda _: None  # no report on what the interruption left half done
+        if in_steps:
+            self.console.muted = True  # printing would block, if a pager does not read on
+            raise KeyboardInterrupt
 
     def log_out(self) -> str:
         """Send the logout, once more if the connection was lost. Return what went wrong, or ""."""
