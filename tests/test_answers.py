@@ -27,12 +27,12 @@ class InTurn(dict[str, Any]):
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
 
-def seen(path: str, *answers: Any, tick: float = 0) -> tuple[Result, Sandbox]:
+def seen(path: str, *answers: Any) -> tuple[Result, Sandbox]:
     """`answers`: each an Answer, or the JSON of one."""
     with Sandbox() as sandbox:
         made = [answer if isinstance(answer, Answer) else json_answer(answer) for answer in answers]
         sandbox.answers = InTurn({path: made})
-        return run(sandbox, tick=tick), sandbox
+        return run(sandbox), sandbox
 
 
 def check(rows: list[tuple[Any, ...]]) -> None:
@@ -136,15 +136,6 @@ def test_a_quote_fills_up_and_is_shown_as_far_as_it_came() -> None:
         (at.SNAPSHOT, quotes(nothing), "no price in 8 s\nhint: ", 1),
     ]
     check(rows)
-
-
-@pytest.mark.parametrize(("fields", "tick", "most"), [({}, 0, 16), (N, 0, 8), ({}, 1, 8)])
-def test_a_quote_that_does_not_come_is_given_up(
-    fields: dict[str, Any], tick: int, most: int
-) -> None:
-    _, sandbox = seen(at.SNAPSHOT, *quotes(fields), tick=tick)
-    paths = [request.path for request in sandbox.requests]
-    assert paths.count(at.SNAPSHOT) <= most
 
 
 def test_bars_say_when_their_session_opened() -> None:

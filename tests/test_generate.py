@@ -112,16 +112,3 @@ def test_what_is_missing_is_named(folder: Path) -> None:
     (folder / "rm").symlink_to(str(shutil.which("rm")))
     result = generate(folder, {"PATH": str(folder)}, str(shutil.which("sh")))
     assert result.stderr.startswith("error: openssl not found\nhint: ")
-
-
-def test_a_name_that_begins_with_a_dash_is_a_folder(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(folder)
-    env = environment(folder)
-    result = generate(Path("--help"), env)
-    assert (result.returncode, result.stdout, os.listdir()) == (1, "", [])
-    assert result.stderr.startswith("error: no such folder: ./--help\nhint: ")
-    Path("--help").mkdir()
-    result = generate(Path("--help"), env)
-    assert (result.returncode, sorted(os.listdir("--help"))) == (0, FILES), result.stderr

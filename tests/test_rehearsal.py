@@ -13,8 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.client import Client, b64, swap
 from tests.conftest import ROOT, start_sandbox
-from tests.sandbox import DH_PRIME, KEYS, Sandbox
-from tests.sandbox.identity import encrypted_secret, throwaway_identity
+from tests.sandbox import KEYS, Sandbox
 from tests.sandbox.rehearsal import read_rehearsal
 
 pytestmark = pytest.mark.usefixtures("log_in")
@@ -37,18 +36,8 @@ NONE: dict[str, bytes] = dict.fromkeys(UPLOADED, b"")
 def folder(tmp_path: Path) -> Path:
     """Somebody's folder with config.json, the keys, and what was uploaded."""
     folder = tmp_path / "my folder"
-    shutil.copytree(KEYS, folder)
-    identity = throwaway_identity()
-    config = {
-        "realm": "limited_poa",
-        "encryption_key_fp": "private_encryption.pem",
-        "signature_key_fp": "private_signature.pem",
-        "consumer_key": "MYOWNKEY1",
-        "dh_prime": f"{DH_PRIME:x}",
-        "access_token": identity.access_token,
-        "access_token_secret": encrypted_secret(identity),
-    }
-    (folder / "config.json").write_text(json.dumps(config))
+    with Sandbox() as sandbox:
+        shutil.copytree(sandbox.folder, folder)
     return folder
 
 
