@@ -144,7 +144,6 @@ class Client:
 
     @property
     def reason(self) -> str:
-        """Why the last request was refused, in short."""
         return self.sandbox.requests[-1].refused
 
     @property
@@ -179,5 +178,4 @@ def omit(name: str) -> Any:
 
 
 def resign(name: str, change: Any) -> Any:
-    """Sign another value than is sent."""
     return lambda pairs: [(n, change(v) if n == name else v) for n, v in pairs]

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -109,17 +109,21 @@ def run(sandbox: Sandbox, *options: str, config: Any = None) -> Result:
         path = sandbox.folder / "other.json"
         path.write_text(config if isinstance(config, str) else json.dumps(config))
     out, err = io.StringIO(), io.StringIO()
-    printed = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
-    with (
-        printed[0],
-        printed[1],
-        mock.patch.multiple(demo, sleep=clock.sleep, monotonic=clock.monotonic),
-    ):
+    clocked = mock.patch.multiple(demo, sleep=clock.sleep, monotonic=clock.monotonic)
+    with clocked, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = demo.main([str(path), *options])
     result = Result(status, out.getvalue(), err.getvalue())
     assert_no_secret(result.out + result.err, sandbox.secrets)
     assert "Traceback" not in result.err
     return result
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files; without a content, remove them."""
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+        if not content:
+            (folder / name).unlink()
 
 
 def start_demo(config: Path, *options: str, **settings: Any) -> subprocess.Popen[str]:

@@ -129,7 +129,6 @@ def test_a_quote_fills_up_and_is_shown_as_far_as_it_came() -> None:
     nothing = {"31": "-1", "84": "-", "86": "", "88": "N/A"}
     rows = [
         (at.SNAPSHOT, quotes({}, {"31": "201.10"}, {**FULL, "31": ""}), SHOWN, 0),
-        (at.SNAPSHOT, quotes(NUMBERS), NUMBERS_SHOWN, 0),
         (at.SNAPSHOT, quotes(N, N, NUMBERS), NUMBERS_SHOWN, 0, "hint: "),
         (at.SNAPSHOT, quotes({**FULL, "6509": "YpB"}), "    data  frozen, delayed\n", 0),
         (at.SNAPSHOT, quotes({**FULL, "6509": "O"}), "incomplete\nhint: no market-data sub", 0),

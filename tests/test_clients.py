@@ -25,11 +25,9 @@ IBKR_2023 = [
     ("GET", "/iserver/marketdata/history", "conid=8314&period=1m&bar=1d"),
     ("POST", "/logout/", ""),
 ]
-SERVED = """
-import json, sys
-path = sys.argv[1]
-c = json.load(open(path))
-folder = path.rsplit("/", 1)[0]
+CONFIG = """
+import json
+c = json.load(open("config.json"))
 """
 PYBKR = """
 from pybkr.account import Account
@@ -42,9 +40,9 @@ session = UserSession({
     "access_token": c["access_token"],
     "token_secret": c["access_token_secret"],
     "realm": c["realm"],
-    "dhparam_path": f"{folder}/dhparam.pem",
-    "private_encryption_path": f"{folder}/private_encryption.pem",
-    "private_signature_path": f"{folder}/private_signature.pem",
+    "dhparam_path": "dhparam.pem",
+    "private_encryption_path": "private_encryption.pem",
+    "private_signature_path": "private_signature.pem",
 })
 session.session_token.validate_lst()
 client = APIClient(session)
@@ -67,8 +65,8 @@ client = IbkrClient(
         access_token_secret=c["access_token_secret"],
         consumer_key=c["consumer_key"],
         dh_prime=c["dh_prime"],
-        encryption_key_fp=f"{folder}/{c['encryption_key_fp']}",
-        signature_key_fp=f"{folder}/{c['signature_key_fp']}",
+        encryption_key_fp=c["encryption_key_fp"],
+        signature_key_fp=c["signature_key_fp"],
         realm=c["realm"],
         init_brokerage_session=False,
         maintain_oauth=False,
@@ -103,7 +101,8 @@ def test_a_client_gets_through_from_token_to_its_last_call(
     pytest.importorskip(name, reason=f"{name} is not there for this Python")
     with Sandbox() as sandbox:
         done = subprocess.run(
-            [sys.executable, "-c", SERVED + program, str(sandbox.config_path)],
+            [sys.executable, "-c", CONFIG + program],
+            cwd=sandbox.folder,
             env={**os.environ, "NO_PROXY": "127.0.0.1", "IBIND_LOGS_DIR": str(tmp_path)},
             capture_output=True,
             text=True,

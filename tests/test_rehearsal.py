@@ -8,20 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.client import Client, b64, swap
-from tests.conftest import ROOT, start_sandbox
+from tests.conftest import ROOT, start_sandbox, write_files
 from tests.sandbox import KEYS, Sandbox
 from tests.sandbox.rehearsal import read_rehearsal
 
 pytestmark = pytest.mark.usefixtures("log_in")
 
 OTHER_PRIME = json.loads((ROOT / "test-config.json").read_text("ascii"))["dh_prime"]
-OTHER_KEY = rsa.generate_private_key(65537, 2048)
-PEM, PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-PRIVATE = OTHER_KEY.private_bytes(PEM, PKCS8, serialization.NoEncryption())
+PRIVATE = (ROOT / "tests/vectors/throwaway-key.pem").read_bytes()
 PUBLIC = (KEYS / "public_signature.pem").read_bytes()
 ALL_FITS = "rehearsal: all fits: "
 ONLY_IBKR = "rehearsal: only IBKR knows"
@@ -29,7 +25,6 @@ NOT_FIT = "rehearsal: does not fit the config: "
 OTHER_KEY_SIGNED = "made with another key, neither the signature key nor the encryption key"
 UPLOADED = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"]
 MISSING = f"rehearsal: it fits, but without {', '.join(UPLOADED)}"
-NONE: dict[str, bytes] = dict.fromkeys(UPLOADED, b"")
 
 
 @pytest.fixture
@@ -41,17 +36,10 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def write(folder: Path, files: dict[str, bytes]) -> None:
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-        if not content:
-            (folder / name).unlink()
-
-
 SET_UPS: dict[str, tuple[dict[str, str], dict[str, bytes], bool, list[str]]] = {
     # what is changed in the config, and in the folder; whether it logs in; what is said
-    "all fits": ({}, {}, True, [ALL_FITS, ONLY_IBKR]),
-    "public halves missing": ({}, NONE, True, [MISSING, ONLY_IBKR]),
+    "all fits": ({"consumer_key": "MYOWNKEY1"}, {}, True, [ALL_FITS, ONLY_IBKR]),
+    "public halves missing": ({}, dict.fromkeys(UPLOADED, b""), True, [MISSING, ONLY_IBKR]),
     "another signature key": ({}, {"private_signature.pem": PRIVATE}, False, [f"{NOT_FIT}public_signature.pem", OTHER_KEY_SIGNED]),
     "another dhparam.pem": ({"dh_prime": OTHER_PRIME}, {}, True, [f"{NOT_FIT}dhparam.pem"]),
     "another encryption key uploaded": ({}, {"public_encryption.pem": PUBLIC}, True, [f"{NOT_FIT}public_encryption.pem"]),
@@ -68,7 +56,7 @@ def test_it_ends_as_it_would_at_ibkr_names_the_file_and_tells_nothing(
     path = folder / "config.json"
     config: dict[str, Any] = {**json.loads(path.read_text()), **changes}
     path.write_text(json.dumps(config))
-    write(folder, files)
+    write_files(folder, files)
     rehearsal = read_rehearsal(str(path))
     assert rehearsal
     log: list[str] = []
@@ -102,7 +90,7 @@ def test_it_ends_as_it_would_at_ibkr_names_the_file_and_tells_nothing(
 def test_the_command_leaves_changes_and_tells_nothing(
     folder: Path, tmp_path: Path, files: dict[str, bytes], status: int, said: list[str]
 ) -> None:
-    write(folder, files)
+    write_files(folder, files)
     before = {file: file.read_bytes() for file in folder.iterdir()}
     temporary = tmp_path / "temporary"
     temporary.mkdir()

@@ -1,10 +1,6 @@
 """What a person sees, word for word, with its exit status: all of it where a run goes well; of a
 fault or an option the steps that print something else then.
-
-A change of the output shows as a difference, to be read before it is accepted:
-
-    UPDATE_TRANSCRIPTS=1 python -m pytest tests/test_transcripts.py
-"""
+How they are renewed stands in README.md."""
 
 from __future__ import annotations
 
