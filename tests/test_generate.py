@@ -45,7 +45,7 @@ def environment(folder: Path, command: str = "none", lines: str = "") -> dict[st
 
 def generate(folder: Path, env: dict[str, str], shell: str = "sh") -> CompletedProcess[str]:
     command = [*shell.split(), str(SCRIPT), str(folder)]
-    return run(command, env=env, capture_output=True, text=True)
+    return run(command, env=env, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -20,7 +20,6 @@ from tests.sandbox.answers import ENTRIES
 
 ACCOUNT = "DU0001234"
 STATUS = "/iserver/auth/status"
-SNAPSHOT = "/iserver/marketdata/snapshot"
 
 
 @pytest.fixture
@@ -32,7 +31,6 @@ def client() -> Iterator[Client]:
 
 # The order of things
 
-
 ORDER: dict[str, tuple[list[str], str, int, str]] = {
     "portfolio before accounts": ([], f"GET /portfolio/{ACCOUNT}/ledger", 400, "query /accounts"),
     "after accounts": (["GET /portfolio/accounts"], f"GET /portfolio/{ACCOUNT}/ledger", 200, ""),
@@ -41,7 +39,7 @@ ORDER: dict[str, tuple[list[str], str, int, str]] = {
     "iserver before init": ([], "GET /iserver/accounts", 400, "no bridge"),
     "init has not settled": ([f"POST {INIT}"], "GET /iserver/accounts", 400, "no bridge"),
     "it has": ([f"POST {INIT}", f"POST {STATUS}", f"POST {STATUS}"], "GET /iserver/accounts", 200, ""),
-    "snapshot before accounts": ([f"GET {INIT}?compete=true"], f"GET {SNAPSHOT}?conids=8314", 500, "query /accounts"),
+    "snapshot before accounts": ([f"GET {INIT}?compete=true"], "GET /iserver/marketdata/snapshot?conids=8314", 500, "query /accounts"),
     "no such path": ([], "GET /nowhere", 404, ""),
     "known for GET only": ([], "POST /trsrv/stocks", 405, "Not Allowed"),
 }  # fmt: skip
