@@ -430,7 +430,6 @@ class Client:
             os._exit(130)
         in_steps = not (self.interrupted or self.logging_out)
         self.interrupted = True
-        sys.unraisablehook = lambda _: None  # no report on what the interruption left half done
         if in_steps:
             self.console.muted = True  # printing would block, if a pager does not read on
             raise KeyboardInterrupt
