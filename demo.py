@@ -56,22 +56,11 @@ QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
 # What the brokerage session can be
 UP, SETTLING, REFUSED, HELD = "up", "settling", "refused", "held by another session"
 
-FIELDS = {
-    "31": "last",
-    "84": "bid",
-    "85": "ask size",
-    "86": "ask",
-    "88": "bid size",
-    "6509": "availability",  # which begins with a letter of QUALITY
-}
-QUALITY = {
-    "R": "real time",
-    "D": "delayed",
-    "Z": "frozen",
-    "Y": "frozen, delayed",
-    "N": "not subscribed",
-    "O": "market-data agreement incomplete",
-}
+# Fields of a quote; the availability begins with a letter of QUALITY
+FIELDS = {"31": "last", "84": "bid", "85": "ask size", "86": "ask", "88": "bid size"}
+FIELDS |= {"6509": "availability"}
+QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
+QUALITY |= {"N": "not subscribed", "O": "market-data agreement incomplete"}
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
 SUMMARY += ["excessliquidity", "buyingpower", "initmarginreq", "maintmarginreq"]
 COUNTS = {"position", "volume"}  # columns of quantities, which need no two decimals
@@ -128,7 +117,7 @@ class Demo:
             raise Stop
         try:
             return action(*values)
-        except Exception as error:  # also a KeyError, of a field that an answer does not have
+        except Exception as error:  # also a KeyError, for a field that an answer does not have
             self.console.complain("error", *explain(error, self.client))
             if timed_out(error) or self.client.status == 429:
                 raise Stop from None  # every further step would wait as long, or prolong the ban
@@ -152,7 +141,8 @@ class Demo:
             raise Problem(message, "run the demo again in a minute")
 
     def show_session(self, answer: dict[str, Any]) -> None:
-        """Say what init or status answers. Raises Problem if the session cannot be had."""
+        """Say what init or status answers. Raises Problem if the session is refused, but only warns
+        if another one holds it: then the rest of a run is well without it."""
         self.brokerage = session_state(answer)
         note = answer.get("fail") or answer.get("message") or ""
         self.console.say(f"    {self.brokerage}: {note}" if note else f"    {self.brokerage}")
@@ -281,7 +271,8 @@ def session_state(answer: dict[str, Any]) -> str:
     fail = str(answer.get("fail") or "")
     message = str(answer.get("message") or "ok")
     up = answer.get("authenticated") is True and answer.get("connected") is True
-    # {"authenticated": true, "connected": true, "established": true, "competing": true, ...}
+    # {"authenticated": true, "connected": true, "established": true, "competing": true, ...},
+    # the third of which is not in all answers
     if up and answer.get("established") is not False:
         return UP
     # {"authenticated": false, "fail": "Force compete capability must ..."}
@@ -293,7 +284,8 @@ def session_state(answer: dict[str, Any]) -> str:
     # {"passed": false, "authenticated": false, ...} of init, {"competing": true, ...} of status
     if answer.get("passed") is False or answer.get("competing") is True:
         return HELD
-    # {"authenticated": false, "message": "consumer key has not yet been authorized ..."}
+    # {"authenticated": false, "message": "consumer key has not yet been authorized ..."}, while
+    # the message of one that is to be established soon does not matter
     if not up and message.lower() != "ok":
         return REFUSED
     # {"authenticated": true, "connected": true, "established": false}, or {"wait": 1000}
@@ -303,7 +295,7 @@ def session_state(answer: dict[str, Any]) -> str:
 def filled_fields(item: dict[str, Any]) -> dict[str, str]:
     """Return those fields of a snapshot that hold data, as text by name."""
     texts = {name: cell(item.get(field), 0) for field, name in FIELDS.items()}
-    # What cell, below, makes of none; and what IBKR sends for none
+    # "-" is what `cell` makes of none, the others are IBKR's
     return {name: text for name, text in texts.items() if text not in ("-", "-1", "N/A")}
 
 
@@ -318,16 +310,17 @@ class Client:
         self.console = console
         self.timeout: Any = oauth.TIMEOUT
         self.session = self.new_session()
+        self.abandoned: requests.Session | None = None  # that of the steps, after an interruption
         self.auth: oauth.HmacSha256Auth | None = None  # if set, there is a session to log out
         self.next_start = 0.0
 
         self.request_line = ""  # method and path of the last request
-        self.status = 0  # of its answer, as soon as that begins
+        self.status = 0  # of its answer, also if the body does not come
         self.response: Any = None  # its answer, a requests.Response, once that is here whole
         self.log: list[str] = []  # what oauth.py has logged of it
         if console.verbose:
             oauth.log.setLevel(logging.DEBUG)
-            oauth.log.filters = [self.keep_log]  # in place of another client's
+            oauth.log.filters = [self.keep_log]  # a filter can keep it from other handlers
 
         self.interrupted = False
         self.logging_out = False  # the steps are over: signals are noted, nothing is printed
@@ -344,11 +337,13 @@ class Client:
         other, and what `requests` raises."""
         self.wait_for_turn(method, path)
         url = self.base_url + path
-        response = self.session.request(
-            method, url, auth=self.auth, timeout=self.timeout, allow_redirects=False, **content
-        )
-        if not self.logging_out:
-            self.print_answer()
+        try:
+            response = self.session.request(
+                method, url, auth=self.auth, timeout=self.timeout, allow_redirects=False, **content
+            )
+        finally:
+            if not self.logging_out:  # which printing could hold up
+                self.print_answer()
         if self.status < 200:  # the answer proper is still to come on this connection
             self.session.close()
         if self.status // 100 != 2:
@@ -383,7 +378,7 @@ class Client:
         self.response = response
 
     def keep_log(self, record: logging.LogRecord) -> bool:
-        """Keep what oauth.py logs, to be printed with the answer, and by no other handler."""
+        """Keep what oauth.py logs of a request, to be printed with the answer."""
         self.log.append(f"    > {record.getMessage()}")
         return False
 
@@ -417,6 +412,7 @@ class Client:
             self.session, self.base_url, self.credentials, timeout=self.timeout
         )
         self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
+        # Set here, in the thread: so an interrupted log-in gets its logout, too
         self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
         return token
 
@@ -434,7 +430,6 @@ class Client:
             os._exit(130)
         in_steps = not (self.interrupted or self.logging_out)
         self.interrupted = True
-        sys.unraisablehook = lambda _: None  # no report on what the interruption left half done
         if in_steps:
             self.console.muted = True  # printing would block, if a pager does not read on
             raise KeyboardInterrupt
@@ -443,7 +438,7 @@ class Client:
         """Send the logout, once more if the connection was lost. Return what went wrong, or ""."""
         self.timeout = LOGOUT_TIMEOUT
         if self.interrupted:
-            # kept, because it may hold a lock for which its destructor would wait
+            # Kept, since its pool may hold a lock for which a destructor would wait
             self.abandoned = self.session
             self.session = self.new_session()
         for _ in range(2):
@@ -454,7 +449,7 @@ class Client:
                     raise oauth.AnswerError("IBKR says that it did not log out")
                 return ""
             except (oauth.OAuthError, OSError) as error:
-                failure = explain(error, self)[0]
+                failure, *_ = explain(error, self)
                 lost = isinstance(error, requests.ConnectionError) and not timed_out(error)
                 if not lost:
                     break
@@ -483,7 +478,7 @@ HINTS = {
     # statuses
     "^0 post /oauth": "is base_url right? is there a network? does it need HTTPS_PROXY?",
     "^0 ": "check the network, or try later",
-    "401 get /portfolio/.+/": "is it an account of this username? If it answered before, try later",
+    "^401 get /portfolio/\\S+/": "is it an account of this username? if it was before, try later",
     "^401": "the live session token is not accepted any more: run the demo again",
     "^403": "this address is blocked: try without a VPN, or from another network",
     "^410": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
@@ -495,18 +490,18 @@ HINTS = {
 
 
 def explain(error: Exception, client: Client) -> list[str]:
-    """Return the message for an error of a step, and hints."""
+    """Return the message for an error of a step or of the logout, and hints."""
     message, response = f"{client.request_line}: {error}", client.response
     if isinstance(error, Problem):
         return [message, *error.hints]
-    if isinstance(error, oauth.ExchangeError):  # an AnswerError, too
-        return [message, *check.suspects("exchange", "", 0, client.report)]
+    if isinstance(error, oauth.ExchangeError):  # before AnswerError, since it is one, too
+        return [message, *check.suspects("exchange", words="", clock=0, report=client.report)]
     if isinstance(error, oauth.AnswerError):
         words = server_words(response)
         message = f"{message}: {words}" if words else message
         if client.auth is None and blames_log_in(response):
-            hints = check.suspects("refused", words, clock_offset(response), client.report)
-            return [message, *hints]
+            clock = clock_offset(response)
+            return [message, *check.suspects("refused", words, clock, client.report)]
     elif isinstance(error, OSError):  # no answer; the errors of `requests` are of this kind, too
         host = urlsplit(client.base_url).netloc
         message = f"{client.request_line}: {host}: {str(root_cause(error))[:200]}"
@@ -612,8 +607,10 @@ class Console:
         try:
             print(text, file=stream or sys.stdout, flush=True)
         except OSError as error:
-            first, self.muted = not self.muted, True
-            if first and error.errno not in (errno.EPIPE, errno.EINVAL):  # a pipe, closed by | head
+            was_muted = self.muted
+            self.muted = True
+            closed = error.errno in (errno.EPIPE, errno.EINVAL)  # by | head; the latter on Windows
+            if not was_muted and not closed:
                 self.errors += 1
                 line = f"error: cannot write: {error.strerror}"
                 self.say(line, "hint: make room for it", stream=sys.stderr)
@@ -661,7 +658,8 @@ def number(value: float, at_least: int = 2) -> str:
     >>> number(1339037.2), number(0.0066895), number(300.0, 0), number(1.234e-05, 0)
     ('1,339,037.20', '0.0066895', '300', '0.00001234')
     """
-    exact = Decimal(repr(value or 0))  # whose `adjusted` is the power of ten of the first digit
+    exact = Decimal(repr(value or 0))  # no -0.0
+    # `adjusted` is the power of ten of the first digit
     decimals = max(at_least, 7 - exact.adjusted())
     whole, _, fraction = f"{exact:,.{decimals}f}".partition(".")
     return f"{whole}.{fraction.rstrip('0').ljust(at_least, '0')}".rstrip(".")
@@ -751,7 +749,7 @@ def check_and_run(options: argparse.Namespace, console: Console) -> int:
         return 2
     if options.check:
         return int(console.muted)
-    console.secrets.append(credentials.access_token_secret.hex())
+    console.secrets.append(credentials.access_token_secret.hex())  # so it is part of what is signed
     console.say(
         f"config    {path}",
         f"realm     {check.shown(credentials.realm, check.REALM_FORM)}",
@@ -774,14 +772,14 @@ def run_and_log_out(demo: Demo, client: Client) -> int:
         if client.auth is not None:
             failure = client.log_out()
     if client.interrupted:
-        outcome = "logged out" if client.auth else "before the log-in"
+        outcome = "logged out" if client.auth else "not logged in"
         console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
         return 130
     if client.auth is not None:
         console.say("", "Logout")
         client.print_answer()  # only now, since printing may block
     if failure:
-        # A 200 says that it did not happen, a 401 that the session had ended before
+        # A 200 says that it did not happen, a 401 that the session is not known any more
         kind = "warning" if client.status in (200, 401) else "error"
         console.complain(kind, failure, "the session ends by itself some minutes later")
     if console.errors or console.muted:
@@ -801,7 +799,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.complain("error", f"{options.config}: {problem}", *problem.hints)
         return 2
     except KeyboardInterrupt:
-        console.say("interrupted: before the log-in", stream=sys.stderr)
+        console.say("interrupted: not logged in", stream=sys.stderr)
         return 130
     except Exception as error:  # the last resort, for what nobody has met yet
         hint = "this is a fault of the demo: report it"

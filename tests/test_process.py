@@ -100,7 +100,7 @@ def test_without_a_token_there_is_nothing_to_log_out(sandbox: Sandbox) -> None:
     process = start_demo(sandbox.config_path)
     wait_for(at.TOKEN, sandbox, process)
     process.send_signal(signal.SIGINT)
-    assert finish(process, sandbox) == (130, "interrupted: before the log-in\n")
+    assert finish(process, sandbox) == (130, "interrupted: not logged in\n")
     assert paths(sandbox) == [at.TOKEN]
 
 

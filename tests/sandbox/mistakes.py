@@ -162,10 +162,11 @@ def derivations(session: Session, identity: Identity) -> Variants:
     digits = bare.hex().lstrip("0")
     spelled_k = [
         *spelled("K", k),
-        ("K as hex text without zeros", digits.encode()),
         ("sign byte of K missing", bare),
         ("a zero byte before K, whose top bit is not set", b"\0" + bare),
     ]
+    if digits != k.hex():
+        spelled_k.append(("K as hex text without zeros", digits.encode()))
     if len(digits) % 2:  # Node's Buffer reads hex so
         spelled_k.append(("last digit of K's hex dropped", bytes.fromhex(digits[:-1])))
     undecrypted = base64.b64decode(identity.encrypted_secret)
@@ -176,7 +177,7 @@ def derivations(session: Session, identity: Identity) -> Variants:
 
 
 def keys(session: Session, identity: Identity) -> Variants:
-    for mistake, key in spelled("token", session.token):
+    for mistake, key in spelled("key of the HMAC: token", session.token):
         yield mistake, key
         yield f"{mistake} & after the key".strip(), key + b"&"
     consumer_key = identity.consumer_key.encode()
@@ -188,7 +189,7 @@ def derivation_lines(session: Session, consumer_key: str, identity: Identity) ->
     """For a client that finds the proof wrong and stops. All of it is throw-away."""
     in_base64 = base64.b64encode(session.token).decode()
     lines = [
-        "if you find the proof wrong:",
+        "if you find the proof wrong, print yours, and look it up here:",
         f"  K           {session.k.hex()} (00 in front only if the first bit of the number is 1)",
         f"  secret      {identity.secret.hex()} (these bytes, not this text)",
         f"  token       {session.token.hex()}, in base64 {in_base64}",
