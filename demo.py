@@ -79,8 +79,7 @@ class Stop(Exception):
 
 
 class Demo:
-    """The story. Most steps ask one endpoint, and show what is of interest in its answer: the JSON
-    that `client.get` and `client.post` return, a dict or a list as they are told to expect."""
+    """The story. Most steps ask one endpoint, and show what is of interest in its JSON."""
 
     def __init__(self, client: Client, options: argparse.Namespace) -> None:
         self.client = client
@@ -126,12 +125,12 @@ class Demo:
     def open_brokerage_session(self) -> None:
         """Ask for the brokerage session, which opens /iserver. It may come up a little later."""
         wish = {"publish": True, "compete": self.options.compete}
-        self.show_session(self.client.post("/iserver/auth/ssodh/init", dict, wish))
+        self.show_session(self.client.post("/iserver/auth/ssodh/init", wish))
 
     def await_brokerage_session(self) -> None:
         """Ask for its state once a second, until it is no longer settling."""
         for _ in range(STATUS_TRIES):
-            answer = self.client.post("/iserver/auth/status", dict)
+            answer = self.client.post("/iserver/auth/status")
             if session_state(answer) != SETTLING:
                 break
             sleep(1)
@@ -158,7 +157,7 @@ class Demo:
     def accounts(self) -> str:
         """Return the id of the account to show: the one asked for, or the first but "All", which
         is a group."""
-        answer = self.client.get("/portfolio/accounts", list)
+        answer = self.client.get("/portfolio/accounts")
         self.console.table(["accountId", "type", "currency"], answer)
         ids = [str(account["accountId"]) for account in answer]
         wanted = self.options.account
@@ -170,7 +169,7 @@ class Demo:
         raise Problem("no account in the answer", "ask IBKR which accounts the username has")
 
     def summary(self, account: str) -> None:
-        answer = self.client.get(f"/portfolio/{account}/summary", dict)
+        answer = self.client.get(f"/portfolio/{account}/summary")
         items = []
         for name in SUMMARY:
             item = answer.get(name)
@@ -180,19 +179,19 @@ class Demo:
 
     def ledger(self, account: str) -> None:
         """Print the cash of each currency; BASE is the total of all, in the base currency."""
-        answer = self.client.get(f"/portfolio/{account}/ledger", dict)
+        answer = self.client.get(f"/portfolio/{account}/ledger")
         columns = ["currency", "cashbalance", "settledcash", "stockmarketvalue"]
         self.console.table([*columns, "netliquidationvalue"], list(answer.values()))
 
     def positions(self, account: str) -> None:
         """Print the first page, which has up to 100; the next is /positions/1."""
-        answer = self.client.get(f"/portfolio/{account}/positions/0", list)
+        answer = self.client.get(f"/portfolio/{account}/positions/0")
         columns = ["contractDesc", "position", "mktPrice", "mktValue", "unrealizedPnl", "currency"]
         self.console.table(columns, answer, page=100)
 
     def stock(self, symbol: str) -> str:
         """Return the contract id of the symbol's first listing, in the US if there is one."""
-        answer = self.client.get("/trsrv/stocks", dict, {"symbols": symbol})
+        answer = self.client.get("/trsrv/stocks", {"symbols": symbol})
         listings = []
         for company in answer.get(symbol) or []:
             for contract in company["contracts"]:
@@ -207,7 +206,7 @@ class Demo:
 
     def quote(self, conid: str) -> None:
         """Print last, bid and ask, and how old they may be."""
-        answer = self.client.get("/iserver/accounts", dict)  # which opens the snapshots
+        answer = self.client.get("/iserver/accounts")  # which opens the snapshots
         if not answer.get("accounts"):
             hint = "the username has none, or its brokerage session is not up"
             raise Problem("no account in the answer", hint)
@@ -233,8 +232,11 @@ class Demo:
         began = monotonic()
         data: dict[str, str] = {}
         while monotonic() < began + QUOTE_SECONDS:
-            for item in self.client.get("/iserver/marketdata/snapshot", list, params):
-                data.update(filled_fields(item))
+            for item in self.client.get("/iserver/marketdata/snapshot", params):
+                for field, name in FIELDS.items():
+                    text = cell(item.get(field), 0)
+                    if text not in ("-", "-1", "N/A"):  # none, by `cell` or by IBKR
+                        data[name] = text
             complete = {"last", "bid", "ask", "availability"} <= data.keys()
             # At first an N may stand there before delayed prices come
             unsubscribed = monotonic() > began + 2 and data.get("availability", "").startswith("N")
@@ -246,7 +248,7 @@ class Demo:
     def history(self, conid: str) -> None:
         """Print the last five daily bars, each with the time at which its session opened."""
         params = {"conid": conid, "period": "1m", "bar": "1d"}
-        answer = self.client.get("/iserver/marketdata/history", dict, params)
+        answer = self.client.get("/iserver/marketdata/history", params)
         bars = answer["data"]
         if not bars:
             raise Problem("no bars in the answer", SEE_ANSWER)
@@ -271,32 +273,14 @@ def session_state(answer: dict[str, Any]) -> str:
     fail = str(answer.get("fail") or "")
     message = str(answer.get("message") or "ok")
     up = answer.get("authenticated") is True and answer.get("connected") is True
-    # {"authenticated": true, "connected": true, "established": true, "competing": true, ...},
-    # the third of which is not in all answers
-    if up and answer.get("established") is not False:
+    if up and answer.get("established") is not False:  # which not all answers have
         return UP
-    # {"authenticated": false, "fail": "Force compete capability must ..."}
-    if fail.startswith("Force compete capability"):
+    other = answer.get("passed") is False or answer.get("competing") is True
+    if fail.startswith("Force compete capability") or (other and not fail):
         return HELD
-    # {"authenticated": false, "fail": "Timeout while contacting ..."}
-    if fail:
+    if fail or (message.lower() != "ok" and not up):
         return REFUSED
-    # {"passed": false, "authenticated": false, ...} of init, {"competing": true, ...} of status
-    if answer.get("passed") is False or answer.get("competing") is True:
-        return HELD
-    # {"authenticated": false, "message": "consumer key has not yet been authorized ..."}, while
-    # the message of one that is to be established soon does not matter
-    if not up and message.lower() != "ok":
-        return REFUSED
-    # {"authenticated": true, "connected": true, "established": false}, or {"wait": 1000}
-    return SETTLING
-
-
-def filled_fields(item: dict[str, Any]) -> dict[str, str]:
-    """Return those fields of a snapshot that hold data, as text by name."""
-    texts = {name: cell(item.get(field), 0) for field, name in FIELDS.items()}
-    # "-" is what `cell` makes of none, the others are IBKR's
-    return {name: text for name, text in texts.items() if text not in ("-", "-1", "N/A")}
+    return SETTLING  # also {"wait": 1000}
 
 
 class Client:
@@ -309,7 +293,7 @@ class Client:
         self.base_url = report.base_url
         self.console = console
         self.timeout: Any = oauth.TIMEOUT
-        self.session = self.new_session()
+        self.http = self.new_session()
         self.abandoned: requests.Session | None = None  # that of the steps, after an interruption
         self.auth: oauth.HmacSha256Auth | None = None  # if set, there is a session to log out
         self.next_start = 0.0
@@ -320,41 +304,37 @@ class Client:
         self.log: list[str] = []  # what oauth.py has logged of it
         if console.verbose:
             oauth.log.setLevel(logging.DEBUG)
-            oauth.log.filters = [self.keep_log]  # a filter can keep it from other handlers
+            oauth.log.addFilter(self.divert_log)
 
         self.interrupted = False
-        self.logging_out = False  # the steps are over: signals are noted, nothing is printed
-        self.catch_signals()
+        self.steps_over = False  # then signals are noted, and nothing is printed for the moment
 
-    def get(self, path: str, kind: type, params: dict[str, str] | None = None) -> Any:
-        return self.call("GET", path, kind, params=params)
+    def get(self, path: str, params: dict[str, str] | None = None) -> Any:
+        return self.call("GET", path, params=params)
 
-    def post(self, path: str, kind: type, body: dict[str, Any] | None = None) -> Any:
-        return self.call("POST", path, kind, json=body)
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        return self.call("POST", path, json=body)
 
-    def call(self, method: str, path: str, kind: type, **content: Any) -> Any:
-        """Return the JSON answer, a dict or a list as `kind` says. Raises oauth.AnswerError for any
-        other, and what `requests` raises."""
+    def call(self, method: str, path: str, **content: Any) -> Any:
+        """Send a request and return its answer's JSON. Raises oauth.AnswerError if that is none, or
+        an error, and what `requests` raises."""
         self.wait_for_turn(method, path)
         url = self.base_url + path
         try:
-            response = self.session.request(
+            response = self.http.request(
                 method, url, auth=self.auth, timeout=self.timeout, allow_redirects=False, **content
             )
         finally:
-            if not self.logging_out:  # which printing could hold up
+            if not self.steps_over:
                 self.print_answer()
-        if self.status < 200:  # the answer proper is still to come on this connection
-            self.session.close()
         if self.status // 100 != 2:
+            self.http.close()  # since below 200, the answer proper would still come on it
             raise oauth.AnswerError(f"HTTP {self.status}")
-        if self.logging_out and not response.content:  # the logout's answer may be empty
+        if self.steps_over and not response.content:  # the logout's answer may be empty
             return {}
         answer = oauth.read_json(response)
         if error_of(response):
             raise oauth.AnswerError(f"HTTP {self.status} with an error")
-        if not isinstance(answer, kind):
-            raise oauth.AnswerError("an answer of another form than expected")
         return answer
 
     def wait_for_turn(self, method: str, path: str) -> None:
@@ -377,8 +357,8 @@ class Client:
         _ = response.content  # reads the body, and raises if that breaks off
         self.response = response
 
-    def keep_log(self, record: logging.LogRecord) -> bool:
-        """Keep what oauth.py logs of a request, to be printed with the answer."""
+    def divert_log(self, record: logging.LogRecord) -> bool:
+        """Keep what oauth.py logs of a request for print_answer, and from other handlers."""
         self.log.append(f"    > {record.getMessage()}")
         return False
 
@@ -409,7 +389,7 @@ class Client:
 
     def request_token(self) -> oauth.LiveSessionToken:
         token = oauth.request_live_session_token(
-            self.session, self.base_url, self.credentials, timeout=self.timeout
+            self.http, self.base_url, self.credentials, timeout=self.timeout
         )
         self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
         # Set here, in the thread: so an interrupted log-in gets its logout, too
@@ -428,7 +408,7 @@ class Client:
         over. After it, a Ctrl-C ends the program at once, and another signal does nothing."""
         if self.interrupted and number == signal.SIGINT:
             os._exit(130)
-        in_steps = not (self.interrupted or self.logging_out)
+        in_steps = not (self.interrupted or self.steps_over)
         self.interrupted = True
         if in_steps:
             self.console.muted = True  # printing would block, if a pager does not read on
@@ -439,16 +419,16 @@ class Client:
         self.timeout = LOGOUT_TIMEOUT
         if self.interrupted:
             # Kept, since its pool may hold a lock for which a destructor would wait
-            self.abandoned = self.session
-            self.session = self.new_session()
+            self.abandoned = self.http
+            self.http = self.new_session()
         for _ in range(2):
             try:
-                answer = self.call("POST", "/logout", dict)
+                answer = self.call("POST", "/logout")
                 # {"status": false}, or {"confirmed": true}, which means still logged in
                 if answer.get("confirmed") or answer.get("status") is False:
                     raise oauth.AnswerError("IBKR says that it did not log out")
                 return ""
-            except (oauth.OAuthError, OSError) as error:
+            except Exception as error:
                 failure, *_ = explain(error, self)
                 lost = isinstance(error, requests.ConnectionError) and not timed_out(error)
                 if not lost:
@@ -491,24 +471,23 @@ HINTS = {
 
 def explain(error: Exception, client: Client) -> list[str]:
     """Return the message for an error of a step or of the logout, and hints."""
-    message, response = f"{client.request_line}: {error}", client.response
+    reason, hints = str(error), []
     if isinstance(error, Problem):
-        return [message, *error.hints]
-    if isinstance(error, oauth.ExchangeError):  # before AnswerError, since it is one, too
-        return [message, *check.suspects("exchange", words="", clock=0, report=client.report)]
-    if isinstance(error, oauth.AnswerError):
-        words = server_words(response)
-        message = f"{message}: {words}" if words else message
-        if client.auth is None and blames_log_in(response):
-            clock = clock_offset(response)
-            return [message, *check.suspects("refused", words, clock, client.report)]
+        hints = [*error.hints]
+    elif isinstance(error, oauth.ExchangeError):  # before AnswerError, since it is one, too
+        hints = check.suspects("exchange", words="", clock=0, report=client.report)
+    elif isinstance(error, oauth.AnswerError):
+        words = server_words(client.response)
+        reason = f"{error}: {words}" if words else reason
+        if client.auth is None and blames_log_in(client.response):
+            clock = clock_offset(client.response)
+            hints = check.suspects("refused", words=words, clock=clock, report=client.report)
     elif isinstance(error, OSError):  # no answer; the errors of `requests` are of this kind, too
-        host = urlsplit(client.base_url).netloc
-        message = f"{client.request_line}: {host}: {str(root_cause(error))[:200]}"
+        reason = f"{urlsplit(client.base_url).netloc}: {str(root_cause(error))[:200]}"
     else:  # such as a KeyError
-        reason = f"{type(error).__name__}: {error}"
-        message = f"{client.request_line}: an answer of another form than expected: {reason}"
-    return [message, hint_for(message, client)]
+        reason = f"an answer of another form than expected: {type(error).__name__}: {error}"
+    message = f"{client.request_line}: {reason}"
+    return [message, *(hints or [hint_for(message, client)])]
 
 
 def hint_for(message: str, client: Client) -> str:
@@ -544,7 +523,7 @@ def clock_offset(response: requests.Response) -> float:
         return 0.0
 
 
-def json_of(response: requests.Response) -> Any:
+def masked_json(response: requests.Response) -> Any:
     """Return the JSON of an answer, with *** for what is private; None if it has none."""
     try:
         return json.loads(response.content, object_hook=masked)
@@ -562,7 +541,7 @@ def masked(values: dict[str, Any]) -> dict[str, Any]:
 
 def error_of(response: requests.Response) -> str:
     """Return the error that an answer's JSON names, "" if it names none."""
-    answer = json_of(response)
+    answer = masked_json(response)
     if isinstance(answer, dict) and answer.get("error"):
         return f"{answer['error']} {answer.get('error_description', '')}"
     return ""
@@ -579,7 +558,7 @@ def server_words(response: requests.Response) -> str:
 
 def readable(response: requests.Response) -> str:
     """Return an answer's text, its JSON indented and with *** for what is private."""
-    answer = json_of(response)
+    answer = masked_json(response)
     return str(response.text) if answer is None else json.dumps(answer, indent=2)
 
 
@@ -607,17 +586,15 @@ class Console:
         try:
             print(text, file=stream or sys.stdout, flush=True)
         except OSError as error:
-            was_muted = self.muted
+            # A pipe is closed by | head, which on Windows is EINVAL
+            told = self.muted or error.errno in (errno.EPIPE, errno.EINVAL)
             self.muted = True
-            closed = error.errno in (errno.EPIPE, errno.EINVAL)  # by | head; the latter on Windows
-            if not was_muted and not closed:
-                self.errors += 1
-                line = f"error: cannot write: {error.strerror}"
-                self.say(line, "hint: make room for it", stream=sys.stderr)
+            if not told:
+                self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
     def complain(self, kind: str, message: str, *hints: str) -> None:
         self.errors += kind == "error"
-        stream = None if self.checking else sys.stderr
+        stream = None if self.checking and not self.muted else sys.stderr
         self.say(f"{kind}: {message}", *map("hint: {}".format, hints), stream=stream)
 
     def table(self, names: list[str], items: list[dict[str, Any]], page: int = 0) -> None:
@@ -749,7 +726,7 @@ def check_and_run(options: argparse.Namespace, console: Console) -> int:
         return 2
     if options.check:
         return int(console.muted)
-    console.secrets.append(credentials.access_token_secret.hex())  # so it is part of what is signed
+    console.secrets.append(credentials.access_token_secret.hex())
     console.say(
         f"config    {path}",
         f"realm     {check.shown(credentials.realm, check.REALM_FORM)}",
@@ -763,12 +740,13 @@ def check_and_run(options: argparse.Namespace, console: Console) -> int:
 def run_and_log_out(demo: Demo, client: Client) -> int:
     """Run all steps, and log out whatever happens; say what became of that only afterwards."""
     console, failure = client.console, ""
+    client.catch_signals()
     try:
         demo.run()
     except (Stop, KeyboardInterrupt):
         pass
     finally:
-        client.logging_out = True
+        client.steps_over = True
         if client.auth is not None:
             failure = client.log_out()
     if client.interrupted:
