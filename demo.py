@@ -621,25 +621,20 @@ class Console:
 
 
 def cell(value: Any, decimals: int = 2) -> str:
-    """Return a JSON text or number for people, "-" for null and all else."""
-    if isinstance(value, str):
-        return " ".join(value.split())[:40] or "-"
-    if type(value) in (int, float):  # a bool is no number here
-        return number(value, decimals)
-    return "-"
+    """Return a JSON value for people: "-" for null and all that is neither text nor number; a
+    number with that many decimals, or as many more as its first eight digits need.
 
-
-def number(value: float, at_least: int = 2) -> str:
-    """Return a number with `at_least` decimals, or as many more as its first eight digits need.
-
-    >>> number(1339037.2), number(0.0066895), number(300.0, 0), number(1.234e-05, 0)
+    >>> cell(1339037.2), cell(0.0066895), cell(300.0, 0), cell(1.234e-05, 0)
     ('1,339,037.20', '0.0066895', '300', '0.00001234')
     """
+    if isinstance(value, str):
+        return " ".join(value.split())[:40] or "-"
+    if type(value) not in (int, float):  # a bool is no number here
+        return "-"
     exact = Decimal(repr(value or 0))  # no -0.0
-    # `adjusted` is the power of ten of the first digit
-    decimals = max(at_least, 7 - exact.adjusted())
-    whole, _, fraction = f"{exact:,.{decimals}f}".partition(".")
-    return f"{whole}.{fraction.rstrip('0').ljust(at_least, '0')}".rstrip(".")
+    most = max(decimals, 7 - exact.adjusted())  # which is the power of ten of the first digit
+    whole, _, fraction = f"{exact:,.{most}f}".partition(".")
+    return f"{whole}.{fraction.rstrip('0').ljust(decimals, '0')}".rstrip(".")
 
 
 # The command line
