@@ -3,8 +3,8 @@
 Reads a config, logs in, calls a handful of read-only endpoints, prints what they answer, and logs
 out. How requests are signed stands in oauth.py, what is checked beforehand in keys/check.py.
 
-In this order: the steps (Demo), what they pick from answers, the client that sends requests, what
-errors mean, the console, and the command line, whose `main` is the last function.
+In this order: the steps (Demo), the client that sends requests, what errors mean, the console, and
+the command line, whose `main` is the last function.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ except KeyboardInterrupt:
 CONFIG = r"test-config.json"
 
 PACE = 0.11  # seconds from the start of a request to the next: IBKR bars who sends 11 a second
-LOGOUT_TIMEOUT = 5  # seconds, so that whoever interrupts does not wait long
+LOGOUT_TIMEOUT = 5  # seconds, also for a log-in that is interrupted
 STATUS_TRIES = 10  # a second apart, until the brokerage session is up
 QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
 
@@ -211,9 +211,10 @@ class Demo:
             hint = "the username has none, or its brokerage session is not up"
             raise Problem("no account in the answer", hint)
         data = self.snapshot(conid)
-        if not data:
-            raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
         code = data.get("availability", "-")  # such as "RpB"
+        unsubscribed = code[0] in ("N", "O")
+        if not unsubscribed and data.keys().isdisjoint(["last", "bid", "ask"]):
+            raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
         last = data.get("last", "-")  # such as "C187.20" or "H187.20"
         last = last.replace("C", "previous close ").replace("H", "halted ")
         self.console.say(
@@ -222,7 +223,7 @@ class Demo:
             f"    ask   {data.get('ask', '-')} x {data.get('ask size', '-')}",
             f"    data  {QUALITY.get(code[0], code)}",
         )
-        if code[0] in ("N", "O"):
+        if unsubscribed:
             message = f"{self.options.symbol}: {QUALITY[code[0]]}"
             self.console.complain("warning", message, SUBSCRIBE)
 
@@ -264,23 +265,23 @@ class Demo:
         self.console.say(f"    the last {len(rows)} of {len(bars)}")
 
 
-# What the steps pick from an answer
-
-
 def session_state(answer: dict[str, Any]) -> str:
-    """Return what init or status says of the brokerage session. The order counts: a session that is
-    up is up, whatever stands beside it."""
+    """Return what init or status says of the brokerage session. The order counts: one that is up is
+    up, whatever message, fail or competing stands beside it."""
     fail = str(answer.get("fail") or "")
     message = str(answer.get("message") or "ok")
     up = answer.get("authenticated") is True and answer.get("connected") is True
     if up and answer.get("established") is not False:  # which not all answers have
         return UP
-    other = answer.get("passed") is False or answer.get("competing") is True
-    if fail.startswith("Force compete capability") or (other and not fail):
+    competing = answer.get("passed") is False or answer.get("competing") is True
+    if fail.startswith("Force compete capability") or (competing and not fail):
         return HELD
     if fail or (message.lower() != "ok" and not up):
         return REFUSED
     return SETTLING  # also {"wait": 1000}
+
+
+# The client
 
 
 class Client:
@@ -294,7 +295,7 @@ class Client:
         self.console = console
         self.timeout: Any = oauth.TIMEOUT
         self.http = self.new_session()
-        self.abandoned: requests.Session | None = None  # that of the steps, after an interruption
+        self.abandoned: requests.Session | None = None
         self.auth: oauth.HmacSha256Auth | None = None  # if set, there is a session to log out
         self.next_start = 0.0
 
@@ -327,8 +328,9 @@ class Client:
         finally:
             if not self.steps_over:
                 self.print_answer()
+        if self.status < 200:
+            self.http.close()  # the answer proper would still come on this connection
         if self.status // 100 != 2:
-            self.http.close()  # since below 200, the answer proper would still come on it
             raise oauth.AnswerError(f"HTTP {self.status}")
         if self.steps_over and not response.content:  # the logout's answer may be empty
             return {}
@@ -374,8 +376,8 @@ class Client:
 
     def log_in(self) -> None:
         """Request the live session token, and sign with it from then on. This happens in a thread,
-        which no signal interrupts: after one, some seconds are left for the answer, or a token that
-        was issued would miss its logout. Raises what oauth.request_live_session_token does."""
+        which a signal does not break off: a token issued meanwhile still gets its logout. Raises
+        what oauth.request_live_session_token does."""
         self.wait_for_turn("POST", "/oauth/live_session_token")
         login = ThreadPoolExecutor(1).submit(self.request_token)
         try:
@@ -562,6 +564,9 @@ def readable(response: requests.Response) -> str:
     return str(response.text) if answer is None else json.dumps(answer, indent=2)
 
 
+# The console
+
+
 class Console:
     """Prints what is found to stdout, errors, warnings and hints to stderr. A stream that fails or
     is closed raises nothing, but mutes stdout, as an interruption does."""
@@ -586,10 +591,9 @@ class Console:
         try:
             print(text, file=stream or sys.stdout, flush=True)
         except OSError as error:
-            # A pipe is closed by | head, which on Windows is EINVAL
-            told = self.muted or error.errno in (errno.EPIPE, errno.EINVAL)
-            self.muted = True
-            if not told:
+            closed = error.errno in (errno.EPIPE, errno.EINVAL)  # by | head; the latter on Windows
+            new, self.muted = not self.muted, True
+            if new and not closed:
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
     def complain(self, kind: str, message: str, *hints: str) -> None:
@@ -632,8 +636,8 @@ def cell(value: Any, decimals: int = 2) -> str:
     if type(value) not in (int, float):  # a bool is no number here
         return "-"
     exact = Decimal(repr(value or 0))  # no -0.0
-    most = max(decimals, 7 - exact.adjusted())  # which is the power of ten of the first digit
-    whole, _, fraction = f"{exact:,.{most}f}".partition(".")
+    places = max(decimals, 7 - exact.adjusted())  # which is the power of ten of the first digit
+    whole, _, fraction = f"{exact:,.{places}f}".partition(".")
     return f"{whole}.{fraction.rstrip('0').ljust(decimals, '0')}".rstrip(".")
 
 
@@ -737,11 +741,13 @@ def run_and_log_out(demo: Demo, client: Client) -> int:
     console, failure = client.console, ""
     client.catch_signals()
     try:
-        demo.run()
+        try:
+            demo.run()
+        finally:
+            client.steps_over = True
     except (Stop, KeyboardInterrupt):
         pass
     finally:
-        client.steps_over = True
         if client.auth is not None:
             failure = client.log_out()
     if client.interrupted:
