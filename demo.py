@@ -38,14 +38,14 @@ try:
     from keys.check import Problem
 except ImportError as missing:
     file = os.path.join(HERE, "requirements.txt")
-    print(f"error: {missing}: run {sys.executable} -m pip install -r {file}", file=sys.stderr)
+    print(f'error: {missing}: run {sys.executable} -m pip install -r "{file}"', file=sys.stderr)
     sys.exit(2)
 except KeyboardInterrupt:
     sys.exit(130)
 
-# The config of a run without an argument. In its place put the path of yours, which IBKR's document
-# calls path-to-your-app-config: for example r"~/ibkr/config.json". A relative one begins beside
-# this file.
+# The config that a run without an argument takes. Put the path of yours here, where IBKR's document
+# has path-to-your-app-config: for example r"~/ibkr/config.json". A relative one begins beside this
+# file.
 CONFIG = r"test-config.json"
 
 PACE = 0.11  # seconds from the start of a request to the next: IBKR bars who sends 11 a second
@@ -319,7 +319,7 @@ class Client:
     def call(self, method: str, path: str, **content: Any) -> Any:
         """Send a request and return its answer's JSON. Raises oauth.AnswerError if that is none, or
         an error, and what `requests` raises."""
-        self.wait_for_turn(method, path)
+        self.begin_request(method, path)
         url = self.base_url + path
         try:
             response = self.http.request(
@@ -339,7 +339,7 @@ class Client:
             raise oauth.AnswerError(f"HTTP {self.status} with an error")
         return answer
 
-    def wait_for_turn(self, method: str, path: str) -> None:
+    def begin_request(self, method: str, path: str) -> None:
         """Wait until a request may start, and forget the answer before."""
         sleep(max(0.0, self.next_start - monotonic()))
         self.next_start = monotonic() + PACE
@@ -378,7 +378,7 @@ class Client:
         """Request the live session token, and sign with it from then on. This happens in a thread,
         which a signal does not break off: a token issued meanwhile still gets its logout. Raises
         what oauth.request_live_session_token does."""
-        self.wait_for_turn("POST", "/oauth/live_session_token")
+        self.begin_request("POST", "/oauth/live_session_token")
         login = ThreadPoolExecutor(1).submit(self.request_token)
         try:
             token = login.result()
@@ -477,13 +477,13 @@ def explain(error: Exception, client: Client) -> list[str]:
     if isinstance(error, Problem):
         hints = [*error.hints]
     elif isinstance(error, oauth.ExchangeError):  # before AnswerError, since it is one, too
-        hints = check.suspects("exchange", words="", clock=0, report=client.report)
+        hints = check.suspects("exchange", client.report)
     elif isinstance(error, oauth.AnswerError):
         words = server_words(client.response)
         reason = f"{error}: {words}" if words else reason
         if client.auth is None and blames_log_in(client.response):
             clock = clock_offset(client.response)
-            hints = check.suspects("refused", words=words, clock=clock, report=client.report)
+            hints = check.suspects("refused", client.report, words, clock)
     elif isinstance(error, OSError):  # no answer; the errors of `requests` are of this kind, too
         reason = f"{urlsplit(client.base_url).netloc}: {str(root_cause(error))[:200]}"
     else:  # such as a KeyError

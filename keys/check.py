@@ -440,13 +440,14 @@ def parameters(prime: int, generator: int) -> str:
 # After a refusal
 
 
-def suspects(kind: str, words: str, clock: float, report: Report) -> list[str]:
+def suspects(kind: str, report: Report, words: str = "", clock: float = 0) -> list[str]:
     """Return hints, at most three, the likeliest cause first: what the answer names; the clock,
     alone if nothing is named; files beside the keys that do not fit; what --check warned of; what
     such an answer mostly means.
 
-    `kind`: "refused" (401 to the token request) or "exchange" (wrong proof, or a Diffie-Hellman
-    response out of range); `words` of the server; `clock`: seconds that this computer is ahead.
+    `kind`: "refused" (the token request, by a 401 or an error in JSON) or "exchange" (wrong proof,
+    or a Diffie-Hellman response out of range); `words` of the server; `clock`: seconds that this
+    computer is ahead.
     """
     used = report.credentials
     assert used is not None
