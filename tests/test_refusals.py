@@ -137,6 +137,7 @@ TWO = [
     ("token as base64 text", "fields of a JSON body"),
     ("K as hex text", "secret as hex"),
     ("secret not decrypted", "two slashes"),
+    ("signed as None", "parameters unsorted"),
 ]
 NOT_SIGNED = {**COMMA, "pairs": omit("symbols")}
 ODDITIES: list[tuple[str, Row]] = [  # a remark, and what is accepted with it

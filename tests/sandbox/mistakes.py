@@ -139,13 +139,12 @@ def added(case: Case) -> Variants:
 
 def changed(text: Text) -> Variants:
     """A parameter left out, or signed in another form than it is sent."""
-    for pair in text.pairs:
-        name, value = pair
-        others = [other for other in text.pairs if other != pair]
-        yield f"{name} sent but not signed", others
-        yield f"{name} signed in small letters", [*others, (name, value.lower())]
-        yield f"{name} signed in capitals", [*others, (name, value.upper())]
-        yield f"{name} signed as None", [*others, (name, "None")]
+    for place, (name, value) in enumerate(text.pairs):
+        before, after = text.pairs[:place], text.pairs[place + 1 :]
+        yield f"{name} sent but not signed", before + after
+        yield f"{name} signed in small letters", [*before, (name, value.lower()), *after]
+        yield f"{name} signed in capitals", [*before, (name, value.upper()), *after]
+        yield f"{name} signed as None", [*before, (name, "None"), *after]
 
 
 def spelled(name: str, data: bytes) -> list[Variant]:
