@@ -105,7 +105,7 @@ CALL: dict[str, Row] = {
     "page signed but not sent": {"pairs": add("page", "None")},
     "as Python's True": {"query": "a=true", "pairs": resign("a", str.capitalize)},
     "with + for a space": {"query": "a=BRK%20B", "pairs": resign("a", quote_plus)},
-    "signed as None": {"query": "a=1", "pairs": resign("a", lambda _: "None")},
+    "signed as None": {"query": "a=1&b=2", "pairs": resign("a", lambda _: "None")},
     "fields of a JSON body": {**JSON_INIT, "pairs": add("compete", "true")},
     "as Python writes them": {**JSON_INIT, "pairs": add("compete", "True")},
     "another path in the URL": {"url": swap("tickle", "portfolio/accounts")},
