@@ -262,10 +262,10 @@ def test_the_text_is_shown_in_parts_and_in_one_line(fresh: Client) -> None:
 
 def test_an_explanation_takes_about_half_a_second(logged_in: Client) -> None:
     query = "&".join(f"name{number}=some%20value" for number in range(40))
-    started = time.monotonic()
+    started = time.process_time()
     logged_in.send(query=query, pairs=add("nobody", "knows"))
     assert "half a second was not enough" in logged_in.log[-1]
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(("remark", "sent"), ODDITIES)
