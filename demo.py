@@ -159,10 +159,10 @@ class Demo:
         is a group."""
         answer = self.client.get("/portfolio/accounts")
         self.console.table(["accountId", "type", "currency"], answer)
-        ids = [str(account["accountId"]) for account in answer]
+        ids = [str(account.get("accountId")) for account in answer]
         wanted = self.options.account
         for account in ids:
-            if account == wanted or (wanted is None and account != "All"):
+            if account == wanted or (wanted is None and account not in ("None", "All")):
                 return account
         if wanted:
             raise Problem(f"no account {wanted}", f"IBKR lists {', '.join(ids)}")
@@ -250,7 +250,7 @@ class Demo:
         """Print the last five daily bars, each with the time at which its session opened."""
         params = {"conid": conid, "period": "1m", "bar": "1d"}
         answer = self.client.get("/iserver/marketdata/history", params)
-        bars = answer["data"]
+        bars = answer.get("data")
         if not bars:
             raise Problem("no bars in the answer", SEE_ANSWER)
         names = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}
@@ -487,7 +487,9 @@ def explain(error: Exception, client: Client) -> list[str]:
     elif isinstance(error, OSError):  # no answer; the errors of `requests` are of this kind, too
         reason = f"{urlsplit(client.base_url).netloc}: {str(root_cause(error))[:200]}"
     else:  # such as a KeyError
-        reason = f"an answer of another form than expected: {type(error).__name__}: {error}"
+        kind, answer = type(error).__name__, client.response
+        reason = str(error) if answer is None else server_words(answer)
+        reason = f"an answer of another form than expected ({kind}): {reason}"
     message = f"{client.request_line}: {reason}"
     return [message, *(hints or [hint_for(message, client)])]
 
@@ -604,7 +606,7 @@ class Console:
     def table(self, names: list[str], items: list[dict[str, Any]], page: int = 0) -> None:
         """Print what the names hold in the first ten items: text to the left, numbers to the right.
         `page`: how many items at most come in one answer, where there may be more."""
-        if not items:
+        if items == []:
             self.say("    none")
             return
         columns = []

@@ -94,6 +94,7 @@ def check_config(values: dict[str, Any], path: str) -> Report:
     findings = [*fields.found.values(), *other_fields(fields, values)]
     good = fields.good
     blank = good.keys().isdisjoint(["encryption_key_fp", "signature_key_fp", "access_token"])
+    blank = blank and values.keys() <= set(fields.names)
     if any(finding.kind == "error" for finding in findings):
         return Report(findings, None, "", blank)
     credentials = oauth.Credentials(
@@ -139,7 +140,9 @@ def other_fields(fields: Fields, values: dict[str, Any]) -> Iterator[Finding]:
             yield Finding("warn", shown(name, ".{1,40}"), "unknown field", (hint,))
     unfilled = [name for name in fields.names if name not in fields.values]
     if unfilled:
-        hint = "the README says where each comes from"
+        hint = 'the README says where each comes from, under "The live environment"'
+        if fields.test_environment:
+            hint = 'IBKR\'s web demo shows them: see the README, "The test environment"'
         yield Finding("error", "not filled in", ", ".join(unfilled), (hint,))
 
 
@@ -220,6 +223,7 @@ def check_base_url(value: object) -> Checked:
 # The keys, and the secret that one of them decrypts
 
 COPY_AGAIN = "copy the file again from where it was made"
+RIGHT_FILE = "if it is the right file, make new keys with keys/generate.sh"
 NEW_KEYS = "make new keys with keys/generate.sh, and upload their public halves"
 SAVE_AS_TEXT = "save it as plain text, in ASCII or UTF-8"
 OTHER_FILES = {  # how files begin that are taken for a key in PEM form
@@ -278,9 +282,9 @@ def private_key(path: Path) -> RSA.RsaKey:
     if "OPENSSH" in label and OPENSSH_PLAIN not in body:
         raise Problem("has a passphrase", "remove it, in a copy: ssh-keygen -p -m PEM -f COPY")
     if PKCS8_RSA_PSS in body:
-        raise Problem("is an RSA-PSS key: IBKR takes plain RSA keys only", NEW_KEYS)
+        raise Problem("is an RSA-PSS key: IBKR takes plain RSA keys only", RIGHT_FILE)
     if label != "RSA PRIVATE KEY" and PKCS8_RSA not in body and OPENSSH_RSA not in body:
-        raise Problem("is no RSA key: IBKR takes RSA keys only", NEW_KEYS)
+        raise Problem("is no RSA key: IBKR takes RSA keys only", RIGHT_FILE)
     try:
         key = RSA.import_key(f"-----BEGIN {label}-----\n{body}\n-----END {label}-----")
     except (ValueError, IndexError, TypeError):
@@ -325,6 +329,10 @@ def check_secret(value: object, fields: Fields) -> Checked:
         secret = oauth.decrypt_access_token_secret(text, fields.good["encryption_key_fp"])
     except oauth.CredentialsError as error:
         hints = [error.hint]
+        with suppress(oauth.CredentialsError):
+            key = fields.good["encryption_key_fp"]
+            oauth.decrypt_access_token_secret(fields.good.get("access_token", ""), key)
+            raise Problem("it and access_token have changed places", "exchange them") from None
         if "decrypt" in str(error):
             hints = wrong_key_hints(text, fields)
         raise Problem(str(error).replace("the access token secret ", ""), *hints) from None
@@ -335,13 +343,16 @@ def wrong_key_hints(text: str, fields: Fields) -> list[str]:
     """Return what helps with a secret that the encryption key does not decrypt."""
     paths = list(fields.key_paths.values())
     for path in fields.key_paths.values():
-        paths += sorted(path.parent.glob("*.pem"))
+        paths += sorted(path.parent.glob("*.pem")) + sorted(path.parent.glob("*.key"))
     for path in paths:
         with suppress(OSError, Problem, oauth.CredentialsError):
             oauth.decrypt_access_token_secret(text, private_key(path))
             if path == fields.key_paths.get("signature"):
                 return ["the two key paths are swapped: signature_key_fp's file decrypts it"]
             return [f"it decrypts with {path}: name that file"]
+    public = fields.found.get("public_encryption.pem")
+    if public and public.kind == "warn":
+        return ["look for the private key that public_encryption.pem beside this one belongs to"]
     question = "was this key's public half the one uploaded when the secret was generated?"
     return [question, GENERATE]
 

@@ -149,6 +149,7 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("error", "secret cut in half", {"access_token_secret": SECRET[:172]}, "access_token_secret", "has 129 bytes, the key has 256", COPY_SECRET),
     ("error", "keys swapped, beside a copy of one", {"encryption_key_fp": "private_signature.pem", "signature_key_fp": "private_encryption.pem"}, "access_token_secret", NOT_KEY, "paths are swapped"),
     ("error", "the right key lies beside", {"encryption_key_fp": "another.pem"}, "access_token_secret", NOT_KEY, "encryption-copy.pem: name that file"),
+    ("error", "secret and token exchanged", {"access_token": SECRET, "access_token_secret": "abcd" * 5}, "access_token_secret", "it and access_token have changed places", "exchange them"),
     ("error", "secret of another key", {"access_token_secret": "AAAA" + SECRET[4:]}, "access_token_secret", NOT_KEY, GENERATE),
     ("error", "URL with http", {"base_url": "http://api.ibkr.com/v1/api"}, "base_url", NOT_URL, IBKR),
     ("error", "URL like this computer's", {"base_url": "http://127.0.0.1.example"}, "base_url", NOT_URL, IBKR),
