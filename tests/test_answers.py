@@ -172,7 +172,7 @@ def test_an_error_is_quoted_and_its_hint_helps_with_it() -> None:
             f"{where}an answer of another form than expected (AttributeError): [ 1 ]",
             1,
         ),
-        (at.POSITIONS, {"a": None}, "(TypeError): { ", 1),
+        (at.POSITIONS, {"a": 1}, 'Error): { "a": 1 }\nhint: ', 1),
         (at.LEDGER, FORBIDDEN, "HTTP 403: Forbidden not for this user\nhint: ", 1),
         (at.LEDGER, Answer(cut=0), "Positions of DU0001234\n", 1),
         (at.LEDGER, ODD_TEXT, r"HTTP 500: \x1b[2J\xe9", 1, "\x1b", "\u00e9"),
