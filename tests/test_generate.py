@@ -3,6 +3,7 @@ because a prime of 2048 bits takes up to a minute."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -34,6 +35,14 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+def emptied(folder: Path) -> list[str]:
+    """What was in the folder, which is empty then."""
+    names = sorted(os.listdir(folder))
+    shutil.rmtree(folder)
+    folder.mkdir()
+    return names
+
+
 def environment(folder: Path, command: str = "none", lines: str = "") -> dict[str, str]:
     """A PATH whose openssl runs these shell lines for this command of openssl's."""
     program = folder.parent / "openssl"
@@ -48,19 +57,20 @@ def generate(folder: Path, env: dict[str, str], shell: str = "sh") -> CompletedP
     return run(command, env=env, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-def test_it_makes_five_files_that_fit_and_prints_the_prime(shell: str, folder: Path) -> None:
-    result = generate(folder, environment(folder), shell)
-    assert (result.returncode, sorted(os.listdir(folder))) == (0, FILES), result.stderr
-    for use in ("signature", "encryption"):
-        private = RSA.import_key((folder / f"private_{use}.pem").read_bytes())
-        public = RSA.import_key((folder / f"public_{use}.pem").read_bytes())
-        assert private != private.public_key() == public
-    der, _, _ = PEM.decode((folder / "dhparam.pem").read_text())
-    assert result.stdout == f"{DerSequence().decode(der)[0]:x}\n"
-    upload, keep = re.split("upload these three|never share these two", result.stderr)[1:]
-    assert [name for name in FILES if f"{folder}/{name}\n" in upload] == PUBLIC
-    assert [name for name in FILES if f"{folder}/{name}\n" in keep] == PRIVATE
+def test_it_makes_five_files_that_fit_and_prints_the_prime(folder: Path) -> None:
+    for shell in SHELLS:
+        result = generate(folder, environment(folder), shell)
+        assert result.returncode == 0, f"{shell}: {result.stderr}"
+        for use in ("signature", "encryption"):
+            private = RSA.import_key((folder / f"private_{use}.pem").read_bytes())
+            public = RSA.import_key((folder / f"public_{use}.pem").read_bytes())
+            assert private != private.public_key() == public, shell
+        der, _, _ = PEM.decode((folder / "dhparam.pem").read_text())
+        assert result.stdout == f"{DerSequence().decode(der)[0]:x}\n", shell
+        upload, keep = re.split("upload these three|never share these two", result.stderr)[1:]
+        assert [name for name in FILES if f"{folder}/{name}\n" in upload] == PUBLIC, shell
+        assert [name for name in FILES if f"{folder}/{name}\n" in keep] == PRIVATE, shell
+        assert emptied(folder) == FILES, shell
 
 
 def test_private_keys_are_private_from_the_first_byte(folder: Path) -> None:
@@ -69,14 +79,15 @@ def test_private_keys_are_private_from_the_first_byte(folder: Path) -> None:
     assert len(re.findall("^-rw-------", result.stderr, re.MULTILINE)) == 2
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_it_overwrites_no_file(name: str, folder: Path) -> None:
-    env = environment(folder, "asn1parse", f'echo mine >"{folder}/{name}"; {OPENSSL} "$@"')
-    for _ in ("another run has made it meanwhile", "it is there from the beginning"):
-        result = generate(folder, env)
-        assert (result.returncode, result.stdout, os.listdir(folder)) == (1, "", [name])
-        assert f"error: already in {folder}: {name}\nhint: nothing was changed" in result.stderr
-        assert (folder / name).read_text() == "mine\n"
+def test_it_overwrites_no_file(folder: Path) -> None:
+    for name in FILES:
+        env = environment(folder, "asn1parse", f'echo mine >"{folder}/{name}"; {OPENSSL} "$@"')
+        for _ in ("another run has made it meanwhile", "it is there from the beginning"):
+            result = generate(folder, env)
+            assert (result.returncode, result.stdout) == (1, ""), name
+            assert f"error: already in {folder}: {name}\nhint: nothing was " in result.stderr
+            assert (folder / name).read_text() == "mine\n", name
+        assert emptied(folder) == [name]
 
 
 FAILING = "echo no entropy >&2; exit 3"
@@ -87,23 +98,26 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("command", "lines", "message"), FAULTS)
-def test_a_fault_of_openssl_is_told(command: str, lines: str, message: str, folder: Path) -> None:
-    result = generate(folder, environment(folder, command, lines))
-    assert (result.returncode, result.stdout, os.listdir(folder)) == (1, "", [])
-    assert message in result.stderr
+def test_a_fault_of_openssl_is_told(folder: Path) -> None:
+    for command, lines, message in FAULTS:
+        result = generate(folder, environment(folder, command, lines))
+        assert (result.returncode, result.stdout, emptied(folder)) == (1, "", []), command
+        assert message in result.stderr
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_interrupted_it_leaves_nothing(number: int, shell: str, folder: Path) -> None:
+def test_interrupted_it_leaves_nothing(folder: Path) -> None:
     env = environment(folder, "dhparam", 'echo begun >"$3"; exec sleep 60')
-    command = [*shell.split(), str(SCRIPT), str(folder)]
-    with Popen(command, env=env, start_new_session=True) as process:
-        while process.poll() is None and not list(folder.glob(".*/dhparam.pem")):
-            time.sleep(0.01)
-        os.killpg(process.pid, number)
-    assert (process.returncode, os.listdir(folder)) == (1, [])
+    wrong = []
+    for shell, number in itertools.product(SHELLS, ["SIGINT", "SIGTERM", "SIGHUP"]):
+        command = [*shell.split(), str(SCRIPT), str(folder)]
+        with Popen(command, env=env, start_new_session=True) as process:
+            while process.poll() is None and not list(folder.glob(".*/dhparam.pem")):
+                time.sleep(0.01)
+            os.killpg(process.pid, signal.Signals[number])
+        end = (process.returncode, emptied(folder))
+        if end != (1, []):
+            wrong.append((shell, number, *end))
+    assert wrong == []
 
 
 def test_what_is_missing_is_named(folder: Path) -> None:
