@@ -29,6 +29,7 @@ ACCESS_TOKEN = "a+b/" * 5  # needs encoding, unlike IBKR's
 CREDENTIALS = oauth.Credentials("limited_poa", "TESTCONS", ACCESS_TOKEN, SECRET, KEY, PRIME)
 BASE_URL = "https://api.ibkr.com/v1/api"
 URL = f"{BASE_URL}/trsrv/stocks"
+EXPIRES = datetime(2026, 1, 2, tzinfo=timezone.utc)
 ANSWER, ERROR = json.dumps(LOGIN["answer"]).encode(), b'{"error": "not ready"}'
 
 
@@ -67,7 +68,7 @@ def fields(request: PreparedRequest) -> dict[str, str]:
 
 def test_the_token_request_and_what_comes_of_it(session: Offline) -> None:
     token = log_in(session, exponent=lambda: EXPONENT)
-    assert token == oauth.LiveSessionToken(TOKEN, datetime(2026, 1, 2, tzinfo=timezone.utc))
+    assert token == oauth.LiveSessionToken(TOKEN, EXPIRES)
     ((request, options),) = session.sent
     url = f"{BASE_URL}/oauth/live_session_token"
     assert (request.method, request.url, request.body) == ("POST", url, None)
@@ -76,9 +77,10 @@ def test_the_token_request_and_what_comes_of_it(session: Offline) -> None:
     assert (options["timeout"], options["allow_redirects"]) == ((10, 30), False)
 
 
-def test_the_call_in_the_docstrings(
+def test_the_numbers_of_the_docstrings_are_right(
     session: Offline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    assert doctest.testmod(oauth) == (0, 8)
     monkeypatch.setattr("oauth.secrets.token_hex", lambda _: "beef")
     monkeypatch.setattr("oauth.time.time", lambda: 1767225605.9)
     caplog.set_level(logging.DEBUG, "oauth")
@@ -92,10 +94,6 @@ def test_the_call_in_the_docstrings(
     documented = re.sub(r"\s", "", f"{oauth.__doc__} {oauth.signature_base_string.__doc__}")
     assert sent.headers["Authorization"].replace(" ", "") in documented
     assert base_string.split()[-1].replace("***", "6f531f8fd316915af53f") in documented
-
-
-def test_the_examples_of_the_docstrings_are_right() -> None:
-    assert doctest.testmod(oauth) == (0, 8)
 
 
 def test_the_query_is_sent_in_ibkrs_form(session: Offline) -> None:
@@ -138,16 +136,15 @@ def test_what_is_random_comes_from_secrets_in_its_range(
 # Answers; more of them are in vectors/answer.json
 
 
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [(302, ANSWER), (401, ERROR), (200, ERROR), (200, b"<html>"), (200, b"[" * 200_000)],
-)
-def test_an_unusable_answer_is_in_the_error(session: Offline, status: int, body: bytes) -> None:
-    session.status, session.body = status, body
-    with pytest.raises(oauth.AnswerError) as caught:
-        log_in(session, timeout=7, exponent=lambda: EXPONENT)
-    assert caught.value.response is not None
-    assert (caught.value.response.status_code, caught.value.response.content) == (status, body)
+def test_an_unusable_answer_is_in_the_error(session: Offline) -> None:
+    nested = b"[" * 200_000
+    unusable = [(302, ANSWER), (401, ERROR), (200, ERROR), (200, b"<html>"), (200, nested)]
+    for session.status, session.body in unusable:
+        with pytest.raises(oauth.AnswerError) as caught:
+            log_in(session, timeout=7, exponent=lambda: EXPONENT)
+        answer = caught.value.response
+        assert answer is not None
+        assert (answer.status_code, answer.content) == (session.status, session.body)
     assert session.sent[0][1]["timeout"] == 7
 
 
@@ -162,9 +159,11 @@ def test_the_proof_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch)
 
 def test_no_secret_is_shown_or_logged(session: Offline, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "oauth")
-    shown: list[object] = [CREDENTIALS, log_in(session, exponent=lambda: EXPONENT)]
+    shown: list[object] = [CREDENTIALS, oauth.LiveSessionToken(TOKEN, EXPIRES)]
     session.get(URL)
+    session.status = 401
     for use in (
+        lambda: log_in(session),
         lambda: oauth.decrypt_access_token_secret(ACCESS_TOKEN + "!", KEY),
         lambda: oauth.accept_answer(LOGIN["answer"], CREDENTIALS, EXPONENT + 1),
         lambda: replace(CREDENTIALS, dh_prime=SECRET),
@@ -173,8 +172,8 @@ def test_no_secret_is_shown_or_logged(session: Offline, caplog: pytest.LogCaptur
             use()
         shown.append(caught.value)
     assert_no_secret(repr([*shown, *caplog.messages]), [SECRET, TOKEN, ACCESS_TOKEN])
-    assert caplog.messages[1].startswith("signature base string: POST&")
-    assert caplog.messages[3].endswith("%26oauth_token%3D***")
+    assert caplog.messages[1].endswith("%26oauth_token%3D***")
+    assert caplog.messages[3].startswith("signature base string: POST&")
 
 
 MISUSES: Any = [

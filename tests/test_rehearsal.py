@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.client import Client, b64, swap
-from tests.conftest import ROOT, start_sandbox, write_files
+from tests.client import Client, swap
+from tests.conftest import ROOT, assert_no_secret, start_sandbox, write_files
 from tests.sandbox import KEYS, Sandbox
 from tests.sandbox.rehearsal import read_rehearsal
 
@@ -27,10 +27,8 @@ UPLOADED = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"]
 MISSING = f"rehearsal: it fits, but without {', '.join(UPLOADED)}"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Somebody's folder with config.json, the keys, and what was uploaded."""
-    folder = tmp_path / "my folder"
+def somebodys(folder: Path) -> Path:
+    """Make a folder with config.json, the keys, and what was uploaded."""
     with Sandbox() as sandbox:
         shutil.copytree(sandbox.folder, folder)
     return folder
@@ -48,36 +46,36 @@ SET_UPS: dict[str, tuple[dict[str, str], dict[str, bytes], bool, list[str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SET_UPS)
-def test_it_ends_as_it_would_at_ibkr_names_the_file_and_tells_nothing(
-    folder: Path, name: str
-) -> None:
-    changes, files, logs_in, said = SET_UPS[name]
-    path = folder / "config.json"
-    config: dict[str, Any] = {**json.loads(path.read_text()), **changes}
-    path.write_text(json.dumps(config))
-    write_files(folder, files)
-    rehearsal = read_rehearsal(str(path))
-    assert rehearsal
+def rehearsed(folder: Path) -> tuple[Client, str]:
+    """A client that has logged in, or not, and made mistakes; and all that was told of it."""
+    rehearsal = read_rehearsal(str(folder / "config.json"))
+    assert rehearsal, folder
     log: list[str] = []
     with Sandbox(identity=rehearsal.identity, log=log.append) as sandbox:
         rehearsal.write_config(sandbox)
         client = Client(sandbox.config_path)
         client.log_in()
-        assert (client.status == 200) == logs_in
         for change in ("nobody/knows", ""):
             client.send(url=swap("$", change))
         client.log_in(url=swap("http:", "https:"))
         client.connection.close()
-    text = "\n".join([*log, rehearsal.verdict(sandbox)])
-    for part in said:
-        assert part in text
-    assert (ALL_FITS in text) == (ALL_FITS in said)
-    assert "PREPENDPOST&http" in text
-    assert "oauth_token=ACCESS-TOKEN" in text
-    secrets = [client.secret, client.token] if logs_in else [client.secret]
-    for secret in [config["access_token"], *map(bytes.hex, secrets), *map(b64, secrets)]:
-        assert secret not in text
+    return client, "\n".join([*log, rehearsal.verdict(sandbox)])
+
+
+def test_it_ends_as_it_would_at_ibkr_names_the_file_and_tells_nothing(tmp_path: Path) -> None:
+    for name, (changes, files, logs_in, said) in SET_UPS.items():
+        folder = somebodys(tmp_path / name)
+        path = folder / "config.json"
+        config: dict[str, Any] = {**json.loads(path.read_text()), **changes}
+        path.write_text(json.dumps(config))
+        write_files(folder, files)
+        client, text = rehearsed(folder)
+        assert bool(client.token) == logs_in, name
+        assert [part for part in said if part not in text] == [], name
+        assert (ALL_FITS in text) == (ALL_FITS in said), name
+        assert "PREPENDPOST&http" in text, name
+        assert "oauth_token=ACCESS-TOKEN" in text, name
+        assert_no_secret(text, [config["access_token"], client.secret, client.token])
 
 
 @pytest.mark.parametrize(
@@ -88,8 +86,9 @@ def test_it_ends_as_it_would_at_ibkr_names_the_file_and_tells_nothing(
     ],
 )
 def test_the_command_leaves_changes_and_tells_nothing(
-    folder: Path, tmp_path: Path, files: dict[str, bytes], status: int, said: list[str]
+    tmp_path: Path, files: dict[str, bytes], status: int, said: list[str]
 ) -> None:
+    folder = somebodys(tmp_path / "my folder")
     write_files(folder, files)
     before = {file: file.read_bytes() for file in folder.iterdir()}
     temporary = tmp_path / "temporary"

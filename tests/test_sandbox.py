@@ -123,20 +123,20 @@ def test_serve_says_where_logs_requests_and_ends_without_traces(tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("log_in")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path, number: signal.Signals) -> None:
-    with start_sandbox(tmp_path) as process:
-        for line in process.stdout:
-            if line.startswith("Accounts"):
-                break
-        if number == signal.SIGINT:  # as a terminal does: to all of them
-            os.killpg(process.pid, number)
-        else:
-            process.send_signal(number)
-        _, err = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert err.startswith("interrupted: logged out\n")
-    assert list(tmp_path.iterdir()) == []
+def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with start_sandbox(tmp_path) as process:
+            for line in process.stdout:
+                if line.startswith("Accounts"):
+                    break
+            if number == signal.SIGINT:  # as a terminal does: to all of them
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)
+            _, err = process.communicate(timeout=20)
+        assert process.returncode == 130, number
+        assert err.startswith("interrupted: logged out\n"), number
+        assert list(tmp_path.iterdir()) == [], number
 
 
 @pytest.mark.parametrize(
