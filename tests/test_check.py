@@ -241,11 +241,11 @@ FORMS: dict[str, tuple[str | bytes, str, str]] = {  # words of the message, word
 
 
 def test_a_config_in_another_form_is_told_what_is_wrong(sandbox: Sandbox) -> None:
-    for content, message, hint in FORMS.values():
+    for form, (content, message, hint) in FORMS.items():
         sandbox.config_path.write_bytes(content.encode() if isinstance(content, str) else content)
         status, out, err = run(sandbox, "--check")
-        assert (status, err) == (2, "")
-        assert str(sandbox.config_path) in out.splitlines()[0]
+        assert (status, err) == (2, ""), form
+        assert str(sandbox.config_path) in out.splitlines()[0], form
         assert message in out
         assert hint in out
 

@@ -92,15 +92,16 @@ ROWS = [
 
 
 def hints_seen(row: Row) -> list[str]:
-    """The hints of the run's error, which its warnings stand before."""
+    """The hints of the run's first error, which its warnings stand before."""
     answers = {} if row.answer is None else {"POST /oauth/live_session_token": row.answer}
     with Sandbox(answers=answers, clock=lambda: time.time() + row.clock) as sandbox:
         identity = dataclasses.replace(sandbox.identity, **row.server)
         sandbox.identity = sandbox.gate.identity = identity
         write_files(sandbox.folder, row.files)
         err = run(sandbox, config={**sandbox.config, **row.config}).err
-    error = re.sub(r"\b(599|601) s", "600 s", err.partition("error: ")[2])
-    return re.findall("(?m)^hint: (.*)", error)
+    err = re.sub(r"\b(599|601) s", "600 s", err)
+    error = re.search("(?m)^error: .*((\nhint: .*)*)", err)
+    return re.findall("hint: (.*)", error[1]) if error else []
 
 
 def test_the_suspects_come_in_their_order() -> None:

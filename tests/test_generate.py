@@ -107,17 +107,15 @@ def test_a_fault_of_openssl_is_told(folder: Path) -> None:
 
 def test_interrupted_it_leaves_nothing(folder: Path) -> None:
     env = environment(folder, "dhparam", 'echo begun >"$3"; exec sleep 60')
-    wrong = []
+    ends = {}
     for shell, number in itertools.product(SHELLS, ["SIGINT", "SIGTERM", "SIGHUP"]):
         command = [*shell.split(), str(SCRIPT), str(folder)]
         with Popen(command, env=env, start_new_session=True) as process:
             while process.poll() is None and not list(folder.glob(".*/dhparam.pem")):
                 time.sleep(0.01)
             os.killpg(process.pid, signal.Signals[number])
-        end = (process.returncode, emptied(folder))
-        if end != (1, []):
-            wrong.append((shell, number, *end))
-    assert wrong == []
+        ends[shell, number] = (process.returncode, emptied(folder))
+    assert {row: end for row, end in ends.items() if end != (1, [])} == {}
 
 
 def test_what_is_missing_is_named(folder: Path) -> None:

@@ -129,10 +129,8 @@ def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path) -> None:
             for line in process.stdout:
                 if line.startswith("Accounts"):
                     break
-            if number == signal.SIGINT:  # as a terminal does: to all of them
-                os.killpg(process.pid, number)
-            else:
-                process.send_signal(number)
+            send = os.killpg if number == signal.SIGINT else os.kill  # Ctrl-C goes to all of them
+            send(process.pid, number)
             _, err = process.communicate(timeout=20)
         assert process.returncode == 130, number
         assert err.startswith("interrupted: logged out\n"), number
