@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import oauth
@@ -25,6 +25,7 @@ NAMES = [*FIELDS, "base_url", "error", "fail", "authenticated", "accountId", "co
 
 many = settings(
     max_examples=30,  # of each property
+    phases=[Phase.reuse, Phase.generate],  # to shrink what fails would take minutes
     deadline=None,  # an example is a whole run
     suppress_health_check=[HealthCheck.too_slow],
 )
