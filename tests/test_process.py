@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ AT_ONCE = {  # nothing to wait for
 FOREIGN = re.compile("(?i).*(_proxy|_ca_bundle)")  # variables of the person who runs the tests
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
 LOGGED_OUT = "interrupted: logged out\n"
+LATE = 0.5  # seconds until an answer comes
 KILLED = -signal.SIGKILL  # after a minute of waiting
 
 
@@ -60,12 +62,12 @@ def wait_for(path: str, sandbox: Sandbox, process: Any) -> None:
         time.sleep(0.002)
 
 
-def delay(path: str, sandbox: Sandbox, seconds: float) -> None:
+def delay(sandbox: Sandbox, *late: str) -> None:
     genuine = sandbox.respond
 
     def respond(request: Any) -> Answer:
         answer = genuine(request)
-        return answer._replace(delay=seconds) if request.path == path else answer
+        return answer._replace(delay=LATE) if request.path in late else answer
 
     sandbox.respond = respond
 
@@ -73,45 +75,51 @@ def delay(path: str, sandbox: Sandbox, seconds: float) -> None:
 # Signals
 
 
-def test_a_signal_while_an_answer_is_awaited_logs_out() -> None:
-    wrong = []
-    for path, number in (
-        (at.TOKEN, signal.SIGINT),
-        (at.INIT, signal.SIGINT),
-        ("/portfolio/DU0001234/ledger", signal.SIGTERM),
-        (at.SNAPSHOT, signal.SIGHUP),
-        (at.LOGOUT, signal.SIGINT),
-    ):
-        with Sandbox(answers=AT_ONCE) as sandbox:
-            delay(path, sandbox, 0.5)
-            process = start_demo(sandbox.config_path)
-            wait_for(path, sandbox, process)
+INTERRUPTIONS = [  # a request, seconds after it, signals, what is said
+    (at.TOKEN, 0.0, [signal.SIGINT], LOGGED_OUT),
+    (at.INIT, 0.0, [signal.SIGINT], LOGGED_OUT),
+    ("/portfolio/DU0001234/ledger", 0.0, [signal.SIGTERM], LOGGED_OUT),
+    (at.SNAPSHOT, 0.0, [signal.SIGHUP], LOGGED_OUT),
+    (at.LOGOUT, 0.0, [signal.SIGINT], LOGGED_OUT),
+    *((at.HISTORY, after, [signal.SIGINT], LOGGED_OUT) for after in (LATE - 0.01, LATE, LATE + 0.01)),
+    (at.INIT, 0.0, [signal.SIGHUP, signal.SIGHUP], LOGGED_OUT),
+    (at.INIT, 0.0, [signal.SIGHUP, signal.SIGINT], ""),
+]  # fmt: skip
+
+
+def interrupted(path: str, after: float, signals: list[int]) -> tuple[int, str, list[str]]:
+    """Send the first signal while the answer of a path is late, or as it comes, the second while
+    that of the logout is. Return exit status, stderr, and the paths that it asked for."""
+    with Sandbox(answers=AT_ONCE) as sandbox:
+        delay(sandbox, path, at.LOGOUT)
+        process = start_demo(sandbox.config_path)
+        wait_for(path, sandbox, process)
+        time.sleep(after)
+        for number in signals:
             process.send_signal(number)
-            _, err = finish(process, sandbox)
-        asked = paths(sandbox)
-        if err != LOGGED_OUT or asked[-1] != at.LOGOUT or asked.count(at.LOGOUT) != 1:
-            wrong.append((path, number, err, asked))
+            wait_for(at.LOGOUT, sandbox, process)
+        status, err = finish(process, sandbox)
+    return status, err, paths(sandbox)
+
+
+def test_a_signal_logs_out_and_a_second_ctrl_c_does_not_wait_for_that() -> None:
+    wrong = []
+    with ThreadPoolExecutor(4) as pool:
+        ends = pool.map(lambda row: interrupted(*row[:3]), INTERRUPTIONS)
+        for row, (status, err, asked) in zip(INTERRUPTIONS, ends):
+            logged_out = asked[-1] == at.LOGOUT and asked.count(at.LOGOUT) == 1
+            if (status, err, logged_out) != (130, row[3], True):
+                wrong.append((row, status, err, asked))
     assert wrong == []
 
 
 def test_without_a_token_there_is_nothing_to_log_out(sandbox: Sandbox) -> None:
-    sandbox.answers[f"POST {at.TOKEN}"] = Answer(503, delay=0.5)
+    sandbox.answers[f"POST {at.TOKEN}"] = Answer(503, delay=LATE)
     process = start_demo(sandbox.config_path)
     wait_for(at.TOKEN, sandbox, process)
     process.send_signal(signal.SIGINT)
     assert finish(process, sandbox) == (130, "interrupted: not logged in\n")
     assert paths(sandbox) == [at.TOKEN]
-
-
-def test_ctrl_c_at_any_moment_from_the_last_answer_to_the_end_logs_out() -> None:
-    for milliseconds in (0, 50, 100):
-        with Sandbox(answers=AT_ONCE) as sandbox:
-            process = start_demo(sandbox.config_path)
-            wait_for(at.HISTORY, sandbox, process)
-            time.sleep(milliseconds / 1000)
-            process.send_signal(signal.SIGINT)
-            assert finish(process, sandbox)[1] in {LOGGED_OUT, ""}, milliseconds
-        assert paths(sandbox).count(at.LOGOUT) == 1, milliseconds
 
 
 LOCK_TAKEN = """
@@ -132,18 +140,6 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def test_ctrl_c_while_a_lock_is_taken_does_not_wait_for_it(sandbox: Sandbox) -> None:
     process = start("-c", LOCK_TAKEN, DEMO, str(sandbox.config_path))
     assert finish(process, sandbox)[0] != KILLED
-
-
-def test_only_a_second_ctrl_c_ends_it_before_it_is_logged_out() -> None:
-    for second, end in ((signal.SIGINT, ""), (signal.SIGHUP, LOGGED_OUT)):
-        with Sandbox(answers=AT_ONCE) as sandbox:
-            delay(at.LOGOUT, sandbox, 1)
-            process = start_demo(sandbox.config_path)
-            wait_for(at.INIT, sandbox, process)
-            process.send_signal(signal.SIGHUP)
-            wait_for(at.LOGOUT, sandbox, process)
-            process.send_signal(second)
-            assert finish(process, sandbox) == (130, end)
 
 
 def test_nohup_stays_in_force(sandbox: Sandbox) -> None:
@@ -207,7 +203,7 @@ def test_help_needs_no_more_than_ascii(tmp_path: Path) -> None:
 def test_ctrl_c_ends_a_run_whose_output_nobody_reads() -> None:
     for seconds in (0, 1):  # it awaits an answer; or it is in the middle of a write
         with Sandbox(answers=AT_ONCE) as sandbox:
-            delay(at.INIT, sandbox, 0.5)
+            delay(sandbox, at.INIT)
             _, output = os.pipe()
             process = start_demo(sandbox.config_path, "-v", stdout=output)
             wait_for(at.INIT, sandbox, process)
