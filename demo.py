@@ -87,9 +87,9 @@ class Demo:
         self.console = client.console
         self.options = options
         self.brokerage = ""  # then what session_state returns
-        self.steps_over = False
-        self.interrupted = False
-        self.abandoned: requests.Session | None = None
+        self.interrupted = False  # by a signal
+        self.steps_over = False  # from then on a signal is only noted
+        self.abandoned: requests.Session | None = None  # see log_out
 
     def steps(self) -> None:
         """Go through all steps but the logout, as far as what they need is there."""
