@@ -69,8 +69,6 @@ COUNTS = {"position", "volume"}  # columns of quantities, which need no two deci
 PRIVATE = {"accountvan", "accounttitle", "displayname", "accountalias", "aliases", "desc"}
 PRIVATE |= {"acctdesc", "username", "mac", "hardware_info", "session", "sessionid"}
 
-SEE_ANSWER = "with -v the demo shows the whole answer"
-LATER = f"try later; {SEE_ANSWER}"
 CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and run again"
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
 
@@ -150,7 +148,7 @@ class Demo:
         note = answer.get("fail") or answer.get("message") or ""
         self.console.say(f"    {self.brokerage}: {note}" if note else f"    {self.brokerage}")
         if self.brokerage == REFUSED:
-            raise Problem(f"no brokerage session: {note}", hint_for(note, self.client))
+            raise Problem(f"no brokerage session: {note}")
         if self.brokerage == HELD:
             if self.options.compete:
                 raise Problem(f"{HELD}, in spite of --compete", CLOSE_OTHERS)
@@ -256,7 +254,7 @@ class Demo:
         answer = self.client.get("/iserver/marketdata/history", params)
         bars = answer.get("data")
         if not bars:
-            raise Problem("no bars in the answer", SEE_ANSWER)
+            raise Problem("no bars in the answer")
         names = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}
         rows = []
         for bar in bars[-5:]:
@@ -477,7 +475,6 @@ HINTS = {
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session has it: {CLOSE_OTHERS}, or with --compete",
     "permissions|no data of type": SUBSCRIBE,
-    "timeout": LATER,
     "not yet been authorized": "ask IBKR's API support to enable this consumer key for trading",
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
     "invalid signature": "run python -m tests.sandbox --serve: it names what a signature got wrong",
@@ -496,8 +493,8 @@ HINTS = {
     "^410": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
     "^429": "too many requests: wait 15 minutes, each try before prolongs the ban",
     "^503": "IBKR is slow or in maintenance (midnight, Saturday evening, New York time): try later",
-    "^5": LATER,
-    "": SEE_ANSWER,
+    "timeout|^5": "try later",
+    "": "with -v the demo shows the whole answer",
 }
 
 
@@ -528,22 +525,20 @@ def login_problem(error: oauth.AnswerError, client: Client) -> Problem:
 
 def explain(error: Exception, client: Client) -> list[str]:
     """Return the message for an error of a step or of the logout, and hints."""
-    reason = str(error)
-    if isinstance(error, OSError):  # no answer; the errors of `requests` are of this kind, too
+    reason, hints = str(error), []
+    if isinstance(error, Problem):
+        hints = [*error.hints]
+    elif isinstance(error, OSError):  # no answer; the errors of `requests` are of this kind, too
         reason = f"{urlsplit(client.base_url).netloc}: {str(root_cause(error))[:200]}"
-    elif not isinstance(error, Problem):  # such as a KeyError
+    else:  # such as a KeyError
         form = f"an answer of another form than expected ({type(error).__name__})"
         answer = client.response
         reason = f"{form}: {reason if answer is None else server_words(answer)}"
     message = f"{client.request_line}: {reason}"
-    hints = error.hints if isinstance(error, Problem) else []
-    return [message, *(hints or [hint_for(message, client)])]
-
-
-def hint_for(message: str, client: Client) -> str:
-    """Return the first of HINTS that fits a message, which may be no more than words of IBKR."""
-    text = f"{client.status} {message}".lower()
-    return next(hint for known, hint in HINTS.items() if re.search(known, text))
+    if not hints:
+        text = f"{client.status} {message}".lower()
+        hints = [next(hint for known, hint in HINTS.items() if re.search(known, text))]
+    return [message, *hints]
 
 
 def root_cause(error: BaseException) -> BaseException:
