@@ -133,7 +133,7 @@ class Demo:
         """Ask for its state once a second, until it is no longer settling."""
         for _ in range(STATUS_TRIES):
             answer = self.client.post("/iserver/auth/status")
-            if session_state(answer) != SETTLING:
+            if self.session_state(answer) != SETTLING:
                 break
             sleep(1)
         self.show_session(answer)
@@ -144,7 +144,7 @@ class Demo:
     def show_session(self, answer: dict[str, Any]) -> None:
         """Say what init or status answers. Raises Problem if the session is refused, but only warns
         if another one holds it: then the rest of a run is well without it."""
-        self.brokerage = session_state(answer)
+        self.brokerage = self.session_state(answer)
         note = answer.get("fail") or answer.get("message") or ""
         self.console.say(f"    {self.brokerage}: {note}" if note else f"    {self.brokerage}")
         if self.brokerage == REFUSED:
@@ -156,18 +156,36 @@ class Demo:
             hint = "or run with --compete, which logs it out"
             self.console.complain("warning", message, CLOSE_OTHERS, hint)
 
+    @staticmethod
+    def session_state(answer: dict[str, Any]) -> str:
+        """Return what init or status says of the brokerage session. Not all fields are in each."""
+        fail = str(answer.get("fail") or "")
+        message = str(answer.get("message") or "ok")
+        up = answer.get("authenticated") is True and answer.get("connected") is True
+        if up and answer.get("established") is not False:
+            return UP  # whatever fail, message or competing stands beside it
+        # init has {"passed": false} or {"competing": true}, status "Force compete capability ..."
+        competing = answer.get("passed") is False or answer.get("competing") is True
+        if fail.startswith("Force compete capability") or (competing and not fail):
+            return HELD
+        if fail or (message.lower() != "ok" and not up):
+            return REFUSED
+        return SETTLING  # also {"wait": 1000}
+
     def accounts(self) -> str:
         """Return the id of the account to show: the one asked for, or the first but "All", which
         is a group."""
         answer = self.client.get("/portfolio/accounts")
         self.console.table(["accountId", "type", "currency"], answer)
-        ids = [str(account.get("accountId")) for account in answer]
-        wanted = self.options.account
-        for account in ids:
-            if account == wanted or (wanted is None and account not in ("None", "All")):
-                return account
+        ids = [str(account["accountId"]) for account in answer]
+        wanted: str | None = self.options.account
+        if wanted and wanted in ids:
+            return wanted
         if wanted:
             raise Problem(f"no account {wanted}", f"IBKR lists {', '.join(ids)}")
+        for account in ids:
+            if account != "All":
+                return account
         raise Problem("no account in the answer", "ask IBKR which accounts the username has")
 
     def summary(self, account: str) -> None:
@@ -241,9 +259,9 @@ class Demo:
                     if text not in ("-", "-1", "N/A"):  # none, by `cell` or by IBKR
                         data[name] = text
             complete = {"last", "bid", "ask", "availability"} <= data.keys()
-            # At first an N may stand there before delayed prices come
-            unsubscribed = monotonic() > began + 2 and data.get("availability", "").startswith("N")
-            if complete or unsubscribed:
+            # At first an N, not subscribed, may stand there before delayed prices come
+            hopeless = data.get("availability", "").startswith("N") and monotonic() > began + 2
+            if complete or hopeless:
                 break
             sleep(0.5)
         return data
@@ -272,16 +290,17 @@ class Demo:
         """Go through all steps, and log out whatever has ended them; return the exit status."""
         self.catch_signals()
         failure = ""
-        held = io.StringIO()
+        of_logout = io.StringIO()
         try:
             try:
                 self.steps()
             finally:
-                self.steps_over = True
+                self.steps_over = True  # in here, lest a signal come between the steps and this
         except (Stop, KeyboardInterrupt):
             pass
         finally:
-            self.console.stdout = held  # since printing may block, and the logout must not wait
+            # Printed later, since that may block, and the logout must not wait
+            self.console.stdout = of_logout
             if self.client.auth is not None:
                 self.console.say("", "Logout")
                 failure = self.log_out()
@@ -290,7 +309,7 @@ class Demo:
             self.console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
             return 130
         self.console.stdout = sys.stdout
-        self.console.say(*held.getvalue().splitlines())
+        self.console.say(*of_logout.getvalue().splitlines())
         return self.conclude(failure)
 
     def conclude(self, failure: str) -> int:
@@ -310,8 +329,7 @@ class Demo:
         client = self.client
         client.timeout = LOGOUT_TIMEOUT
         if self.interrupted:
-            # Kept, since its pool may hold a lock for which a destructor would wait
-            self.abandoned = client.http
+            self.abandoned = client.http  # kept: its destructor could wait for a lock, for ever
             client.http = client.new_session()
         for _ in range(2):
             try:
@@ -340,29 +358,14 @@ class Demo:
     def interrupt(self, number: int, _frame: object) -> None:
         """Handle Ctrl-C and its like. The first one ends the steps, or is only noted when they are
         over. After it, a Ctrl-C ends the program at once, and another signal does nothing."""
-        if self.interrupted and number == signal.SIGINT:
-            os._exit(130)
-        in_steps = not (self.interrupted or self.steps_over)
+        if self.interrupted:
+            if number == signal.SIGINT:
+                os._exit(130)
+            return
         self.interrupted = True
-        if in_steps:
+        if not self.steps_over:
             self.console.muted = True  # printing would block, if a pager does not read on
             raise KeyboardInterrupt
-
-
-def session_state(answer: dict[str, Any]) -> str:
-    """Return what init or status says of the brokerage session. The order counts: one that is up is
-    up, whatever message, fail or competing stands beside it."""
-    fail = str(answer.get("fail") or "")
-    message = str(answer.get("message") or "ok")
-    up = answer.get("authenticated") is True and answer.get("connected") is True
-    if up and answer.get("established") is not False:  # which not all answers have
-        return UP
-    competing = answer.get("passed") is False or answer.get("competing") is True
-    if fail.startswith("Force compete capability") or (competing and not fail):
-        return HELD
-    if fail or (message.lower() != "ok" and not up):
-        return REFUSED
-    return SETTLING  # also {"wait": 1000}
 
 
 # The client
@@ -384,10 +387,10 @@ class Client:
 
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer, a requests.Response, once that is here whole
-        self.status = 0  # of that
+        self.status = 0  # of its answer
         if console.verbose:
             oauth.log.setLevel(logging.DEBUG)
-            oauth.log.addFilter(self.print_signed)
+            oauth.log.addFilter(self.print_signed)  # a filter, so that other handlers get nothing
 
     def new_session(self) -> requests.Session:
         session = requests.Session()
@@ -412,13 +415,13 @@ class Client:
         if that is none, or an error, and what `requests` raises."""
         self.begin_request(method, path)
         url = self.base_url + path
-        self.http.request(
+        response = self.http.request(
             method, url, auth=self.auth, timeout=self.timeout, allow_redirects=False, **content
         )
         self.print_answer()
-        if self.status < 200:
+        if response.status_code < 200:
             self.http.close()  # the answer proper would still come on this connection
-        return read_answer(self.response)
+        return read_answer(response)
 
     def begin_request(self, method: str, path: str) -> None:
         """Wait until a request may start, and forget the answer before."""
@@ -428,7 +431,7 @@ class Client:
         self.response, self.status = None, 0
 
     def print_signed(self, record: logging.LogRecord) -> bool:
-        """Print what oauth.py logs of a request, and keep it from other handlers."""
+        """Print what oauth.py logs of a request: what it has signed."""
         self.console.say(f"    > {record.getMessage()}")
         return False
 
@@ -440,9 +443,11 @@ class Client:
             self.console.say(*map("    < {}".format, readable(self.response).splitlines()))
 
     def log_in(self) -> None:
-        """Request the live session token, and sign with it from then on. This happens in a thread,
-        which a signal does not break off: a token issued meanwhile still gets its logout. Raises
-        Problem if IBKR refuses it or the proof is wrong, and what `requests` raises."""
+        """Request the live session token, and sign with it from then on. Raises Problem if IBKR
+        refuses it or the proof is wrong, and what `requests` raises.
+
+        A signal interrupts the waiting, but not the thread in which the request is sent: a token
+        that comes a little later is kept, and logged out, too."""
         self.begin_request("POST", "/oauth/live_session_token")
         login = ThreadPoolExecutor(1).submit(self.request_token)
         try:
@@ -461,7 +466,6 @@ class Client:
             self.http, self.base_url, self.credentials, timeout=self.timeout
         )
         self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
-        # Set here, in the thread: so an interrupted log-in gets its logout, too
         self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
         return token
 
@@ -500,7 +504,7 @@ HINTS = {
 
 def read_answer(response: requests.Response) -> Any:
     """Return the JSON of an answer. Raises Problem if it is none, or an error."""
-    answer = masked_json(response)
+    answer = json_of(response)
     if response.status_code // 100 != 2:
         raise Problem(f"HTTP {response.status_code}: {server_words(response)}")
     if answer is None:
@@ -512,28 +516,28 @@ def read_answer(response: requests.Response) -> Any:
 
 def login_problem(error: oauth.AnswerError, client: Client) -> Problem:
     """Return what the answer to the token request was, and what may be wrong with key or token."""
-    if isinstance(error, oauth.ExchangeError):
+    if isinstance(error, oauth.ExchangeError):  # the proof is wrong, or a number out of range
         return Problem(str(error), *check.suspects("exchange", client.report))
     response = client.response
     words = server_words(response)
     hints = []
     # A key or token may be wrong where a 401 or an error in JSON says so, but not with a 503
-    if client.status == 401 or (client.status in (200, 400) and error_in(masked_json(response))):
+    if client.status == 401 or (client.status in (200, 400) and error_in(json_of(response))):
         hints = check.suspects("refused", client.report, words, clock_offset(response))
     return Problem(f"{error}: {words}", *hints)
 
 
 def explain(error: Exception, client: Client) -> list[str]:
-    """Return the message for an error of a step or of the logout, and hints."""
+    """Return the message for an error of a step or of the logout, and hints: its own, or the first
+    of HINTS that fits."""
     reason, hints = str(error), []
     if isinstance(error, Problem):
         hints = [*error.hints]
     elif isinstance(error, OSError):  # no answer; the errors of `requests` are of this kind, too
         reason = f"{urlsplit(client.base_url).netloc}: {str(root_cause(error))[:200]}"
     else:  # such as a KeyError
-        form = f"an answer of another form than expected ({type(error).__name__})"
-        answer = client.response
-        reason = f"{form}: {reason if answer is None else server_words(answer)}"
+        quoted = str(error) if client.response is None else server_words(client.response)
+        reason = f"an answer of another form than expected ({type(error).__name__}): {quoted}"
     message = f"{client.request_line}: {reason}"
     if not hints:
         text = f"{client.status} {message}".lower()
@@ -561,20 +565,12 @@ def clock_offset(response: requests.Response) -> float:
         return 0.0
 
 
-def masked_json(response: requests.Response) -> Any:
-    """Return the JSON of an answer, with *** for what is private; None if it has none."""
+def json_of(response: requests.Response) -> Any:
+    """Return the JSON of an answer, None if it has none."""
     try:
-        return json.loads(response.content, object_hook=masked)
+        return json.loads(response.content)
     except (ValueError, RecursionError):
         return None
-
-
-def masked(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a JSON object with *** for its values that are private."""
-    for name in values:
-        if values[name] and name.lower() in PRIVATE:
-            values[name] = "***"
-    return values
 
 
 def error_in(answer: Any) -> str:
@@ -588,15 +584,25 @@ def server_words(response: requests.Response) -> str:
     """Return in one line where an answer redirects to, its error, or its text without tags."""
     if "Location" in response.headers:
         return f"a redirect to {response.headers['Location'][:200]}"
-    text = error_in(masked_json(response)) or readable(response)
+    text = error_in(json_of(response)) or readable(response)
     text = re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", text)
     return " ".join(text.split())[:200] or "(empty)"
 
 
 def readable(response: requests.Response) -> str:
     """Return an answer's text, its JSON indented and with *** for what is private."""
-    answer = masked_json(response)
-    return str(response.text) if answer is None else json.dumps(answer, indent=2)
+    answer = json_of(response)
+    return str(response.text) if answer is None else json.dumps(masked(answer), indent=2)
+
+
+def masked(value: Any) -> Any:
+    """Return a JSON value with *** for what is private in it."""
+    if isinstance(value, list):
+        return [masked(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    hidden = {name for name in value if value[name] and name.lower() in PRIVATE}
+    return {name: "***" if name in hidden else masked(item) for name, item in value.items()}
 
 
 # The console
@@ -627,9 +633,10 @@ class Console:
         try:
             print(text, file=stream or self.stdout, flush=True)
         except OSError as error:
-            closed = error.errno in (errno.EPIPE, errno.EINVAL)  # by | head; the latter on Windows
-            new, self.muted = not self.muted, True
-            if new and not closed:
+            if self.muted:
+                return
+            self.muted = True
+            if error.errno not in (errno.EPIPE, errno.EINVAL):  # by | head; on Windows the latter
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
     def complain(self, kind: str, message: str, *hints: str) -> None:
@@ -640,7 +647,7 @@ class Console:
     def table(self, names: list[str], items: list[dict[str, Any]], page: int = 0) -> None:
         """Print what the names hold in the first ten items: text to the left, numbers to the right.
         `page`: how many items at most come in one answer, where there may be more."""
-        if items == []:
+        if items == []:  # null would be another form
             self.say("    none")
             return
         columns = []
@@ -674,7 +681,8 @@ def cell(value: Any, decimals: int = 2) -> str:
     exact = Decimal(repr(value or 0))  # no -0.0
     places = max(decimals, 7 - exact.adjusted())  # which is the power of ten of the first digit
     whole, _, fraction = f"{exact:,.{places}f}".partition(".")
-    return f"{whole}.{fraction.rstrip('0').ljust(decimals, '0')}".rstrip(".")
+    fraction = fraction.rstrip("0").ljust(decimals, "0")
+    return f"{whole}.{fraction}" if fraction else whole
 
 
 # The command line
@@ -760,7 +768,7 @@ def check_and_run(options: argparse.Namespace, console: Console) -> int:
     if credentials is None:
         return 2
     if options.check:
-        return int(console.muted)
+        return 1 if console.muted else 0
     console.secrets.append(credentials.access_token_secret.hex())
     console.say(
         f"config    {path}",
@@ -790,6 +798,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # Without destructors, which could wait for a lock that an interruption has left, and without
-    # the log-in's thread, which could still wait for an answer
+    # Without destructors (see log_out), and without the log-in's thread, which may still wait
     os._exit(main())
