@@ -130,14 +130,14 @@ def put(pool, item, *values, **options):
     if item:  # the connection comes back, after the first answer
         queue.Queue.put = genuine
         pool.mutex.acquire()
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
 queue.Queue.put = put
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_ctrl_c_while_a_lock_is_taken_does_not_wait_for_it(sandbox: Sandbox) -> None:
+def test_a_signal_while_a_lock_is_taken_does_not_wait_for_it(sandbox: Sandbox) -> None:
     process = start("-c", LOCK_TAKEN, DEMO, str(sandbox.config_path))
     assert finish(process, sandbox)[0] != KILLED
 
