@@ -17,7 +17,7 @@ from tests.conftest import Result, run, start_demo
 from tests.sandbox import Answer, Sandbox, endpoints, error_answer, json_answer, recorded
 from tests.sandbox import faults as at
 
-pytestmark = pytest.mark.usefixtures("log_in")
+pytestmark = pytest.mark.usefixtures("all_well")
 
 
 class InTurn(dict[str, Any]):

@@ -21,7 +21,7 @@ from tests.conftest import ROOT, run, write_files
 from tests.sandbox import Answer, Sandbox, error_answer
 from tests.sandbox.identity import encrypted_secret, read_dh_parameters, throwaway_identity
 
-pytestmark = pytest.mark.usefixtures("log_in")
+pytestmark = pytest.mark.usefixtures("all_well")
 
 NO_SECRET = error_answer(401, "id: 1, error: LST failed, error: No access secret key found for X")
 LST_FAILED = error_answer(401, "id: 118871, error: LST failed, error: ")

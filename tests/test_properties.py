@@ -17,7 +17,7 @@ from tests.conftest import ROOT, run
 from tests.sandbox import Answer, Sandbox, recorded
 from tests.sandbox.endpoints import find_route
 
-pytestmark = pytest.mark.usefixtures("log_in")
+pytestmark = pytest.mark.usefixtures("all_well")
 
 TOKEN = "POST /oauth/live_session_token"
 FIELDS = [*json.loads((ROOT / "config.json").read_text()), "dh_generator"]

@@ -53,7 +53,7 @@ def test_every_field_of_the_templates_is_in_the_table() -> None:
             assert f"`{field}`" in README.partition("## The config")[2]
 
 
-@pytest.mark.usefixtures("log_in")
+@pytest.mark.usefixtures("all_well")
 def test_the_code_for_ones_own_program_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,7 @@ from tests.conftest import ROOT, assert_no_secret, start_sandbox, write_files
 from tests.sandbox import KEYS, Sandbox
 from tests.sandbox.rehearsal import read_rehearsal
 
-pytestmark = pytest.mark.usefixtures("log_in")
+pytestmark = pytest.mark.usefixtures("all_well")
 
 OTHER_PRIME = json.loads((ROOT / "test-config.json").read_text("ascii"))["dh_prime"]
 PRIVATE = (ROOT / "tests/vectors/throwaway-key.pem").read_bytes()

@@ -122,7 +122,7 @@ def test_serve_says_where_logs_requests_and_ends_without_traces(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("log_in")
+@pytest.mark.usefixtures("all_well")
 def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with start_sandbox(tmp_path) as process:

@@ -5,14 +5,11 @@ How they are renewed stands in README.md."""
 from __future__ import annotations
 
 import os
-import re
 from difflib import unified_diff
-from pathlib import Path
 
-from tests.conftest import Result, run
-from tests.sandbox import FAULTS, Sandbox
+from tests.conftest import TRANSCRIPTS, seen
+from tests.sandbox import FAULTS
 
-FOLDER = Path(__file__).parent / "transcripts"
 RUNS = {  # name of the transcript: the runs in it, each a fault and options
     "all-well": [("", "")],
     "verbose": [("", "--verbose")],
@@ -27,35 +24,6 @@ RUNS = {  # name of the transcript: the runs in it, each a fault and options
         ("init-never-ready", "--compete"),
     ],
 }
-
-
-def seen(fault: str, options: str) -> Result:
-    """Run the demo; return what it printed, without what differs from run to run."""
-    with Sandbox(fault) as sandbox:
-        status, out, err = run(sandbox, *options.split())
-        paths = [request.path for request in sandbox.requests]
-    assert ("/logout" in paths) == ("valid until" in out), f"{fault}: logout"
-    assert "Simulated Holder" not in out + err, f"{fault}: a name"
-    folder = str(sandbox.folder)
-    return Result(status, without_chance(out, folder), without_chance(err, folder))
-
-
-def without_chance(text: str, folder: str) -> str:
-    """Leave out what differs from run to run, and all but the beginning of long JSON."""
-    replacements = {
-        re.escape(folder): "/tmp/sandbox",
-        r"(127\.0\.0\.1(:|%3A))\d+": r"\1PORT",
-        r"(?m) +[\d,]+ ms$": "       N ms",
-        r"valid until  .* UTC": "valid until  <time> UTC",
-        r"((hellman_\w+|token_signature)(%3D|\": \"))[0-9a-f]+": r"\1<hex>",
-        r"(oauth_nonce%3D)[0-9a-f]{32}": r"\1<nonce>",
-        r"(oauth_timestamp%3D|_expiration\": |_updated\": )\d+": r"\1<time>",
-        r"\b(599|601) s behind": "600 s behind",
-        r"((    < .*\n){9})(    < .*\n){2,}": r"\1    < ...\n",
-    }
-    for pattern, replacement in replacements.items():
-        text = re.sub(pattern, replacement, text)
-    return text
 
 
 def difference(out: str, usual_out: str) -> str:
@@ -79,11 +47,11 @@ def runs_of(transcript: str, usual_out: str) -> str:
 
 
 def test_runs_print_what_their_transcripts_say() -> None:
-    usual = seen("", "")
+    usual = seen()
     changed: list[str] = []
     for transcript in RUNS:
         now = runs_of(transcript, usual.out)
-        path = FOLDER / f"{transcript}.txt"
+        path = TRANSCRIPTS / f"{transcript}.txt"
         if os.environ.get("UPDATE_TRANSCRIPTS"):
             path.write_text(now, encoding="ascii")
         before = path.read_text(encoding="ascii").splitlines()
