@@ -22,6 +22,8 @@ from tests.conftest import ROOT, run
 from tests.sandbox import DH_PRIME, KEYS, Sandbox
 from tests.sandbox.identity import encrypted_secret, throwaway_identity
 
+pytestmark = pytest.mark.usefixtures("all_well")
+
 IDENTITY = throwaway_identity()
 TOKEN, SECRET = IDENTITY.access_token, encrypted_secret(IDENTITY)
 PRIME = f"{DH_PRIME:x}"

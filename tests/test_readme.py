@@ -37,6 +37,7 @@ def test_every_message_of_the_troubleshooting_is_one_of_ours_or_of_ibkrs() -> No
     assert {m for m in messages if m.lower() not in known} == {"certificate verify failed"}
 
 
+@pytest.mark.usefixtures("all_well")
 def test_the_digests_are_what_the_shown_commands_print(server: Sandbox) -> None:
     checked = run(server, "--check").out
     assert "does not fit" not in checked
