@@ -120,7 +120,8 @@ class Demo:
             return action(*values)
         except Exception as error:  # also a KeyError, for a field that an answer does not have
             self.console.complain("error", *explain(error, self.client))
-            if timed_out(error) or self.client.status == 429:
+            timed_out = isinstance(root_cause(error), socket.timeout)
+            if timed_out or self.client.status == 429:
                 raise Stop from None  # every further step would wait as long, or prolong the ban
             return None
 
@@ -138,8 +139,7 @@ class Demo:
             sleep(1)
         self.show_session(answer)
         if self.brokerage == SETTLING:
-            message = "the brokerage session is still not up"
-            raise Problem(message, "run the demo again in a minute")
+            raise Problem("the brokerage session is not up yet", "run again in a minute")
 
     def show_session(self, answer: dict[str, Any]) -> None:
         """Say what init or status answers. Raises Problem if the session is refused, but only warns
@@ -343,7 +343,8 @@ class Demo:
             except Exception as error:
                 if client.status == 200 and not client.response.content:
                     break  # an empty answer will do
-                lost = isinstance(error, requests.ConnectionError) and not timed_out(error)
+                timed_out = isinstance(root_cause(error), socket.timeout)
+                lost = isinstance(error, requests.ConnectionError) and not timed_out
                 if last or not lost:
                     return explain(error, client)[0]
         return ""
@@ -554,11 +555,6 @@ def root_cause(error: BaseException) -> BaseException:
     while error.__context__ is not None:
         error = error.__context__
     return error
-
-
-def timed_out(error: Exception) -> bool:
-    """Tell whether it was a time-out. In the middle of a body, `requests` says ConnectionError."""
-    return isinstance(error, requests.Timeout) or isinstance(root_cause(error), socket.timeout)
 
 
 def clock_offset(response: requests.Response) -> float:
