@@ -20,7 +20,8 @@ import re
 import signal
 import socket
 import sys
-from concurrent.futures import ThreadPoolExecutor, wait
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -57,9 +58,8 @@ QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
 # What the brokerage session can be
 UP, SETTLING, REFUSED, HELD = "up", "settling", "refused", "held by another session"
 
-# Fields of a quote; the availability begins with a letter of QUALITY
-FIELDS = {"31": "last", "84": "bid", "85": "ask size", "86": "ask", "88": "bid size"}
-FIELDS |= {"6509": "availability"}
+# Fields of a quote; the code, of its availability, begins with a letter of QUALITY
+QUOTE = {"31": "last", "84": "bid", "85": "ask size", "86": "ask", "88": "bid size", "6509": "code"}
 QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
 QUALITY |= {"N": "not subscribed", "O": "market-data agreement incomplete"}
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
@@ -120,7 +120,8 @@ class Demo:
             return action(*values)
         except Exception as error:  # also a KeyError, for a field that an answer does not have
             self.console.complain("error", *explain(error, self.client))
-            if timed_out(error) or self.client.status == 429:
+            timed_out = isinstance(root_cause(error), socket.timeout)
+            if timed_out or self.client.status == 429:
                 raise Stop from None  # every further step would wait as long, or prolong the ban
             return None
 
@@ -138,8 +139,7 @@ class Demo:
             sleep(1)
         self.show_session(answer)
         if self.brokerage == SETTLING:
-            message = "the brokerage session is still not up"
-            raise Problem(message, "run the demo again in a minute")
+            raise Problem("the brokerage session is not up yet", "run again in a minute")
 
     def show_session(self, answer: dict[str, Any]) -> None:
         """Say what init or status answers. Raises Problem if the session is refused, but only warns
@@ -179,10 +179,10 @@ class Demo:
         self.console.table(["accountId", "type", "currency"], answer)
         ids = [str(account["accountId"]) for account in answer]
         wanted: str | None = self.options.account
-        if wanted and wanted in ids:
-            return wanted
         if wanted:
-            raise Problem(f"no account {wanted}", f"IBKR lists {', '.join(ids)}")
+            if wanted not in ids:
+                raise Problem(f"no account {wanted}", f"IBKR lists {', '.join(ids)}")
+            return wanted
         for account in ids:
             if account != "All":
                 return account
@@ -220,7 +220,7 @@ class Demo:
         if not listings:
             hint = 'try another --symbol; a share class is written with a space: "BRK B"'
             raise Problem(f"no stock has the symbol {symbol}", hint)
-        listings.sort(key=lambda listing: listing.get("isUS") is not True)
+        listings.sort(key=lambda listing: not listing.get("isUS"))
         self.console.table(["name", "exchange", "conid"], listings)
         return str(listings[0]["conid"])
 
@@ -231,9 +231,9 @@ class Demo:
             hint = "the username has none, or its brokerage session is not up"
             raise Problem("no account in the answer", hint)
         data = self.snapshot(conid)
-        code = data.get("availability", "-")  # such as "RpB"
+        code = data.get("code", "-")  # such as "RpB"
         unsubscribed = code[0] in ("N", "O")
-        if not unsubscribed and data.keys().isdisjoint(["last", "bid", "ask"]):
+        if not unsubscribed and not any(name in data for name in ("last", "bid", "ask")):
             raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
         last = data.get("last", "-")  # such as "C187.20" or "H187.20"
         last = last.replace("C", "previous close ").replace("H", "halted ")
@@ -249,18 +249,18 @@ class Demo:
 
     def snapshot(self, conid: str) -> dict[str, str]:
         """Return what there is of a quote: the first answer only subscribes, then it fills up."""
-        params = {"conids": conid, "fields": ",".join(FIELDS)}
+        params = {"conids": conid, "fields": ",".join(QUOTE)}
         began = monotonic()
         data: dict[str, str] = {}
         while monotonic() < began + QUOTE_SECONDS:
             for item in self.client.get("/iserver/marketdata/snapshot", params):
-                for field, name in FIELDS.items():
+                for field, name in QUOTE.items():
                     text = cell(item.get(field), 0)
                     if text not in ("-", "-1", "N/A"):  # none, by `cell` or by IBKR
                         data[name] = text
-            complete = {"last", "bid", "ask", "availability"} <= data.keys()
+            complete = {"last", "bid", "ask", "code"} <= data.keys()
             # At first an N, not subscribed, may stand there before delayed prices come
-            hopeless = data.get("availability", "").startswith("N") and monotonic() > began + 2
+            hopeless = data.get("code", "").startswith("N") and monotonic() > began + 2
             if complete or hopeless:
                 break
             sleep(0.5)
@@ -301,11 +301,12 @@ class Demo:
         finally:
             # Printed later, since that may block, and the logout must not wait
             self.console.stdout = of_logout
-            if self.client.auth is not None:
+            logged_in = self.client.auth is not None
+            if logged_in:
                 self.console.say("", "Logout")
                 failure = self.log_out()
         if self.interrupted:
-            outcome = "logged out" if self.client.auth else "not logged in"
+            outcome = "logged out" if logged_in else "not logged in"
             self.console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
             return 130
         self.console.stdout = sys.stdout
@@ -331,22 +332,22 @@ class Demo:
         if self.interrupted:
             self.abandoned = client.http  # kept: its destructor could wait for a lock, for ever
             client.http = client.new_session()
-        for _ in range(2):
+        for last in (False, True):
             try:
                 answer = client.post("/logout")
                 # {"status": false}, or {"confirmed": true}, which means still logged in
                 if answer.get("confirmed") or answer.get("status") is False:
                     words = server_words(client.response)
                     raise Problem(f"IBKR says that it did not log out: {words}")
-                return ""
+                break
             except Exception as error:
                 if client.status == 200 and not client.response.content:
-                    return ""  # an empty answer will do
-                failure, *_ = explain(error, client)
-                lost = isinstance(error, requests.ConnectionError) and not timed_out(error)
-                if not lost:
-                    break
-        return failure
+                    break  # an empty answer will do
+                timed_out = isinstance(root_cause(error), socket.timeout)
+                lost = isinstance(error, requests.ConnectionError) and not timed_out
+                if last or not lost:
+                    return explain(error, client)[0]
+        return ""
 
     def catch_signals(self) -> None:
         """Have Ctrl-C and its like handled, but for what is ignored already, as by nohup."""
@@ -440,7 +441,8 @@ class Client:
         milliseconds = self.response.elapsed.total_seconds() * 1000
         self.console.say(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
         if self.console.verbose:
-            self.console.say(*map("    < {}".format, readable(self.response).splitlines()))
+            for line in readable(self.response).splitlines():
+                self.console.say(f"    < {line}")
 
     def log_in(self) -> None:
         """Request the live session token, and sign with it from then on. Raises Problem if IBKR
@@ -449,11 +451,11 @@ class Client:
         A signal interrupts the waiting, but not the thread in which the request is sent: a token
         that comes a little later is kept, and logged out, too."""
         self.begin_request("POST", "/oauth/live_session_token")
-        login = ThreadPoolExecutor(1).submit(self.request_token)
+        ended = threading.Event()
         try:
-            token = login.result()
+            token = ThreadPoolExecutor(1).submit(self.request_token, ended).result()
         except KeyboardInterrupt:
-            wait([login], LOGOUT_TIMEOUT)
+            ended.wait(LOGOUT_TIMEOUT)
             raise
         except oauth.AnswerError as error:
             self.print_answer()
@@ -461,13 +463,16 @@ class Client:
         self.print_answer()
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
-    def request_token(self) -> oauth.LiveSessionToken:
-        token = oauth.request_live_session_token(
-            self.http, self.base_url, self.credentials, timeout=self.timeout
-        )
-        self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
-        self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
-        return token
+    def request_token(self, ended: threading.Event) -> oauth.LiveSessionToken:
+        try:
+            token = oauth.request_live_session_token(
+                self.http, self.base_url, self.credentials, timeout=self.timeout
+            )
+            self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
+            self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
+            return token
+        finally:
+            ended.set()
 
 
 # What errors mean, and what helps
@@ -552,11 +557,6 @@ def root_cause(error: BaseException) -> BaseException:
     return error
 
 
-def timed_out(error: Exception) -> bool:
-    """Tell whether it was a time-out. In the middle of a body, `requests` says ConnectionError."""
-    return isinstance(error, requests.Timeout) or isinstance(root_cause(error), socket.timeout)
-
-
 def clock_offset(response: requests.Response) -> float:
     """Return the seconds that this computer's clock is ahead of an answer's date."""
     try:
@@ -601,8 +601,11 @@ def masked(value: Any) -> Any:
         return [masked(item) for item in value]
     if not isinstance(value, dict):
         return value
-    hidden = {name for name in value if value[name] and name.lower() in PRIVATE}
-    return {name: "***" if name in hidden else masked(item) for name, item in value.items()}
+    shown = {}
+    for name, item in value.items():
+        private = item and name.lower() in PRIVATE
+        shown[name] = "***" if private else masked(item)
+    return shown
 
 
 # The console
@@ -640,9 +643,12 @@ class Console:
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
     def complain(self, kind: str, message: str, *hints: str) -> None:
-        self.errors += kind == "error"
+        if kind == "error":
+            self.errors += 1
         stream = None if self.checking and not self.muted else sys.stderr
-        self.say(f"{kind}: {message}", *map("hint: {}".format, hints), stream=stream)
+        self.say(f"{kind}: {message}", stream=stream)
+        for hint in hints:
+            self.say(f"hint: {hint}", stream=stream)
 
     def table(self, names: list[str], items: list[dict[str, Any]], page: int = 0) -> None:
         """Print what the names hold in the first ten items: text to the left, numbers to the right.
@@ -739,7 +745,8 @@ def print_findings(report: check.Report, path: str, console: Console) -> None:
     for finding in report.findings:
         if console.checking:
             console.say(f"  {finding.kind:<5}  {finding.name:<21}  {finding.message}")
-            console.say(*map("         {}".format, finding.hints))
+            for hint in finding.hints:
+                console.say(f"         {hint}")
         elif finding.kind in ("error", "warn"):
             kind = finding.kind.replace("warn", "warning")
             console.complain(kind, f"{path}: {finding.name}: {finding.message}", *finding.hints)
