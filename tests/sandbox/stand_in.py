@@ -125,8 +125,8 @@ class Sandbox:
         call = Call(request, session, self.sessions)
         if canned is None:
             data = answer_of(route, call)
-            if self.fault.change and self.fault.concerns(path):
-                data = self.fault.change(data)
+            if self.fault.concerns(path):
+                data = self.fault.changed(data)
             answer = json_answer(data)
         else:
             answer = canned
