@@ -238,7 +238,7 @@ def test_two_mistakes_are_both_named(fresh: Client, one: str, other: str) -> Non
 def test_without_a_known_mistake_it_says_what_is_excluded(fresh: Client) -> None:
     unknown = {"pairs": add("nobody", "knows")}
     fresh.log_in(**unknown)
-    assert "no known mistake in the text; the key is excluded: the right key" in fresh.reason
+    assert "no known mistake; proved: the key is right, the text is wrong" in fresh.reason
     assert hashlib.sha256(fresh.base.encode()).hexdigest() in fresh.log[-1]
     fresh.log_in()
     fresh.send(**unknown)
@@ -246,7 +246,7 @@ def test_without_a_known_mistake_it_says_what_is_excluded(fresh: Client) -> None
     assert f"token       {fresh.token.hex()}" in fresh.log[-2]
     fresh.send()
     fresh.send(**unknown)
-    assert "no known mistake in the text; the token is excluded" in fresh.reason
+    assert "no known mistake, but the token has signed rightly before" in fresh.reason
     assert "if your text equals the one below, it is the key" in fresh.log[-1]
 
 

@@ -20,11 +20,17 @@ DIGEST_INFO = {  # RFC 8017, section 9.2, note 1
     "sha1": bytes.fromhex("3021300906052b0e03021a05000414"),
 }
 SHA1 = "SHA1 instead of SHA-256"
+PROVED = {  # whether the text is right, and whether the key is
+    (True, True): "proved: both the text and the key are right",
+    (True, False): "proved: the text is right, the key is wrong",
+    (False, True): "proved: the key is right, the text is wrong",
+    (False, False): "proved: both the text and the key are wrong",
+}
 Finding = tuple[list[str], list[str]]  # mistakes, or that none is known; and lines for the log
 
 
 def explain(case: Case) -> str:
-    """The short reason on the first line, the evidence on those below it, then the text."""
+    """The short reason on the first line, the evidence on those below it."""
     mistakes, signature = read_signature(case.request.sent["oauth_signature"])
     found: Finding = (["signature is no base64: are there blanks or line breaks in it?"], [])
     if signature and case.texts[0].prepend:
@@ -32,24 +38,34 @@ def explain(case: Case) -> str:
     elif signature:
         found = look_into_hmac(case, signature)
     more, lines = found
-    return "\n".join(["; and ".join(mistakes + more), *lines, *expected_text(case)])
+    return "\n".join(["; and ".join(mistakes + more), *lines])
 
 
 def search(
-    case: Case, starts: list[Start], digest: str, signed: bytes, unknown: list[str]
+    case: Case,
+    starts: list[Start],
+    digest: str,
+    signed: bytes,
+    right_keys: list[bytes],
+    unknown: list[str],
 ) -> Finding:
     """`unknown`: the reason, and what helps, when no known mistake leads to what was signed."""
     reason, *lines = unknown
+    right_texts = [text.base_string for text in case.texts]
     ends = time.thread_time() + SECONDS
     for mistakes, text in guesses(starts):
         if text.sealed(digest) == signed:
+            text_is_right = text.base_string in right_texts
+            proved = [PROVED[text_is_right, text.key in right_keys]]
+            if text_is_right:
+                return mistakes, proved
             if case.identity.throwaway:
-                return mistakes, [f"this was signed: {text.base_string}"]
-            return mistakes, []
+                proved.append(f"this was signed: {text.base_string}")
+            return mistakes, proved + expected_text(case)
         if time.thread_time() > ends:
             lines.append("half a second was not enough to try all known mistakes")
             break
-    return [reason], lines
+    return [reason], lines + expected_text(case)
 
 
 def decode_base64(text: str) -> bytes:
@@ -76,28 +92,28 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
 
 def look_into_rsa(case: Case, signature: bytes) -> Finding:
     mistakes = []
-    made = "the right key made this"
+    right_keys = [b""]  # as it is in a Text without HMAC
     digest, signed = open_signature(case.identity.signature_key, signature)
     if not signed:
         mistakes.append("signed with the encryption key instead of the signature key")
-        made = "this other key made this"
+        right_keys = []
         digest, signed = open_signature(case.identity.encryption_key, signature)
     if not signed:
         reason = "made with another key, neither the signature key nor the encryption key"
         doubt = "is it the private half of the file uploaded, and is the padding PKCS#1 v1.5?"
-        return [reason], [doubt]
+        return [reason], [doubt, *expected_text(case)]
     if digest == "sha1":
         mistakes.append(SHA1)
     text = case.texts[0]
-    expected = text.sealed(digest).hex()
     unknown = [
-        f"no known mistake in the text; the key is excluded: {made}",
+        f"no known mistake; {PROVED[False, bool(right_keys)]}",
         f"is your prepend, the decrypted secret in hex, {len(text.prepend)} digits long?",
-        f"{digest} of the text signed: {signed.hex()}; of the one below: {expected}",
+        f"{digest} of the text signed: {signed.hex()}",
+        f"{digest} of the text below:  {text.sealed(digest).hex()}",
         "if your text equals the one below, you send another than you sign (nonce, timestamp)",
     ]
     starts = [*starts_of(text, case), *in_any_order(text)]
-    found, lines = search(case, starts, digest, signed, unknown)
+    found, lines = search(case, starts, digest, signed, right_keys, unknown)
     return mistakes + found, lines
 
 
@@ -127,9 +143,10 @@ def look_into_hmac(case: Case, signature: bytes) -> Finding:
         starts += in_any_order(case.texts[0]._replace(key=session.token))
     for start in starts:
         if hmac.digest(start.text.base_string.encode(), start.text.key, digest) == signature:
-            return ["key and message of the HMAC swapped"], []
+            return ["key and message of the HMAC swapped: the key is the token"], []
+    right_keys = [session.token for session in case.sessions.live]
     unknown = what_the_token_shows(case.sessions)
-    found, lines = search(case, starts, digest, signature, unknown)
+    found, lines = search(case, starts, digest, signature, right_keys, unknown)
     return [SHA1, *found] if digest == "sha1" else found, lines
 
 
@@ -139,16 +156,14 @@ def what_the_token_shows(sessions: Sessions) -> list[str]:
     newest = sessions.live[0]
     if newest.has_signed:
         return [
-            "no known mistake in the text; the token is excluded: it has signed rightly before",
+            "no known mistake, but the token has signed rightly before: look at the text",
             "if your text equals the one below, it is the key: do you use the newest token?",
         ]
-    reason = "the token has never signed rightly, and no known mistake fits"
+    doubt = "no known mistake fits"
     if len(newest.response) % 2:
-        reason = (
-            "the token has never signed rightly: last digit of diffie_hellman_response dropped?"
-        )
+        doubt = "last digit of diffie_hellman_response dropped?"
     return [
-        reason,
+        f"the token has never signed rightly: {doubt}",
         "is your HMAC-SHA1(token, consumer key) the live_session_token_signature?",
         "if not, the token is wrong: below the token request the log looks your proof up",
         "if so, it is the text; and if your text equals the one below, it is the HMAC: its key are "

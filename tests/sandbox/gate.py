@@ -11,13 +11,13 @@ from urllib.request import parse_http_list, parse_keqv_list
 from tests.sandbox import answers
 from tests.sandbox.answers import BASE_PATH, RefusedError, error_answer, html_answer
 from tests.sandbox.evidence import decode_base64, explain, open_signature
+from tests.sandbox.faults import INIT, TOKEN
 from tests.sandbox.identity import Identity, Session, Sessions
 from tests.sandbox.mistakes import Case, Text
 from tests.sandbox.server import Request
 
 TIMESTAMP_WINDOW = 300  # seconds, either way
-TOKEN_PATH = "/oauth/live_session_token"
-AFTER_LOGOUT = ("/iserver/auth/ssodh/init", "/tickle")  # where an ended token is still taken
+AFTER_LOGOUT = (INIT, "/tickle")  # where an ended token is still taken
 CHALLENGE = "diffie_hellman_challenge"
 NEEDED = ["realm", "oauth_consumer_key", "oauth_nonce", "oauth_signature"]
 NEEDED += ["oauth_signature_method", "oauth_timestamp", "oauth_token"]
@@ -91,17 +91,13 @@ class Gate:
     def check(self, request: Request) -> Session:
         """Whose token signed it: an empty session's when it asks for one."""
         check_manners(request)
-        for_token = request.plain_path == TOKEN_PATH
+        for_token = request.plain_path == TOKEN
         read_header(request, [*NEEDED, CHALLENGE] if for_token else NEEDED)
         self.check_names(request, "RSA-SHA256" if for_token else "HMAC-SHA256")
         signed = dict(request.sent)
         del signed["realm"], signed["oauth_signature"]
-        text = Text(
-            method=request.method,
-            origin=self.origin,
-            path=BASE_PATH + request.path,
-            pairs=list(signed.items()),
-        )
+        path = BASE_PATH + request.path
+        text = Text(request.method, self.origin, path, list(signed.items()))
         if for_token:
             text = text._replace(prepend=self.identity.secret.hex())
         session = self.check_signature(request, text)
@@ -150,13 +146,8 @@ class Gate:
                     if remark:
                         request.remarks.append(remark)
                     return session
-        case = Case(
-            request=request,
-            texts=list(texts.values()),
-            identity=self.identity,
-            sessions=self.sessions,
-            earlier=list(self.texts),
-        )
+        forms = list(texts.values())
+        case = Case(request, forms, self.identity, self.sessions, list(self.texts))
         raise RefusedError(f"signature: {explain(case)}")
 
 
