@@ -32,7 +32,7 @@ class Fault(NamedTuple):
     rows: int = 0  # as many of the genuine ones, over and over
     change: Callable[[Any], Any] | None = None  # of the genuine answer's JSON
     dh_response: str | None = None  # sent in place of the genuine one
-    k: str = ".*"  # a pattern for K, as bytes in hex; else the server draws again
+    k: str = ".*"  # a pattern for K in hex; else the server draws again
     clock_ahead: float = 0  # seconds
     held: bool = False  # another session holds the brokerage session
     proof_of: str | None = None  # consumer key that the proof is made of

@@ -147,7 +147,8 @@ class Gate:
                         request.remarks.append(remark)
                     return session
         forms = list(texts.values())
-        case = Case(request, forms, self.identity, self.sessions, list(self.texts))
+        keys = [session.token for session in signers]
+        case = Case(request, forms, keys, self.identity, self.sessions, list(self.texts))
         raise RefusedError(f"signature: {explain(case)}")
 
 

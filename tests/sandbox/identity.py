@@ -75,7 +75,7 @@ class Session:
 
     challenge: str = ""
     response: str = ""
-    k: bytes = b""
+    k: bytes = b""  # as Java's toByteArray: a zero byte before a set top bit
     token: bytes = b""
     has_signed: bool = False  # rightly, some request
     called: set[str] = field(default_factory=set)  # endpoints that were answered with 200
@@ -93,11 +93,6 @@ class Sessions:
     ended: list[Session] = field(default_factory=list)
 
 
-def as_java(number: int) -> bytes:
-    """As BigInteger.toByteArray(): a zero byte before a set top bit."""
-    return number.to_bytes(number.bit_length() // 8 + 1, "big")
-
-
 def exchange(challenge: str, identity: Identity, fault: Fault) -> Session:
     """The server's side of Diffie-Hellman, and the token that comes of it. Raises RefusedError."""
     if not re.fullmatch("[0-9A-Fa-f]+", challenge):
@@ -106,12 +101,12 @@ def exchange(challenge: str, identity: Identity, fault: Fault) -> Session:
     exponent = secrets.randbits(256)
     response = pow(identity.generator, exponent, identity.prime)
     shared = pow(public, exponent, identity.prime)
-    while not re.fullmatch(fault.k, as_java(shared).hex()):  # one more in the exponent
+    while not re.fullmatch(fault.k, f"{shared:x}"):  # one more in the exponent
         response = response * identity.generator % identity.prime
         shared = shared * public % identity.prime
     sent = f"{response:x}"
     if fault.dh_response is not None:
         sent = fault.dh_response
         shared = int(sent or "0", 16)  # so the proof fits, and only a check of the range helps
-    k = as_java(shared)
+    k = shared.to_bytes(shared.bit_length() // 8 + 1, "big")
     return Session(f"{public:x}", sent, k, hmac.digest(k, identity.secret, "sha1"))

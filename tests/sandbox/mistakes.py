@@ -78,6 +78,7 @@ class Case(NamedTuple):
 
     request: Request
     texts: list[Text]  # in each form that is accepted
+    keys: list[bytes]  # of an HMAC, that are accepted; as in a Text: of an RSA signature b""
     identity: Identity
     sessions: Sessions
     earlier: list[Text]  # that were signed rightly
@@ -182,48 +183,32 @@ def derivations(session: Session, identity: Identity) -> Variants:
 
 
 def keys(session: Session, identity: Identity) -> Variants:
-    token = session.token
-    yield "& after the key of the HMAC, which is the token alone", token + b"&"
-    for mistake, key in spelled("token", token):
+    yield from derivations(session, identity)
+    for mistake, key in spelled("token", session.token):
         yield f"key of the HMAC: {mistake}", key
         yield f"key of the HMAC: {mistake}; and & after the key", key + b"&"
-    proof = hmac_sha1(token, identity.consumer_key.encode())
-    yield "proof used as the key of the HMAC instead of the token", proof
-    yield from derivations(session, identity)
-
-
-def proofs(session: Session, consumer_key: str, identity: Identity) -> Variants:
-    """What clients compute in place of the proof."""
-    token, message = session.token, consumer_key.encode()
-    for mistake, derived in derivations(session, identity):
-        if derived != token and "; and " not in mistake:
-            yield mistake, hmac_sha1(derived, message).hex()
-    for mistake, key in spelled("token", token):
-        yield f"proof: {mistake}", hmac_sha1(key, message).hex()
-    yield "proof: in base64 instead of hex", in_base64(hmac_sha1(token, message))
-    yield "proof: key and message of the HMAC swapped", hmac_sha1(message, token).hex()
-    yield "proof: SHA-256 instead of SHA-1", hmac.digest(token, message, "sha256").hex()
+    yield "& after the key of the HMAC, which is the token alone", session.token + b"&"
 
 
 def derivation_lines(session: Session, consumer_key: str, identity: Identity) -> list[str]:
     """For a client that finds the proof wrong and stops. All of it is throw-away."""
-    token, digits = session.token, len(session.response)
+    k, token, message = session.k, session.token, consumer_key.encode()
     lines = [
         "if you find the proof wrong, let your client go on all the same, and send any call: if it",
         "is refused, the mistake is named; if not, the proof alone is computed wrongly.",
         "Or lay your values beside these; the first that differs is made wrongly:",
-        f"  K           {session.k.hex()}",
-        f"              {len(session.k)} bytes; 00 is in front only where the next bit is 1",
-        f"              if yours differs: is the response read whole? It has {digits} digits",
+        f"  K           {k.hex()}",
+        f"              ({len(k)} bytes, with 00 in front only where the next bit is 1)",
         f"  secret      {identity.secret.hex()}",
         f"  token       {token.hex()}, in base64 {in_base64(token)}",
-        "              HMAC-SHA1, the key K's bytes, the message the secret's bytes",
-        f"  proof       {hmac_sha1(token, consumer_key.encode()).hex()}",
-        f"              HMAC-SHA1, the key the token's bytes, the message {consumer_key}",
+        "              (HMAC-SHA1 of the bytes of the secret, its key the bytes of K)",
+        f"  proof       {hmac_sha1(token, message).hex()}",
+        "              (HMAC-SHA1 of the consumer key, its key the bytes of the token)",
         "Or look up how your proof begins, the commonest mistakes first:",
     ]
-    for mistake, proof in proofs(session, consumer_key, identity):
-        lines.append(f"  {proof[:8]}    {mistake}")
+    for mistake, key in keys(session, identity):
+        if key != token and "; and " not in mistake:
+            lines.append(f"  {hmac_sha1(key, message).hex()[:8]}    {mistake}")
     return lines
 
 
@@ -250,14 +235,12 @@ def starts_of(text: Text, case: Case, session: Session | None = None) -> Iterato
     }
     if session:
         text = text._replace(key=session.token)
-        parts["key"] = list(keys(session, case.identity))
+        proof = hmac_sha1(session.token, case.identity.consumer_key.encode())
+        parts["key"] = [("proof used instead of the token", proof), *keys(session, case.identity)]
     yield Start([], text, parts)
     for earlier in case.earlier:
         whole = earlier._replace(prepend=text.prepend, key=text.key)
         yield Start(["the text of an earlier request signed"], whole)
-
-
-def in_any_order(text: Text) -> Iterator[Start]:
     for pairs in permutations(text.pairs[:6]):
         mixed = text._replace(pairs=[*pairs, *text.pairs[6:]], order=list)
         yield Start([UNSORTED], mixed)

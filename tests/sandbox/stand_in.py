@@ -75,14 +75,12 @@ class Sandbox:
             for path in KEYS.glob("*.pem"):
                 shutil.copy(path, self.folder)
                 (self.folder / path.name).chmod(0o600)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,)).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def write_config(self, config: Mapping[str, object]) -> None:
