@@ -91,15 +91,16 @@ class Gate:
     def check(self, request: Request) -> Session:
         """Whose token signed it: an empty session's when it asks for one."""
         check_manners(request)
-        for_token = request.plain_path == TOKEN
-        read_header(request, [*NEEDED, CHALLENGE] if for_token else NEEDED)
-        self.check_names(request, "RSA-SHA256" if for_token else "HMAC-SHA256")
+        needed, method, prepend = NEEDED, "HMAC-SHA256", ""
+        if request.plain_path == TOKEN:
+            needed, method = [*NEEDED, CHALLENGE], "RSA-SHA256"
+            prepend = self.identity.secret.hex()
+        read_header(request, needed)
+        self.check_names(request, method)
         signed = dict(request.sent)
         del signed["realm"], signed["oauth_signature"]
         path = BASE_PATH + request.path
-        text = Text(request.method, self.origin, path, list(signed.items()))
-        if for_token:
-            text = text._replace(prepend=self.identity.secret.hex())
+        text = Text(request.method, self.origin, path, list(signed.items()), prepend)
         session = self.check_signature(request, text)
         self.nonces.add(request.sent["oauth_nonce"])
         if request.path != request.plain_path:

@@ -22,7 +22,7 @@ from tests.sandbox.server import Request
 
 UNSORTED = "parameters unsorted, instead of sorted by name"
 OFTEN_EMPTY = ["page", "period", "bar", "exchange", "since", "compete", "publish", "name"]
-BOOLEANS = {"true": "True", "false": "False"}
+PYTHONS = {"true": "True", "false": "False"}
 
 Pairs = list[tuple[str, str]]
 Variant = tuple[str, Any]  # a mistake, and the value that a field of Text has with it
@@ -87,7 +87,7 @@ class Case(NamedTuple):
 VALUES: list[Variant] = [
     ("values encoded twice, as RFC 5849 has it, instead of once", encoded),
     ("values signed with + for a space, instead of decoded", quote_plus),
-    ("true signed as Python's True", lambda value: BOOLEANS.get(value, value)),
+    ("true signed as Python's True", lambda value: PYTHONS.get(value, value)),
 ]
 ENCODINGS: list[Variant] = [
     ("URL and parameters encoded twice instead of once", lambda text: encoded(encoded(text))),

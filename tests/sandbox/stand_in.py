@@ -103,7 +103,7 @@ class Sandbox:
             except RefusedError as refusal:
                 request.refused, *request.below = refusal.reason.split("\n")
                 if request.refused in self._explained:
-                    request.below = [f"as above, at {self._explained[request.refused]}"]
+                    request.below = [f"as explained above, at {self._explained[request.refused]}"]
                 elif request.below:
                     self._explained[request.refused] = f"{request.method} {request.path}"
                 headers = {**refusal.answer.headers, "X-Sandbox-Refused": request.refused}
@@ -122,19 +122,16 @@ class Sandbox:
         session = self.gate.check(request)
         route = find_route(request)
         path = route.split()[1]
-        canned = self.answers.get(route)
-        if canned is None and self.fault.concerns(path):
-            canned = self.fault.answer
-        if path == TOKEN:
-            return canned or self._live_session_token(request)
-        call = Call(request, session, self.sessions)
-        if canned is None:
-            data = answer_of(route, call)
+        answer = self.answers.get(route)
+        if answer is None and self.fault.concerns(path):
+            answer = self.fault.answer
+        if answer is None and path == TOKEN:
+            answer = self._live_session_token(request)
+        if answer is None:
+            data = answer_of(route, Call(request, session, self.sessions))
             if self.fault.concerns(path):
                 data = self.fault.changed(data)
             answer = json_answer(data)
-        else:
-            answer = canned
         if answer.status == 200:
             session.called.add(path)
             if path == INIT and session.brokerage == "none":
