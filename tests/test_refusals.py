@@ -260,6 +260,26 @@ def test_the_text_is_shown_in_parts_and_in_one_line(fresh: Client) -> None:
     assert fresh.headers["X-Sandbox-Refused"] == fresh.reason
 
 
+@pytest.mark.parametrize(
+    ("word", "proved"),
+    [
+        ("two slashes", "the key is right, the text is wrong"),
+        ("token as hex text", "the text is right, the key is wrong"),
+        ("SHA1 instead of SHA-256", "both the text and the key are right"),
+    ],
+)
+def test_it_says_what_is_proved_and_a_second_time_where(
+    logged_in: Client, word: str, proved: str
+) -> None:
+    logged_in.send(**{**EITHER, **CALL}[word])
+    assert f"\n    proved: {proved}" in logged_in.log[-1]
+    logged_in.send("GET", "/portfolio/accounts", **{**EITHER, **CALL}[word])
+    assert logged_in.log[-1].split("\n")[1:] == ["    as explained above, at GET /tickle"]
+    logged_in.log_in()
+    logged_in.send(**{**EITHER, **CALL}[word])
+    assert f"\n    proved: {proved}" in logged_in.log[-1]
+
+
 def test_an_explanation_takes_about_half_a_second(logged_in: Client) -> None:
     query = "&".join(f"name{number}=some%20value" for number in range(40))
     started = time.process_time()

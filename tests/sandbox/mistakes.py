@@ -196,9 +196,9 @@ def derivation_lines(session: Session, consumer_key: str, identity: Identity) ->
     lines = [
         "if you find the proof wrong, let your client go on all the same, and send any call: if it",
         "is refused, the mistake is named; if not, the proof alone is computed wrongly.",
-        "Or lay your values beside these; the first that differs is made wrongly:",
+        "Or lay your values beside these; the first that differs is the wrong one:",
         f"  K           {k.hex()}",
-        f"              ({len(k)} bytes, with 00 in front only where the next bit is 1)",
+        f"              ({len(k)} bytes, 00 before a first bit of 1: if some log-ins fail, it is this)",
         f"  secret      {identity.secret.hex()}",
         f"  token       {token.hex()}, in base64 {in_base64(token)}",
         "              (HMAC-SHA1 of the bytes of the secret, its key the bytes of K)",
