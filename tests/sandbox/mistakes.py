@@ -198,7 +198,7 @@ def derivation_lines(session: Session, consumer_key: str, identity: Identity) ->
         "is refused, the mistake is named; if not, the proof alone is computed wrongly.",
         "Or lay your values beside these; the first that differs is the wrong one:",
         f"  K           {k.hex()}",
-        f"              ({len(k)} bytes, 00 before a first bit of 1: if some log-ins fail, it is this)",
+        f"              ({len(k)} bytes, 00 before a first bit of 1; do only some log-ins fail?)",
         f"  secret      {identity.secret.hex()}",
         f"  token       {token.hex()}, in base64 {in_base64(token)}",
         "              (HMAC-SHA1 of the bytes of the secret, its key the bytes of K)",
