@@ -75,7 +75,7 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
     """What is wrong with its form, and its bytes all the same; empty if they cannot be had."""
     mistakes = []
     if "%" in text:
-        mistakes.append("signature percent-encoded twice")
+        mistakes.append("signature percent-encoded twice instead of once")
         text = unquote(text)
     if re.fullmatch("(?:[0-9A-Fa-f]{2})+", text):
         return [*mistakes, "signature in hex instead of base64"], bytes.fromhex(text)
@@ -132,7 +132,7 @@ def look_into_hmac(case: Case, signature: bytes) -> Finding:
             starts += starts_of(text, case, session)
         for session in case.sessions.ended[:3]:
             ended = text._replace(key=session.token)
-            starts.append(Start(["live session token that has ended"], ended))
+            starts.append(Start(["live session token that has ended, instead of a new one"], ended))
     unknown = what_the_token_shows(case.sessions)
     found, lines = search(case, starts, digest, signature, unknown)
     return [SHA1, *found] if digest == "sha1" else found, lines
@@ -167,8 +167,7 @@ def expected_text(case: Case) -> list[str]:
     lines = ["what should have been signed:"]
     if text.prepend:
         lines.append(f"  prepend     {text.prepend}")
-    lines.append(f"  method      {text.method}")
-    lines.append(f"  URL         {text.origin}{text.path}")
+    lines += [f"  method      {text.method}", f"  URL         {text.origin}{text.path}"]
     for name, value in sorted(text.pairs):
         lines.append(f"  parameter   {name}={value}")
     return [*lines, f"in one line: {text.base_string}"]

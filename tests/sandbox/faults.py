@@ -42,12 +42,10 @@ class Fault(NamedTuple):
 
     def changed(self, data: Any) -> Any:
         if self.change:
-            data = self.change(data)
-        if self.fields:
-            data = {**data, **self.fields}
+            return self.change(data)
         if self.rows:
-            data = (data * self.rows)[: self.rows]
-        return data
+            return (data * self.rows)[: self.rows]
+        return {**data, **self.fields} if self.fields else data
 
 
 def make_answer(entry: dict[str, Any]) -> Answer:

@@ -87,7 +87,7 @@ class Case(NamedTuple):
 VALUES: list[Variant] = [
     ("values encoded twice, as RFC 5849 has it, instead of once", encoded),
     ("values signed with + for a space, instead of decoded", quote_plus),
-    ("true signed as Python's True", lambda value: PYTHONS.get(value, value)),
+    ("true signed as Python's True, not as sent", lambda value: PYTHONS.get(value, value)),
 ]
 ENCODINGS: list[Variant] = [
     ("URL and parameters encoded twice instead of once", lambda text: encoded(encoded(text))),
@@ -128,7 +128,7 @@ def paths(text: Text, case: Case) -> Variants:
 
 
 def added(case: Case) -> Variants:
-    yield "realm signed", [("realm", case.request.sent["realm"])]
+    yield "realm signed, which stands in the header alone", [("realm", case.request.sent["realm"])]
     body = case.request.json_fields.items()
     as_json = [(name, json.dumps(value).strip('"')) for name, value in body]
     yield "fields of a JSON body signed", as_json
@@ -147,9 +147,9 @@ def changed(text: Text) -> Variants:
     for place, (name, value) in enumerate(text.pairs):
         before, after = text.pairs[:place], text.pairs[place + 1 :]
         yield f"{name} sent but not signed", before + after
-        yield f"{name} signed in small letters", [*before, (name, value.lower()), *after]
-        yield f"{name} signed in capitals", [*before, (name, value.upper()), *after]
-        yield f"{name} signed as None", [*before, (name, "None"), *after]
+        forms = {"in small letters": value.lower(), "in capitals": value.upper(), "as None": "None"}
+        for form, signed in forms.items():
+            yield f"{name} signed {form}, not as sent", [*before, (name, signed), *after]
 
 
 def spelled(name: str, data: bytes) -> Variants:
@@ -197,8 +197,9 @@ def derivation_lines(session: Session, consumer_key: str, identity: Identity) ->
         "if you find the proof wrong, let your client go on all the same, and send any call: if it",
         "is refused, the mistake is named; if not, the proof alone is computed wrongly.",
         "Or lay your values beside these; the first that differs is the wrong one:",
+        f"  response    {len(session.response)} hex digits, none dropped",
         f"  K           {k.hex()}",
-        f"              ({len(k)} bytes, 00 before a first bit of 1; do only some log-ins fail?)",
+        f"              ({len(k)} bytes; 00 before a first bit of 1: without it some log-ins fail)",
         f"  secret      {identity.secret.hex()}",
         f"  token       {token.hex()}, in base64 {in_base64(token)}",
         "              (HMAC-SHA1 of the bytes of the secret, its key the bytes of K)",
