@@ -30,8 +30,7 @@ def error_answer(status: int, error: str) -> Answer:
 
 
 def html_answer(status: int, title: str) -> Answer:
-    head = f"<head><title>{status} {title}</title></head>"
-    text = f"<html>{head}<body>{title}</body></html>\n"
+    text = f"<html><head><title>{status} {title}</title></head><body>{title}</body></html>\n"
     return Answer(status, text.encode(), {"Content-Type": "text/html;charset=utf-8"})
 
 

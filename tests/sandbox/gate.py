@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, unquote
 from urllib.request import parse_http_list, parse_keqv_list
 
@@ -75,18 +75,16 @@ def accepted_texts(text: Text, query: str) -> dict[str, Text]:
     }
 
 
+@dataclass
 class Gate:
     """Knows the user and what was signed before: lets a request in, or raises RefusedError."""
 
-    def __init__(
-        self, identity: Identity, sessions: Sessions, origin: str, now: Callable[[], float]
-    ) -> None:
-        self.identity = identity
-        self.sessions = sessions
-        self.origin = origin  # not from the Host: some clients send api.ibkr.com, and mean us
-        self.now = now
-        self.nonces: set[str] = set()
-        self.texts: deque[Text] = deque(maxlen=10)  # signed rightly: tried again later
+    identity: Identity
+    sessions: Sessions
+    origin: str  # not from the Host: some clients send api.ibkr.com, and mean us
+    now: Callable[[], float]
+    nonces: set[str] = field(default_factory=set)
+    texts: list[Text] = field(default_factory=list)  # signed rightly: the last are tried again
 
     def check(self, request: Request) -> Session:
         """Whose token signed it: an empty session's when it asks for one."""
@@ -149,7 +147,7 @@ class Gate:
                     return session
         forms = list(texts.values())
         keys = [session.token for session in signers]
-        case = Case(request, forms, keys, self.identity, self.sessions, list(self.texts))
+        case = Case(request, forms, keys, self.identity, self.sessions, self.texts[-10:])
         raise RefusedError(f"signature: {explain(case)}")
 
 

@@ -34,10 +34,6 @@ def encoded(text: str) -> str:
     return quote(text, safe="")
 
 
-def in_base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
 def hmac_sha1(key: bytes, message: bytes) -> bytes:
     return hmac.digest(key, message, "sha1")
 
@@ -103,7 +99,7 @@ def prepends(identity: Identity) -> Variants:
     yield "prepend missing: the decrypted secret in hex, before the method", ""
     yield "prepend in a call that has none: only the token request has one", right
     yield "prepend in capitals instead of small letters", right.upper()
-    yield "prepend in base64 instead of hex", in_base64(identity.secret)
+    yield "prepend in base64 instead of hex", base64.b64encode(identity.secret).decode()
     yield "prepend followed by &, where the method follows directly", f"{right}&"
     yield "prepend of the encrypted secret instead of the decrypted one", undecrypted
 
@@ -155,7 +151,7 @@ def changed(text: Text) -> Variants:
 def spelled(name: str, data: bytes) -> Variants:
     right = f"instead of its {len(data)} bytes"
     yield f"{name} as hex text {right}", data.hex().encode()
-    yield f"{name} as base64 text {right}", in_base64(data).encode()
+    yield f"{name} as base64 text {right}", base64.b64encode(data)
 
 
 def derivations(session: Session, identity: Identity) -> Variants:
@@ -193,6 +189,7 @@ def keys(session: Session, identity: Identity) -> Variants:
 def derivation_lines(session: Session, consumer_key: str, identity: Identity) -> list[str]:
     """For a client that finds the proof wrong and stops. All of it is throw-away."""
     k, token, message = session.k, session.token, consumer_key.encode()
+    in_base64 = base64.b64encode(token).decode()
     lines = [
         "if you find the proof wrong, let your client go on all the same, and send any call: if it",
         "is refused, the mistake is named; if not, the proof alone is computed wrongly.",
@@ -201,7 +198,7 @@ def derivation_lines(session: Session, consumer_key: str, identity: Identity) ->
         f"  K           {k.hex()}",
         f"              ({len(k)} bytes; 00 before a first bit of 1: without it some log-ins fail)",
         f"  secret      {identity.secret.hex()}",
-        f"  token       {token.hex()}, in base64 {in_base64(token)}",
+        f"  token       {token.hex()}, in base64 {in_base64}",
         "              (HMAC-SHA1 of the bytes of the secret, its key the bytes of K)",
         f"  proof       {hmac_sha1(token, message).hex()}",
         "              (HMAC-SHA1 of the consumer key, its key the bytes of the token)",
