@@ -3,8 +3,8 @@
 Reads a config, logs in, calls a handful of read-only endpoints, prints what they answer, and logs
 out. How requests are signed stands in oauth.py, what is checked beforehand in keys/check.py.
 
-In this order: the steps (Demo), the client that sends requests, what errors mean, the console, and
-the command line, whose `main` is the last function.
+In this order: the steps and the logout (Demo), the client that sends requests, what errors mean,
+the console, and the command line, whose `main` is the last function.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import errno
+import io
 import json
 import logging
 import os
@@ -19,12 +20,13 @@ import re
 import signal
 import socket
 import sys
-from concurrent.futures import ThreadPoolExecutor, wait
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from time import monotonic, sleep, time
-from typing import Any, Callable
+from typing import Any, Callable, TextIO
 from urllib.parse import urlsplit
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -56,9 +58,8 @@ QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
 # What the brokerage session can be
 UP, SETTLING, REFUSED, HELD = "up", "settling", "refused", "held by another session"
 
-# Fields of a quote; the availability begins with a letter of QUALITY
-FIELDS = {"31": "last", "84": "bid", "85": "ask size", "86": "ask", "88": "bid size"}
-FIELDS |= {"6509": "availability"}
+# Fields of a quote; the code, of its availability, begins with a letter of QUALITY
+QUOTE = {"31": "last", "84": "bid", "85": "ask size", "86": "ask", "88": "bid size", "6509": "code"}
 QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
 QUALITY |= {"N": "not subscribed", "O": "market-data agreement incomplete"}
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
@@ -68,8 +69,6 @@ COUNTS = {"position", "volume"}  # columns of quantities, which need no two deci
 PRIVATE = {"accountvan", "accounttitle", "displayname", "accountalias", "aliases", "desc"}
 PRIVATE |= {"acctdesc", "username", "mac", "hardware_info", "session", "sessionid"}
 
-SEE_ANSWER = "with -v the demo shows the whole answer"
-LATER = f"try later; {SEE_ANSWER}"
 CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and run again"
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
 
@@ -86,8 +85,11 @@ class Demo:
         self.console = client.console
         self.options = options
         self.brokerage = ""  # then what session_state returns
+        self.interrupted = False  # by a signal
+        self.steps_over = False  # from then on a signal is only noted
+        self.abandoned: requests.Session | None = None  # see log_out
 
-    def run(self) -> None:
+    def steps(self) -> None:
         """Go through all steps but the logout, as far as what they need is there."""
         symbol = self.options.symbol
         self.step("Live session token", self.client.log_in)
@@ -118,7 +120,8 @@ class Demo:
             return action(*values)
         except Exception as error:  # also a KeyError, for a field that an answer does not have
             self.console.complain("error", *explain(error, self.client))
-            if timed_out(error) or self.client.status == 429:
+            timed_out = isinstance(root_cause(error), socket.timeout)
+            if timed_out or self.client.status == 429:
                 raise Stop from None  # every further step would wait as long, or prolong the ban
             return None
 
@@ -131,22 +134,21 @@ class Demo:
         """Ask for its state once a second, until it is no longer settling."""
         for _ in range(STATUS_TRIES):
             answer = self.client.post("/iserver/auth/status")
-            if session_state(answer) != SETTLING:
+            if self.session_state(answer) != SETTLING:
                 break
             sleep(1)
         self.show_session(answer)
         if self.brokerage == SETTLING:
-            message = "the brokerage session is still not up"
-            raise Problem(message, "run the demo again in a minute")
+            raise Problem("the brokerage session is not up yet", "run again in a minute")
 
     def show_session(self, answer: dict[str, Any]) -> None:
         """Say what init or status answers. Raises Problem if the session is refused, but only warns
         if another one holds it: then the rest of a run is well without it."""
-        self.brokerage = session_state(answer)
+        self.brokerage = self.session_state(answer)
         note = answer.get("fail") or answer.get("message") or ""
         self.console.say(f"    {self.brokerage}: {note}" if note else f"    {self.brokerage}")
         if self.brokerage == REFUSED:
-            raise Problem(f"no brokerage session: {note}", hint_for(note, self.client))
+            raise Problem(f"no brokerage session: {note}")
         if self.brokerage == HELD:
             if self.options.compete:
                 raise Problem(f"{HELD}, in spite of --compete", CLOSE_OTHERS)
@@ -154,18 +156,36 @@ class Demo:
             hint = "or run with --compete, which logs it out"
             self.console.complain("warning", message, CLOSE_OTHERS, hint)
 
+    @staticmethod
+    def session_state(answer: dict[str, Any]) -> str:
+        """Return what init or status says of the brokerage session. Not all fields are in each."""
+        fail = str(answer.get("fail") or "")
+        message = str(answer.get("message") or "ok")
+        up = answer.get("authenticated") is True and answer.get("connected") is True
+        if up and answer.get("established") is not False:
+            return UP  # whatever fail, message or competing stands beside it
+        # init has {"passed": false} or {"competing": true}, status "Force compete capability ..."
+        competing = answer.get("passed") is False or answer.get("competing") is True
+        if fail.startswith("Force compete capability") or (competing and not fail):
+            return HELD
+        if fail or (message.lower() != "ok" and not up):
+            return REFUSED
+        return SETTLING  # also {"wait": 1000}
+
     def accounts(self) -> str:
         """Return the id of the account to show: the one asked for, or the first but "All", which
         is a group."""
         answer = self.client.get("/portfolio/accounts")
         self.console.table(["accountId", "type", "currency"], answer)
-        ids = [str(account.get("accountId")) for account in answer]
-        wanted = self.options.account
-        for account in ids:
-            if account == wanted or (wanted is None and account not in ("None", "All")):
-                return account
+        ids = [str(account["accountId"]) for account in answer]
+        wanted: str | None = self.options.account
         if wanted:
-            raise Problem(f"no account {wanted}", f"IBKR lists {', '.join(ids)}")
+            if wanted not in ids:
+                raise Problem(f"no account {wanted}", f"IBKR lists {', '.join(ids)}")
+            return wanted
+        for account in ids:
+            if account != "All":
+                return account
         raise Problem("no account in the answer", "ask IBKR which accounts the username has")
 
     def summary(self, account: str) -> None:
@@ -200,7 +220,7 @@ class Demo:
         if not listings:
             hint = 'try another --symbol; a share class is written with a space: "BRK B"'
             raise Problem(f"no stock has the symbol {symbol}", hint)
-        listings.sort(key=lambda listing: listing.get("isUS") is not True)
+        listings.sort(key=lambda listing: not listing.get("isUS"))
         self.console.table(["name", "exchange", "conid"], listings)
         return str(listings[0]["conid"])
 
@@ -211,9 +231,9 @@ class Demo:
             hint = "the username has none, or its brokerage session is not up"
             raise Problem("no account in the answer", hint)
         data = self.snapshot(conid)
-        code = data.get("availability", "-")  # such as "RpB"
+        code = data.get("code", "-")  # such as "RpB"
         unsubscribed = code[0] in ("N", "O")
-        if not unsubscribed and data.keys().isdisjoint(["last", "bid", "ask"]):
+        if not unsubscribed and not any(name in data for name in ("last", "bid", "ask")):
             raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
         last = data.get("last", "-")  # such as "C187.20" or "H187.20"
         last = last.replace("C", "previous close ").replace("H", "halted ")
@@ -229,19 +249,19 @@ class Demo:
 
     def snapshot(self, conid: str) -> dict[str, str]:
         """Return what there is of a quote: the first answer only subscribes, then it fills up."""
-        params = {"conids": conid, "fields": ",".join(FIELDS)}
+        params = {"conids": conid, "fields": ",".join(QUOTE)}
         began = monotonic()
         data: dict[str, str] = {}
         while monotonic() < began + QUOTE_SECONDS:
             for item in self.client.get("/iserver/marketdata/snapshot", params):
-                for field, name in FIELDS.items():
+                for field, name in QUOTE.items():
                     text = cell(item.get(field), 0)
                     if text not in ("-", "-1", "N/A"):  # none, by `cell` or by IBKR
                         data[name] = text
-            complete = {"last", "bid", "ask", "availability"} <= data.keys()
-            # At first an N may stand there before delayed prices come
-            unsubscribed = monotonic() > began + 2 and data.get("availability", "").startswith("N")
-            if complete or unsubscribed:
+            complete = {"last", "bid", "ask", "code"} <= data.keys()
+            # At first an N, not subscribed, may stand there before delayed prices come
+            hopeless = data.get("code", "").startswith("N") and monotonic() > began + 2
+            if complete or hopeless:
                 break
             sleep(0.5)
         return data
@@ -252,7 +272,7 @@ class Demo:
         answer = self.client.get("/iserver/marketdata/history", params)
         bars = answer.get("data")
         if not bars:
-            raise Problem("no bars in the answer", SEE_ANSWER)
+            raise Problem("no bars in the answer")
         names = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}
         rows = []
         for bar in bars[-5:]:
@@ -264,21 +284,89 @@ class Demo:
         self.console.table(["opened (UTC)", *names], rows)
         self.console.say(f"    the last {len(rows)} of {len(bars)}")
 
+    # The run, which ends with the logout, and the signals that may come
 
-def session_state(answer: dict[str, Any]) -> str:
-    """Return what init or status says of the brokerage session. The order counts: one that is up is
-    up, whatever message, fail or competing stands beside it."""
-    fail = str(answer.get("fail") or "")
-    message = str(answer.get("message") or "ok")
-    up = answer.get("authenticated") is True and answer.get("connected") is True
-    if up and answer.get("established") is not False:  # which not all answers have
-        return UP
-    competing = answer.get("passed") is False or answer.get("competing") is True
-    if fail.startswith("Force compete capability") or (competing and not fail):
-        return HELD
-    if fail or (message.lower() != "ok" and not up):
-        return REFUSED
-    return SETTLING  # also {"wait": 1000}
+    def run(self) -> int:
+        """Go through all steps, and log out whatever has ended them; return the exit status."""
+        self.catch_signals()
+        failure = ""
+        of_logout = io.StringIO()
+        try:
+            try:
+                self.steps()
+            finally:
+                self.steps_over = True  # in here, lest a signal come between the steps and this
+        except (Stop, KeyboardInterrupt):
+            pass
+        finally:
+            # Printed later, since that may block, and the logout must not wait
+            self.console.stdout = of_logout
+            logged_in = self.client.auth is not None
+            if logged_in:
+                self.console.say("", "Logout")
+                failure = self.log_out()
+        if self.interrupted:
+            outcome = "logged out" if logged_in else "not logged in"
+            self.console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
+            return 130
+        self.console.stdout = sys.stdout
+        self.console.say(*of_logout.getvalue().splitlines())
+        return self.conclude(failure)
+
+    def conclude(self, failure: str) -> int:
+        """Say what the logout missed, and how all went; return the exit status."""
+        if failure:
+            # A 200 says that it did not happen, a 401 that the session is not known any more
+            kind = "warning" if self.client.status in (200, 401) else "error"
+            self.console.complain(kind, failure, "the session ends by itself some minutes later")
+        if self.console.errors or self.console.muted:
+            self.console.say("", f"errors: {self.console.errors}")
+            return 1
+        self.console.say("", "all well")
+        return 0
+
+    def log_out(self) -> str:
+        """Send the logout, once more if the connection was lost. Return what went wrong, or ""."""
+        client = self.client
+        client.timeout = LOGOUT_TIMEOUT
+        if self.interrupted:
+            self.abandoned = client.http  # kept: its destructor could wait for a lock, for ever
+            client.http = client.new_session()
+        for last in (False, True):
+            try:
+                answer = client.post("/logout")
+                # {"status": false}, or {"confirmed": true}, which means still logged in
+                if answer.get("confirmed") or answer.get("status") is False:
+                    words = server_words(client.response)
+                    raise Problem(f"IBKR says that it did not log out: {words}")
+                break
+            except Exception as error:
+                if client.status == 200 and not client.response.content:
+                    break  # an empty answer will do
+                timed_out = isinstance(root_cause(error), socket.timeout)
+                lost = isinstance(error, requests.ConnectionError) and not timed_out
+                if last or not lost:
+                    return explain(error, client)[0]
+        return ""
+
+    def catch_signals(self) -> None:
+        """Have Ctrl-C and its like handled, but for what is ignored already, as by nohup."""
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # not all are everywhere
+            known = getattr(signal, name, None)
+            if known and signal.getsignal(known) != signal.SIG_IGN:
+                signal.signal(known, self.interrupt)
+
+    def interrupt(self, number: int, _frame: object) -> None:
+        """Handle Ctrl-C and its like. The first one ends the steps, or is only noted when they are
+        over. After it, a Ctrl-C ends the program at once, and another signal does nothing."""
+        if self.interrupted:
+            if number == signal.SIGINT:
+                os._exit(130)
+            return
+        self.interrupted = True
+        if not self.steps_over:
+            self.console.muted = True  # printing would block, if a pager does not read on
+            raise KeyboardInterrupt
 
 
 # The client
@@ -295,56 +383,15 @@ class Client:
         self.console = console
         self.timeout: Any = oauth.TIMEOUT
         self.http = self.new_session()
-        self.abandoned: requests.Session | None = None
         self.auth: oauth.HmacSha256Auth | None = None  # if set, there is a session to log out
         self.next_start = 0.0
 
         self.request_line = ""  # method and path of the last request
-        self.status = 0  # of its answer, also if the body does not come
         self.response: Any = None  # its answer, a requests.Response, once that is here whole
-        self.log: list[str] = []  # what oauth.py has logged of it
+        self.status = 0  # of its answer
         if console.verbose:
             oauth.log.setLevel(logging.DEBUG)
-            oauth.log.addFilter(self.divert_log)
-
-        self.interrupted = False
-        self.steps_over = False  # then signals are noted, and nothing is printed for the moment
-
-    def get(self, path: str, params: dict[str, str] | None = None) -> Any:
-        return self.call("GET", path, params=params)
-
-    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        return self.call("POST", path, json=body)
-
-    def call(self, method: str, path: str, **content: Any) -> Any:
-        """Send a request and return its answer's JSON. Raises oauth.AnswerError if that is none, or
-        an error, and what `requests` raises."""
-        self.begin_request(method, path)
-        url = self.base_url + path
-        try:
-            response = self.http.request(
-                method, url, auth=self.auth, timeout=self.timeout, allow_redirects=False, **content
-            )
-        finally:
-            if not self.steps_over:
-                self.print_answer()
-        if self.status < 200:
-            self.http.close()  # the answer proper would still come on this connection
-        if self.status // 100 != 2:
-            raise oauth.AnswerError(f"HTTP {self.status}")
-        if self.steps_over and not response.content:  # the logout's answer may be empty
-            return {}
-        answer = oauth.read_json(response)
-        if error_of(response):
-            raise oauth.AnswerError(f"HTTP {self.status} with an error")
-        return answer
-
-    def begin_request(self, method: str, path: str) -> None:
-        """Wait until a request may start, and forget the answer before."""
-        sleep(max(0.0, self.next_start - monotonic()))
-        self.next_start = monotonic() + PACE
-        self.request_line = f"{method} {path}"
-        self.response, self.status = None, 0
+            oauth.log.addFilter(self.print_signed)  # a filter, so that other handlers get nothing
 
     def new_session(self) -> requests.Session:
         session = requests.Session()
@@ -355,87 +402,77 @@ class Client:
         return session
 
     def keep_response(self, response: requests.Response, **_options: object) -> None:
-        self.status = response.status_code
         _ = response.content  # reads the body, and raises if that breaks off
-        self.response = response
+        self.response, self.status = response, response.status_code
 
-    def divert_log(self, record: logging.LogRecord) -> bool:
-        """Keep what oauth.py logs of a request for print_answer, and from other handlers."""
-        self.log.append(f"    > {record.getMessage()}")
+    def get(self, path: str, params: dict[str, str] | None = None) -> Any:
+        return self.call("GET", path, params=params)
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        return self.call("POST", path, json=body)
+
+    def call(self, method: str, path: str, **content: Any) -> Any:
+        """Send a request, print what came of it, and return the JSON of its answer. Raises Problem
+        if that is none, or an error, and what `requests` raises."""
+        self.begin_request(method, path)
+        url = self.base_url + path
+        response = self.http.request(
+            method, url, auth=self.auth, timeout=self.timeout, allow_redirects=False, **content
+        )
+        self.print_answer()
+        if response.status_code < 200:
+            self.http.close()  # the answer proper would still come on this connection
+        return read_answer(response)
+
+    def begin_request(self, method: str, path: str) -> None:
+        """Wait until a request may start, and forget the answer before."""
+        sleep(max(0.0, self.next_start - monotonic()))
+        self.next_start = monotonic() + PACE
+        self.request_line = f"{method} {path}"
+        self.response, self.status = None, 0
+
+    def print_signed(self, record: logging.LogRecord) -> bool:
+        """Print what oauth.py logs of a request: what it has signed."""
+        self.console.say(f"    > {record.getMessage()}")
         return False
 
     def print_answer(self) -> None:
-        """Print a line about the last answer; with --verbose what was signed and answered, too."""
-        lines, self.log = self.log, []
-        if self.response is not None:
-            milliseconds = self.response.elapsed.total_seconds() * 1000
-            lines.append(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
-            if self.console.verbose:
-                lines += [f"    < {text}" for text in readable(self.response).splitlines()]
-        self.console.say(*lines)
+        """Print a line about the last answer, and with --verbose all of it."""
+        milliseconds = self.response.elapsed.total_seconds() * 1000
+        self.console.say(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
+        if self.console.verbose:
+            for line in readable(self.response).splitlines():
+                self.console.say(f"    < {line}")
 
     def log_in(self) -> None:
-        """Request the live session token, and sign with it from then on. This happens in a thread,
-        which a signal does not break off: a token issued meanwhile still gets its logout. Raises
-        what oauth.request_live_session_token does."""
+        """Request the live session token, and sign with it from then on. Raises Problem if IBKR
+        refuses it or the proof is wrong, and what `requests` raises.
+
+        A signal interrupts the waiting, but not the thread in which the request is sent: a token
+        that comes a little later is kept, and logged out, too."""
         self.begin_request("POST", "/oauth/live_session_token")
-        login = ThreadPoolExecutor(1).submit(self.request_token)
+        ended = threading.Event()
         try:
-            token = login.result()
+            token = ThreadPoolExecutor(1).submit(self.request_token, ended).result()
         except KeyboardInterrupt:
-            wait([login], LOGOUT_TIMEOUT)
+            ended.wait(LOGOUT_TIMEOUT)
             raise
-        finally:
+        except oauth.AnswerError as error:
             self.print_answer()
+            raise login_problem(error, self) from None
+        self.print_answer()
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
-    def request_token(self) -> oauth.LiveSessionToken:
-        token = oauth.request_live_session_token(
-            self.http, self.base_url, self.credentials, timeout=self.timeout
-        )
-        self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
-        # Set here, in the thread: so an interrupted log-in gets its logout, too
-        self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
-        return token
-
-    def catch_signals(self) -> None:
-        """Have Ctrl-C and its like handled, but for what is ignored already, as by nohup."""
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # not all are everywhere
-            known = getattr(signal, name, None)
-            if known and signal.getsignal(known) != signal.SIG_IGN:
-                signal.signal(known, self.interrupt)
-
-    def interrupt(self, number: int, _frame: object) -> None:
-        """Handle Ctrl-C and its like. The first one ends the steps, or is only noted when they are
-        over. After it, a Ctrl-C ends the program at once, and another signal does nothing."""
-        if self.interrupted and number == signal.SIGINT:
-            os._exit(130)
-        in_steps = not (self.interrupted or self.steps_over)
-        self.interrupted = True
-        if in_steps:
-            self.console.muted = True  # printing would block, if a pager does not read on
-            raise KeyboardInterrupt
-
-    def log_out(self) -> str:
-        """Send the logout, once more if the connection was lost. Return what went wrong, or ""."""
-        self.timeout = LOGOUT_TIMEOUT
-        if self.interrupted:
-            # Kept, since its pool may hold a lock for which a destructor would wait
-            self.abandoned = self.http
-            self.http = self.new_session()
-        for _ in range(2):
-            try:
-                answer = self.call("POST", "/logout")
-                # {"status": false}, or {"confirmed": true}, which means still logged in
-                if answer.get("confirmed") or answer.get("status") is False:
-                    raise oauth.AnswerError("IBKR says that it did not log out")
-                return ""
-            except Exception as error:
-                failure, *_ = explain(error, self)
-                lost = isinstance(error, requests.ConnectionError) and not timed_out(error)
-                if not lost:
-                    break
-        return failure
+    def request_token(self, ended: threading.Event) -> oauth.LiveSessionToken:
+        try:
+            token = oauth.request_live_session_token(
+                self.http, self.base_url, self.credentials, timeout=self.timeout
+            )
+            self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
+            self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
+            return token
+        finally:
+            ended.set()
 
 
 # What errors mean, and what helps
@@ -447,7 +484,6 @@ HINTS = {
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session has it: {CLOSE_OTHERS}, or with --compete",
     "permissions|no data of type": SUBSCRIBE,
-    "timeout": LATER,
     "not yet been authorized": "ask IBKR's API support to enable this consumer key for trading",
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
     "invalid signature": "run python -m tests.sandbox --serve: it names what a signature got wrong",
@@ -466,45 +502,52 @@ HINTS = {
     "^410": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
     "^429": "too many requests: wait 15 minutes, each try before prolongs the ban",
     "^503": "IBKR is slow or in maintenance (midnight, Saturday evening, New York time): try later",
-    "^5": LATER,
-    "": SEE_ANSWER,
+    "timeout|^5": "try later",
+    "": "with -v the demo shows the whole answer",
 }
 
 
+def read_answer(response: requests.Response) -> Any:
+    """Return the JSON of an answer. Raises Problem if it is none, or an error."""
+    answer = json_of(response)
+    if response.status_code // 100 != 2:
+        raise Problem(f"HTTP {response.status_code}: {server_words(response)}")
+    if answer is None:
+        raise Problem(f"the answer is not JSON: {server_words(response)}")
+    if error_in(answer):
+        raise Problem(f"HTTP {response.status_code} with an error: {server_words(response)}")
+    return answer
+
+
+def login_problem(error: oauth.AnswerError, client: Client) -> Problem:
+    """Return what the answer to the token request was, and what may be wrong with key or token."""
+    if isinstance(error, oauth.ExchangeError):  # the proof is wrong, or a number out of range
+        return Problem(str(error), *check.suspects("exchange", client.report))
+    response = client.response
+    words = server_words(response)
+    hints = []
+    # A key or token may be wrong where a 401 or an error in JSON says so, but not with a 503
+    if client.status == 401 or (client.status in (200, 400) and error_in(json_of(response))):
+        hints = check.suspects("refused", client.report, words, clock_offset(response))
+    return Problem(f"{error}: {words}", *hints)
+
+
 def explain(error: Exception, client: Client) -> list[str]:
-    """Return the message for an error of a step or of the logout, and hints."""
+    """Return the message for an error of a step or of the logout, and hints: its own, or the first
+    of HINTS that fits."""
     reason, hints = str(error), []
     if isinstance(error, Problem):
         hints = [*error.hints]
-    elif isinstance(error, oauth.ExchangeError):  # before AnswerError, since it is one, too
-        hints = check.suspects("exchange", client.report)
-    elif isinstance(error, oauth.AnswerError):
-        words = server_words(client.response)
-        reason = f"{error}: {words}" if words else reason
-        if client.auth is None and blames_log_in(client.response):
-            clock = clock_offset(client.response)
-            hints = check.suspects("refused", client.report, words, clock)
     elif isinstance(error, OSError):  # no answer; the errors of `requests` are of this kind, too
         reason = f"{urlsplit(client.base_url).netloc}: {str(root_cause(error))[:200]}"
     else:  # such as a KeyError
-        kind, answer = type(error).__name__, client.response
-        reason = str(error) if answer is None else server_words(answer)
-        reason = f"an answer of another form than expected ({kind}): {reason}"
+        quoted = str(error) if client.response is None else server_words(client.response)
+        reason = f"an answer of another form than expected ({type(error).__name__}): {quoted}"
     message = f"{client.request_line}: {reason}"
-    return [message, *(hints or [hint_for(message, client)])]
-
-
-def hint_for(message: str, client: Client) -> str:
-    """Return the first of HINTS that fits a message, which may be no more than words of IBKR."""
-    status = 0 if client.response is None else client.status
-    text = f"{status} {message}".lower()
-    return next(hint for known, hint in HINTS.items() if re.search(known, text))
-
-
-def blames_log_in(response: requests.Response) -> bool:
-    """Tell whether a key or token may be wrong: a 401 says so, or an error in JSON; not a 503."""
-    status = response.status_code
-    return status == 401 or (status in (200, 400) and bool(error_of(response)))
+    if not hints:
+        text = f"{client.status} {message}".lower()
+        hints = [next(hint for known, hint in HINTS.items() if re.search(known, text))]
+    return [message, *hints]
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -512,11 +555,6 @@ def root_cause(error: BaseException) -> BaseException:
     while error.__context__ is not None:
         error = error.__context__
     return error
-
-
-def timed_out(error: Exception) -> bool:
-    """Tell whether it was a time-out. In the middle of a body, `requests` says ConnectionError."""
-    return isinstance(error, requests.Timeout) or isinstance(root_cause(error), socket.timeout)
 
 
 def clock_offset(response: requests.Response) -> float:
@@ -527,25 +565,16 @@ def clock_offset(response: requests.Response) -> float:
         return 0.0
 
 
-def masked_json(response: requests.Response) -> Any:
-    """Return the JSON of an answer, with *** for what is private; None if it has none."""
+def json_of(response: requests.Response) -> Any:
+    """Return the JSON of an answer, None if it has none."""
     try:
-        return json.loads(response.content, object_hook=masked)
+        return json.loads(response.content)
     except (ValueError, RecursionError):
         return None
 
 
-def masked(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a JSON object with *** for its values that are private."""
-    for name in values:
-        if values[name] and name.lower() in PRIVATE:
-            values[name] = "***"
-    return values
-
-
-def error_of(response: requests.Response) -> str:
+def error_in(answer: Any) -> str:
     """Return the error that an answer's JSON names, "" if it names none."""
-    answer = masked_json(response)
     if isinstance(answer, dict) and answer.get("error"):
         return f"{answer['error']} {answer.get('error_description', '')}"
     return ""
@@ -555,15 +584,28 @@ def server_words(response: requests.Response) -> str:
     """Return in one line where an answer redirects to, its error, or its text without tags."""
     if "Location" in response.headers:
         return f"a redirect to {response.headers['Location'][:200]}"
-    text = error_of(response) or readable(response)
+    text = error_in(json_of(response)) or readable(response)
     text = re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", text)
-    return " ".join(text.split())[:200]
+    return " ".join(text.split())[:200] or "(empty)"
 
 
 def readable(response: requests.Response) -> str:
     """Return an answer's text, its JSON indented and with *** for what is private."""
-    answer = masked_json(response)
-    return str(response.text) if answer is None else json.dumps(answer, indent=2)
+    answer = json_of(response)
+    return str(response.text) if answer is None else json.dumps(masked(answer), indent=2)
+
+
+def masked(value: Any) -> Any:
+    """Return a JSON value with *** for what is private in it."""
+    if isinstance(value, list):
+        return [masked(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    shown = {}
+    for name, item in value.items():
+        private = item and name.lower() in PRIVATE
+        shown[name] = "***" if private else masked(item)
+    return shown
 
 
 # The console
@@ -578,6 +620,7 @@ class Console:
         self.checking = checking  # then all goes to stdout, as one report
         self.secrets: list[str] = []  # shown as ***
         self.errors = 0
+        self.stdout: TextIO = sys.stdout
         self.muted = False
 
     def say(self, *lines: str, stream: Any = None) -> None:
@@ -591,22 +634,26 @@ class Console:
         # All but plain ASCII is escaped: a terminal obeys some, and a code page may lack the rest
         text = re.sub("[^ -~\n]", lambda match: ascii(match[0])[1:-1], text)
         try:
-            print(text, file=stream or sys.stdout, flush=True)
+            print(text, file=stream or self.stdout, flush=True)
         except OSError as error:
-            closed = error.errno in (errno.EPIPE, errno.EINVAL)  # by | head; the latter on Windows
-            new, self.muted = not self.muted, True
-            if new and not closed:
+            if self.muted:
+                return
+            self.muted = True
+            if error.errno not in (errno.EPIPE, errno.EINVAL):  # by | head; on Windows the latter
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
     def complain(self, kind: str, message: str, *hints: str) -> None:
-        self.errors += kind == "error"
+        if kind == "error":
+            self.errors += 1
         stream = None if self.checking and not self.muted else sys.stderr
-        self.say(f"{kind}: {message}", *map("hint: {}".format, hints), stream=stream)
+        self.say(f"{kind}: {message}", stream=stream)
+        for hint in hints:
+            self.say(f"hint: {hint}", stream=stream)
 
     def table(self, names: list[str], items: list[dict[str, Any]], page: int = 0) -> None:
         """Print what the names hold in the first ten items: text to the left, numbers to the right.
         `page`: how many items at most come in one answer, where there may be more."""
-        if items == []:
+        if items == []:  # null would be another form
             self.say("    none")
             return
         columns = []
@@ -640,7 +687,8 @@ def cell(value: Any, decimals: int = 2) -> str:
     exact = Decimal(repr(value or 0))  # no -0.0
     places = max(decimals, 7 - exact.adjusted())  # which is the power of ten of the first digit
     whole, _, fraction = f"{exact:,.{places}f}".partition(".")
-    return f"{whole}.{fraction.rstrip('0').ljust(decimals, '0')}".rstrip(".")
+    fraction = fraction.rstrip("0").ljust(decimals, "0")
+    return f"{whole}.{fraction}" if fraction else whole
 
 
 # The command line
@@ -697,7 +745,8 @@ def print_findings(report: check.Report, path: str, console: Console) -> None:
     for finding in report.findings:
         if console.checking:
             console.say(f"  {finding.kind:<5}  {finding.name:<21}  {finding.message}")
-            console.say(*map("         {}".format, finding.hints))
+            for hint in finding.hints:
+                console.say(f"         {hint}")
         elif finding.kind in ("error", "warn"):
             kind = finding.kind.replace("warn", "warning")
             console.complain(kind, f"{path}: {finding.name}: {finding.message}", *finding.hints)
@@ -726,7 +775,7 @@ def check_and_run(options: argparse.Namespace, console: Console) -> int:
     if credentials is None:
         return 2
     if options.check:
-        return int(console.muted)
+        return 1 if console.muted else 0
     console.secrets.append(credentials.access_token_secret.hex())
     console.say(
         f"config    {path}",
@@ -734,40 +783,7 @@ def check_and_run(options: argparse.Namespace, console: Console) -> int:
         f"consumer  {check.shown(credentials.consumer_key, check.CONSUMER_FORM)}",
         f"host      {urlsplit(report.base_url).netloc}",
     )
-    client = Client(report, console)
-    return run_and_log_out(Demo(client, options), client)
-
-
-def run_and_log_out(demo: Demo, client: Client) -> int:
-    """Run all steps, and log out whatever happens; say what became of that only afterwards."""
-    console, failure = client.console, ""
-    client.catch_signals()
-    try:
-        try:
-            demo.run()
-        finally:
-            client.steps_over = True
-    except (Stop, KeyboardInterrupt):
-        pass
-    finally:
-        if client.auth is not None:
-            failure = client.log_out()
-    if client.interrupted:
-        outcome = "logged out" if client.auth else "not logged in"
-        console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
-        return 130
-    if client.auth is not None:
-        console.say("", "Logout")
-        client.print_answer()  # only now, since printing may block
-    if failure:
-        # A 200 says that it did not happen, a 401 that the session is not known any more
-        kind = "warning" if client.status in (200, 401) else "error"
-        console.complain(kind, failure, "the session ends by itself some minutes later")
-    if console.errors or console.muted:
-        console.say("", f"errors: {console.errors}")
-        return 1
-    console.say("", "all well")
-    return 0
+    return Demo(Client(report, console), options).run()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -789,6 +805,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # Without destructors, which could wait for a lock that an interruption has left, and without
-    # the log-in's thread, which could still wait for an answer
+    # Without destructors (see log_out), and without the log-in's thread, which may still wait
     os._exit(main())

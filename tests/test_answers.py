@@ -163,7 +163,7 @@ def test_an_error_is_quoted_and_its_hint_helps_with_it() -> None:
     where = "error: GET /portfolio/DU0001234/summary: "
     moved = Answer(302, headers={"Location": "/sso"})
     rows = [
-        (at.SUMMARY, Answer(404), f"{where}HTTP 404\nhint: ", 1, "base_url"),
+        (at.SUMMARY, Answer(404), f"{where}HTTP 404: (empty)\nhint: ", 1, "base_url"),
         (at.SUMMARY, Answer(503, PAGE), f"{where}HTTP 503: Log in here\nhint: ", 1),
         (at.SUMMARY, Answer(200, PAGE), where, 1),
         (
@@ -215,7 +215,7 @@ def test_after_an_answer_below_200_its_connection_is_not_used() -> None:
     _, _, accounts, after, *_ = sandbox.requests
     assert accounts.status == 103
     assert after.connection != accounts.connection
-    assert "error: GET /portfolio/accounts: HTTP 103\n" in result.err
+    assert "error: GET /portfolio/accounts: HTTP 103: " in result.err
 
 
 def test_every_request_verifies_certificates_and_says_who_sends_it(server: Sandbox) -> None:
