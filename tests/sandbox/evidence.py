@@ -19,6 +19,7 @@ DIGEST_INFO = {  # RFC 8017, section 9.2, note 1
     "sha256": bytes.fromhex("3031300d060960864801650304020105000420"),
     "sha1": bytes.fromhex("3021300906052b0e03021a05000414"),
 }
+NOT_FOUND = "no known mistake found in half a second"
 SHA1 = "SHA1 instead of SHA-256"
 PROVED = {  # whether the text is right, and whether the key is
     (True, True): "proved: both the text and the key are right",
@@ -55,10 +56,9 @@ def search(
             if text_is_right:
                 return mistakes, proved
             if case.identity.throwaway:
-                proved.append(f"this was signed: {text.base_string}")
+                proved.append(f"this was signed: {ascii(text.base_string)[1:-1]}")
             return mistakes, proved + expected_text(case)
         if time.thread_time() > ends:
-            lines.append("half a second was not enough to try all known mistakes")
             break
     return [reason], lines + expected_text(case)
 
@@ -100,10 +100,11 @@ def look_into_rsa(case: Case, signature: bytes) -> Finding:
         mistakes.append(SHA1)
     text = case.texts[0]
     unknown = [
-        f"no known mistake; {PROVED[False, bool(case.keys)]}",
-        f"is your prepend, the decrypted secret in hex, {len(text.prepend)} digits long?",
+        f"{NOT_FOUND}; {PROVED[False, bool(case.keys)]}",
         f"{digest} of the text signed: {signed.hex()}",
-        "if your text equals the one below, you send another than you sign (nonce, timestamp)",
+        f"if your text has this hash, lay it beside the one below: first the prepend, the "
+        f"{len(text.prepend)} hex digits of the decrypted secret, directly before {text.method}",
+        "if it has not, or if it equals the one below, you sign another text than you send",
     ]
     found, lines = search(case, list(starts_of(text, case)), digest, signed, unknown)
     return mistakes + found, lines
@@ -144,18 +145,22 @@ def what_the_token_shows(sessions: Sessions) -> list[str]:
     newest = sessions.live[0]
     if newest.has_signed:
         return [
-            "no known mistake, but the token has signed rightly before: look at the text",
-            "if your text equals the one below, it is the key: do you use the newest token?",
+            f"{NOT_FOUND}, but this token has signed rightly before: look at the text",
+            "lay your text beside the one below: nonce, timestamp and values are those sent",
+            "only if they are equal, it is the key: do you use the newest token?",
         ]
-    doubt = "no known mistake fits"
+    doubt = NOT_FOUND
     if len(newest.response) % 2:
         doubt = "last digit of diffie_hellman_response dropped?"
+    if newest.challenge.isdecimal():
+        doubt = "diffie_hellman_challenge sent in decimal, instead of in hex?"
     return [
         f"the token has never signed rightly: {doubt}",
-        "is your HMAC-SHA1(token, consumer key) the live_session_token_signature?",
-        "if not, the token is wrong: below the token request the log looks your proof up",
-        "if so, it is the text; and if your text equals the one below, it is the HMAC: its key are "
-        "the token's bytes, its hash is SHA-256, and the nonce sent must be the one signed",
+        "is your HMAC-SHA1 of the consumer key, by the token, the live_session_token_signature?",
+        "if not, the token is wrong: compare what the log has below the token request",
+        "if so, lay your text beside the one below",
+        "if it is equal, it is the HMAC: its key is the token's 20 bytes, with no & on either side "
+        "and not as text, its hash SHA-256",
     ]
 
 
@@ -170,4 +175,5 @@ def expected_text(case: Case) -> list[str]:
     lines += [f"  method      {text.method}", f"  URL         {text.origin}{text.path}"]
     for name, value in sorted(text.pairs):
         lines.append(f"  parameter   {name}={value}")
+    lines.append("  encoded     all but A-Z a-z 0-9 - . _ ~")
     return [*lines, f"in one line: {text.base_string}"]

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations, permutations, product
 from typing import Any, NamedTuple
@@ -63,7 +64,7 @@ class Text(NamedTuple):
 
     def sealed(self, digest: str) -> bytes:
         """The HMAC of the text, or where it has no key the hash that an RSA signature has in it."""
-        message = self.base_string.encode()
+        message = self.base_string.encode("latin-1", "replace")  # a wrong prepend may be bytes
         if self.key:
             return hmac.digest(self.key, message, digest)
         return hashlib.new(digest, message).digest()
@@ -85,16 +86,23 @@ VALUES: list[Variant] = [
     ("values signed with + for a space, instead of decoded", quote_plus),
     ("true signed as Python's True, not as sent", lambda value: PYTHONS.get(value, value)),
 ]
-ENCODINGS: list[Variant] = [
-    ("URL and parameters encoded twice instead of once", lambda text: encoded(encoded(text))),
-    ("nothing encoded, instead of URL and parameters", str),
-    ("slashes not encoded, instead of as %2F", quote),
-    ("a space encoded as + instead of %20", quote_plus),
-]
+
+
+def encodings(text: Text) -> Variants:
+    yield "URL and parameters encoded twice instead of once", lambda part: encoded(encoded(part))
+    yield "nothing encoded, instead of URL and parameters", str
+    yield "a space encoded as + instead of %20", quote_plus
+    values = "".join(value for _, value in text.pairs)
+    for char in sorted({"/", *re.findall("[^A-Za-z0-9._~-]", values)}):
+        mistake = f"{char} not encoded, instead of as {encoded(char)}"
+        yield mistake, functools.partial(quote, safe=char)
 
 
 def prepends(identity: Identity) -> Variants:
     right = identity.secret.hex()
+    raw = identity.secret.decode("latin-1")
+    for mistake, prepend in (("bytes", raw), ("bytes in UTF-8", raw.encode().decode("latin-1"))):
+        yield f"prepend of the secret's {mistake} instead of its {len(right)} hex digits", prepend
     undecrypted = base64.b64decode(identity.encrypted_secret).hex()
     yield "prepend missing: the decrypted secret in hex, before the method", ""
     yield "prepend in a call that has none: only the token request has one", right
@@ -152,6 +160,8 @@ def spelled(name: str, data: bytes) -> Variants:
     right = f"instead of its {len(data)} bytes"
     yield f"{name} as hex text {right}", data.hex().encode()
     yield f"{name} as base64 text {right}", base64.b64encode(data)
+    utf_8 = data.decode("latin-1").encode()
+    yield f"{name} as text in UTF-8, two bytes for each from 80 up, {right}", utf_8
 
 
 def derivations(session: Session, identity: Identity) -> Variants:
@@ -182,8 +192,10 @@ def keys(session: Session, identity: Identity) -> Variants:
     yield from derivations(session, identity)
     for mistake, key in spelled("token", session.token):
         yield f"key of the HMAC: {mistake}", key
-        yield f"key of the HMAC: {mistake}; and & after the key", key + b"&"
-    yield "& after the key of the HMAC, which is the token alone", session.token + b"&"
+        yield f"key of the HMAC: {mistake}; and & after it", key + b"&"
+        yield f"key of the HMAC: {mistake}; and & before it", b"&" + key
+    yield "key of the HMAC: & after the token, which stands alone", session.token + b"&"
+    yield "key of the HMAC: & before the token, which stands alone", b"&" + session.token
 
 
 def derivation_lines(session: Session, consumer_key: str, identity: Identity) -> list[str]:
@@ -191,23 +203,29 @@ def derivation_lines(session: Session, consumer_key: str, identity: Identity) ->
     k, token, message = session.k, session.token, consumer_key.encode()
     in_base64 = base64.b64encode(token).decode()
     lines = [
-        "if you find the proof wrong, let your client go on all the same, and send any call: if it",
-        "is refused, the mistake is named; if not, the proof alone is computed wrongly.",
-        "Or lay your values beside these; the first that differs is the wrong one:",
-        f"  response    {len(session.response)} hex digits, none dropped",
-        f"  K           {k.hex()}",
-        f"              ({len(k)} bytes; 00 before a first bit of 1: without it some log-ins fail)",
+        "only if you find the proof wrong: lay your values beside these, the first that differs",
+        "leads to the mistake; or let your client go on, and send any call: a refusal says more",
+        f"  challenge   {ends(session.challenge)}",
+        "              (as it was read: in hex; G^exponent mod prime)",
+        f"  response    {ends(session.response)}",
+        f"  K           {ends(k.hex())}",
+        "              (response^exponent mod prime, with the challenge's exponent and prime;",
+        "              a byte 00 in front if the first bit is 1, else none)",
         f"  secret      {identity.secret.hex()}",
         f"  token       {token.hex()}, in base64 {in_base64}",
         "              (HMAC-SHA1 of the bytes of the secret, its key the bytes of K)",
         f"  proof       {hmac_sha1(token, message).hex()}",
         "              (HMAC-SHA1 of the consumer key, its key the bytes of the token)",
-        "Or look up how your proof begins, the commonest mistakes first:",
+        "or look up how your proof begins, the commonest mistakes first:",
     ]
     for mistake, key in keys(session, identity):
         if key != token and "; and " not in mistake:
             lines.append(f"  {hmac_sha1(key, message).hex()[:8]}    {mistake}")
     return lines
+
+
+def ends(digits: str) -> str:
+    return f"{digits[:16]}...{digits[-16:]}, {len(digits)} hex digits"
 
 
 class Start(NamedTuple):
@@ -224,7 +242,7 @@ def starts_of(text: Text, case: Case, session: Session | None = None) -> Iterato
         "method": [("HTTP method in small letters instead of capitals", text.method.lower())],
         "order": [(UNSORTED, list)],
         "value": VALUES,
-        "encode": ENCODINGS,
+        "encode": list(encodings(text)),
         "prepend": list(prepends(case.identity)),
         "path": list(paths(text, case)),
         "origin": list(origins(text.origin)),
