@@ -78,7 +78,7 @@ class Stop(Exception):
 
 
 class Demo:
-    """The story. Most steps ask one endpoint, and show what is of interest in its JSON."""
+    """Most steps ask one endpoint, and show what is of interest in its JSON."""
 
     def __init__(self, client: Client, options: argparse.Namespace) -> None:
         self.client = client
@@ -87,7 +87,6 @@ class Demo:
         self.brokerage = ""  # then what session_state returns
         self.interrupted = False  # by a signal
         self.steps_over = False  # from then on a signal is only noted
-        self.abandoned: requests.Session | None = None  # see log_out
 
     def steps(self) -> None:
         """Go through all steps but the logout, as far as what they need is there."""
@@ -369,9 +368,6 @@ class Demo:
             raise KeyboardInterrupt
 
 
-# The client
-
-
 class Client:
     """Sends one request at a time, no faster than IBKR allows, and prints a line for each."""
 
@@ -533,8 +529,7 @@ def login_problem(error: oauth.AnswerError, client: Client) -> Problem:
 
 
 def explain(error: Exception, client: Client) -> list[str]:
-    """Return the message for an error of a step or of the logout, and hints: its own, or the first
-    of HINTS that fits."""
+    """Return the message for an error, and hints: its own, or the first of HINTS that fits."""
     reason, hints = str(error), []
     if isinstance(error, Problem):
         hints = [*error.hints]
@@ -606,9 +601,6 @@ def masked(value: Any) -> Any:
         private = item and name.lower() in PRIVATE
         shown[name] = "***" if private else masked(item)
     return shown
-
-
-# The console
 
 
 class Console:

@@ -30,7 +30,7 @@ def test_the_steps_shown_are_those_of_a_real_run() -> None:
 def test_every_message_of_the_troubleshooting_is_one_of_ours_or_of_ibkrs() -> None:
     table = README.partition("## Troubleshooting")[2].partition("## ")[0]
     messages = re.findall("`([^`]+)`", "".join(re.findall(r"(?m)^\|([^|]+)\|", table)))
-    sandbox = "tests/sandbox/answers.py", "tests/sandbox/faults.py"
+    sandbox = "tests/sandbox/answers.py", "tests/sandbox/faults.json"
     sources = "demo.py", "oauth.py", "keys/check.py", *sandbox
     known = "".join((ROOT / name).read_text(encoding="utf-8") for name in sources).lower()
     assert len(messages) > 10

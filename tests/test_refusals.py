@@ -67,7 +67,7 @@ EITHER: dict[str, Row] = {
     "oauth_nonce sent but not signed": {"pairs": omit("oauth_nonce")},
     "parameters unsorted": {"order": list},
     "URL and parameters encoded twice": {"encode": lambda m, u, t: f"{m}&{twice(u)}&{twice(t)}"},
-    "slashes not encoded": {"encode": lambda m, u, t: f"{m}&{quote(u)}&{quote(t)}"},
+    "/ not encoded": {"encode": lambda m, u, t: f"{m}&{quote(u)}&{quote(t)}"},
     "nothing encoded": {"encode": lambda method, url, text: f"{method}&{url}&{text}"},
     "SHA1 instead of SHA-256": {"digest": "sha1"},
     "in hex": {"form": bytes.hex},
@@ -88,6 +88,7 @@ TOKEN_REQUEST: dict[str, Row] = {
     "prepend in base64": {"prepend": lambda client: b64(client.secret)},
     "encrypted secret instead": {"prepend": lambda client: client.encrypted.hex()},
     "prepend followed by &": {"prepend": lambda client: client.secret.hex() + "&"},
+    "prepend of the secret's bytes": {"prepend": lambda client: client.secret.decode("latin-1")},
     "challenge sent but not signed": {"pairs": omit(CHALLENGE)},
     "signed in capitals": {"pairs": resign(CHALLENGE, str.upper)},
     "another path": {"url": swap("live_session_token", "request_token")},
@@ -112,7 +113,9 @@ CALL: dict[str, Row] = {
     "token as base64 text": {"key": lambda token: b64(token).encode()},
     "token as hex text": {"key": lambda token: token.hex().encode()},
     "key and message of the HMAC swapped": {"hmac": lambda key, m, d: hmac.new(m, key, d)},
-    "& after the key": {"key": lambda token: token + b"&"},
+    "& after the token": {"key": lambda token: token + b"&"},
+    "& before the token": {"key": lambda token: b"&" + token},
+    ", not encoded": {**STOCKS, "encode": lambda m, u, t: f"{m}&{enc(u)}&{quote(t, safe=',')}"},
     "must be HMAC-SHA256": {"params": {"oauth_signature_method": "RSA-SHA256"}},
 }
 DERIVATION: dict[str, Row] = {  # `fault`: the sandbox draws a K of that form
@@ -124,6 +127,9 @@ DERIVATION: dict[str, Row] = {  # `fault`: the sandbox draws a K of that form
     "secret not decrypted": {"secret": lambda client: client.encrypted},
     "key and message": {"derive": lambda k, secret: hmac_sha1(secret, k)},
     "proof used": {"derive": lambda k, secret: hmac_sha1(hmac_sha1(k, secret), b"SIMULATED")},
+    "K as text in UTF-8": {
+        "k": lambda k: k.to_bytes(257, "big").lstrip(b"\0").decode("latin-1").encode()
+    },
     "SHA-256 instead of": {"derive": lambda k, secret: hmac.new(k, secret, "sha256").digest()},
 }
 TWO = [
@@ -238,7 +244,10 @@ def test_two_mistakes_are_both_named(fresh: Client, one: str, other: str) -> Non
 def test_without_a_known_mistake_it_says_what_is_excluded(fresh: Client) -> None:
     unknown = {"pairs": add("nobody", "knows")}
     fresh.log_in(**unknown)
-    assert "no known mistake in the text; the key is excluded: the right key" in fresh.reason
+    assert (
+        "no known mistake found in half a second; proved: the key is right, the text is wrong"
+        in fresh.reason
+    )
     assert hashlib.sha256(fresh.base.encode()).hexdigest() in fresh.log[-1]
     fresh.log_in()
     fresh.send(**unknown)
@@ -246,8 +255,14 @@ def test_without_a_known_mistake_it_says_what_is_excluded(fresh: Client) -> None
     assert f"token       {fresh.token.hex()}" in fresh.log[-2]
     fresh.send()
     fresh.send(**unknown)
-    assert "no known mistake in the text; the token is excluded" in fresh.reason
-    assert "if your text equals the one below, it is the key" in fresh.log[-1]
+    assert (
+        "no known mistake found in half a second, but this token has signed rightly before"
+        in fresh.reason
+    )
+    assert "only if they are equal, it is the key" in fresh.log[-1]
+    fresh.log_in(params={CHALLENGE: "7" * 617})
+    fresh.send()
+    assert "sent in decimal" in fresh.reason
 
 
 def test_the_text_is_shown_in_parts_and_in_one_line(fresh: Client) -> None:
@@ -260,11 +275,31 @@ def test_the_text_is_shown_in_parts_and_in_one_line(fresh: Client) -> None:
     assert fresh.headers["X-Sandbox-Refused"] == fresh.reason
 
 
+@pytest.mark.parametrize(
+    ("word", "proved"),
+    [
+        ("two slashes", "the key is right, the text is wrong"),
+        ("token as hex text", "the text is right, the key is wrong"),
+        ("SHA1 instead of SHA-256", "both the text and the key are right"),
+    ],
+)
+def test_it_says_what_is_proved_and_a_second_time_where(
+    logged_in: Client, word: str, proved: str
+) -> None:
+    logged_in.send(**{**EITHER, **CALL}[word])
+    assert f"\n    proved: {proved}" in logged_in.log[-1]
+    logged_in.send("GET", "/portfolio/accounts", **{**EITHER, **CALL}[word])
+    assert logged_in.log[-1].split("\n")[1:] == ["    as explained above, at GET /tickle"]
+    logged_in.log_in()
+    logged_in.send(**{**EITHER, **CALL}[word])
+    assert f"\n    proved: {proved}" in logged_in.log[-1]
+
+
 def test_an_explanation_takes_about_half_a_second(logged_in: Client) -> None:
     query = "&".join(f"name{number}=some%20value" for number in range(40))
     started = time.process_time()
     logged_in.send(query=query, pairs=add("nobody", "knows"))
-    assert "half a second was not enough" in logged_in.log[-1]
+    assert "no known mistake found in half a second" in logged_in.log[-1]
     assert time.process_time() - started < 2
 
 

@@ -116,7 +116,7 @@ def test_serve_says_where_logs_requests_and_ends_without_traces(tmp_path: Path) 
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (0, "")
-    assert out.startswith(f"POST {TOKEN} 200\n    if you find the proof wrong, print")
+    assert out.startswith(f"POST {TOKEN} 200\n    only if you find the proof wrong: ")
     assert "\nGET /tickle 401 | refused: signature: the token has never signed rightly" in out
     assert out.endswith("\nstopped\n")
     assert list(tmp_path.iterdir()) == []

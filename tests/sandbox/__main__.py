@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from tests.sandbox.faults import FAULTS
 from tests.sandbox.rehearsal import read_rehearsal
 from tests.sandbox.stand_in import Sandbox
 
+say = functools.partial(print, flush=True)
 DEMO = [sys.executable, str(Path(__file__).resolve().parent.parent.parent / "demo.py")]
 
 
@@ -60,10 +62,6 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     if options.serve and rest:
         parser.error(f"--serve runs no demo, so it takes no {rest[0]!r}")
     return options, rest
-
-
-def say(line: str) -> None:
-    print(line, flush=True)
 
 
 def serve(sandbox: Sandbox) -> int:

@@ -30,18 +30,15 @@ def error_answer(status: int, error: str) -> Answer:
 
 
 def html_answer(status: int, title: str) -> Answer:
-    head = f"<head><title>{status} {title}</title></head>"
-    text = f"<html>{head}<body>{title}</body></html>\n"
+    text = f"<html><head><title>{status} {title}</title></head><body>{title}</body></html>\n"
     return Answer(status, text.encode(), {"Content-Type": "text/html;charset=utf-8"})
 
 
-PLAIN = {"Content-Type": "text/plain;charset=utf-8"}
-ACCESS_DENIED = Answer(403, b"Error 403 - Access Denied", PLAIN)
+ACCESS_DENIED = Answer(403, b"Error 403 - Access Denied", {"Content-Type": "text/plain"})
 NOT_FOUND = html_answer(404, "Not Found")
 NOT_AUTHENTICATED = error_answer(401, "not authenticated")
 NO_BRIDGE = error_answer(400, "Bad Request: no bridge")
 BAD_REQUEST = error_answer(400, "Bad Request")
-UNAUTHORIZED = error_answer(401, "unauthorized")
 ACCOUNTS_FIRST = "Please query /accounts first"
 REFUSED = error_answer(401, "id: 1, error: unauthorized")
 

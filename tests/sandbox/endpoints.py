@@ -85,7 +85,7 @@ def need_account(call: Call) -> str:
         raise RefusedError("/portfolio/accounts or /portfolio/subaccounts first", answer)
     account = call.request.path.split("/")[2]
     if account not in (FIRST, SECOND):
-        raise RefusedError("unknown account", answers.UNAUTHORIZED)
+        raise RefusedError("unknown account", error_answer(401, "unauthorized"))
     return account
 
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from Crypto.PublicKey.RSA import RsaKey
 
 from tests.sandbox.identity import Sessions
-from tests.sandbox.mistakes import Case, Start, guesses, in_any_order, starts_of
+from tests.sandbox.mistakes import Case, Start, guesses, starts_of
 
 SECONDS = 0.5  # of computing, to explain one signature
 HMAC_SIZES = {20: "sha1", 32: "sha256"}  # in bytes
@@ -19,12 +19,19 @@ DIGEST_INFO = {  # RFC 8017, section 9.2, note 1
     "sha256": bytes.fromhex("3031300d060960864801650304020105000420"),
     "sha1": bytes.fromhex("3021300906052b0e03021a05000414"),
 }
+NOT_FOUND = "no known mistake found in half a second"
 SHA1 = "SHA1 instead of SHA-256"
+PROVED = {  # whether the text is right, and whether the key is
+    (True, True): "proved: both the text and the key are right",
+    (True, False): "proved: the text is right, the key is wrong",
+    (False, True): "proved: the key is right, the text is wrong",
+    (False, False): "proved: both the text and the key are wrong",
+}
 Finding = tuple[list[str], list[str]]  # mistakes, or that none is known; and lines for the log
 
 
 def explain(case: Case) -> str:
-    """The short reason on the first line, the evidence on those below it, then the text."""
+    """The short reason on the first line, the evidence on those below it."""
     mistakes, signature = read_signature(case.request.sent["oauth_signature"])
     found: Finding = (["signature is no base64: are there blanks or line breaks in it?"], [])
     if signature and case.texts[0].prepend:
@@ -32,7 +39,7 @@ def explain(case: Case) -> str:
     elif signature:
         found = look_into_hmac(case, signature)
     more, lines = found
-    return "\n".join(["; and ".join(mistakes + more), *lines, *expected_text(case)])
+    return "\n".join(["; and ".join(mistakes + more), *lines])
 
 
 def search(
@@ -40,16 +47,20 @@ def search(
 ) -> Finding:
     """`unknown`: the reason, and what helps, when no known mistake leads to what was signed."""
     reason, *lines = unknown
+    right_texts = [text.base_string for text in case.texts]
     ends = time.thread_time() + SECONDS
     for mistakes, text in guesses(starts):
         if text.sealed(digest) == signed:
+            text_is_right = text.base_string in right_texts
+            proved = [PROVED[text_is_right, text.key in case.keys]]
+            if text_is_right:
+                return mistakes, proved
             if case.identity.throwaway:
-                return mistakes, [f"this was signed: {text.base_string}"]
-            return mistakes, []
+                proved.append(f"this was signed: {ascii(text.base_string)[1:-1]}")
+            return mistakes, proved + expected_text(case)
         if time.thread_time() > ends:
-            lines.append("half a second was not enough to try all known mistakes")
             break
-    return [reason], lines
+    return [reason], lines + expected_text(case)
 
 
 def decode_base64(text: str) -> bytes:
@@ -64,7 +75,7 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
     """What is wrong with its form, and its bytes all the same; empty if they cannot be had."""
     mistakes = []
     if "%" in text:
-        mistakes.append("signature percent-encoded twice")
+        mistakes.append("signature percent-encoded twice instead of once")
         text = unquote(text)
     if re.fullmatch("(?:[0-9A-Fa-f]{2})+", text):
         return [*mistakes, "signature in hex instead of base64"], bytes.fromhex(text)
@@ -76,28 +87,26 @@ def read_signature(text: str) -> tuple[list[str], bytes]:
 
 def look_into_rsa(case: Case, signature: bytes) -> Finding:
     mistakes = []
-    made = "the right key made this"
     digest, signed = open_signature(case.identity.signature_key, signature)
     if not signed:
         mistakes.append("signed with the encryption key instead of the signature key")
-        made = "this other key made this"
+        case = case._replace(keys=[])
         digest, signed = open_signature(case.identity.encryption_key, signature)
     if not signed:
         reason = "made with another key, neither the signature key nor the encryption key"
         doubt = "is it the private half of the file uploaded, and is the padding PKCS#1 v1.5?"
-        return [reason], [doubt]
+        return [reason], [doubt, *expected_text(case)]
     if digest == "sha1":
         mistakes.append(SHA1)
     text = case.texts[0]
-    expected = text.sealed(digest).hex()
     unknown = [
-        f"no known mistake in the text; the key is excluded: {made}",
-        f"is your prepend, the decrypted secret in hex, {len(text.prepend)} digits long?",
-        f"{digest} of the text signed: {signed.hex()}; of the one below: {expected}",
-        "if your text equals the one below, you send another than you sign (nonce, timestamp)",
+        f"{NOT_FOUND}; {PROVED[False, bool(case.keys)]}",
+        f"{digest} of the text signed: {signed.hex()}",
+        f"if your text has this hash, lay it beside the one below: first the prepend, the "
+        f"{len(text.prepend)} hex digits of the decrypted secret, directly before {text.method}",
+        "if it has not, or if it equals the one below, you sign another text than you send",
     ]
-    starts = [*starts_of(text, case), *in_any_order(text)]
-    found, lines = search(case, starts, digest, signed, unknown)
+    found, lines = search(case, list(starts_of(text, case)), digest, signed, unknown)
     return mistakes + found, lines
 
 
@@ -119,15 +128,12 @@ def look_into_hmac(case: Case, signature: bytes) -> Finding:
     starts: list[Start] = []
     for text in case.texts:
         for session in case.sessions.live[:3]:
+            if hmac.digest(text.base_string.encode(), session.token, digest) == signature:
+                return ["key and message of the HMAC swapped: the key is the token"], []
             starts += starts_of(text, case, session)
         for session in case.sessions.ended[:3]:
             ended = text._replace(key=session.token)
-            starts.append(Start(["live session token that has ended"], ended))
-    for session in case.sessions.live[:1]:
-        starts += in_any_order(case.texts[0]._replace(key=session.token))
-    for start in starts:
-        if hmac.digest(start.text.base_string.encode(), start.text.key, digest) == signature:
-            return ["key and message of the HMAC swapped"], []
+            starts.append(Start(["live session token that has ended, instead of a new one"], ended))
     unknown = what_the_token_shows(case.sessions)
     found, lines = search(case, starts, digest, signature, unknown)
     return [SHA1, *found] if digest == "sha1" else found, lines
@@ -139,20 +145,22 @@ def what_the_token_shows(sessions: Sessions) -> list[str]:
     newest = sessions.live[0]
     if newest.has_signed:
         return [
-            "no known mistake in the text; the token is excluded: it has signed rightly before",
-            "if your text equals the one below, it is the key: do you use the newest token?",
+            f"{NOT_FOUND}, but this token has signed rightly before: look at the text",
+            "lay your text beside the one below: nonce, timestamp and values are those sent",
+            "only if they are equal, it is the key: do you use the newest token?",
         ]
-    reason = "the token has never signed rightly, and no known mistake fits"
+    doubt = NOT_FOUND
     if len(newest.response) % 2:
-        reason = (
-            "the token has never signed rightly: last digit of diffie_hellman_response dropped?"
-        )
+        doubt = "last digit of diffie_hellman_response dropped?"
+    if newest.challenge.isdecimal():
+        doubt = "diffie_hellman_challenge sent in decimal, instead of in hex?"
     return [
-        reason,
-        "is your HMAC-SHA1(token, consumer key) the live_session_token_signature?",
-        "if not, the token is wrong: below the token request the log looks your proof up",
-        "if so, it is the text; and if your text equals the one below, it is the HMAC: its key are "
-        "the token's bytes, its hash is SHA-256, and the nonce sent must be the one signed",
+        f"the token has never signed rightly: {doubt}",
+        "is your HMAC-SHA1 of the consumer key, by the token, the live_session_token_signature?",
+        "if not, the token is wrong: compare what the log has below the token request",
+        "if so, lay your text beside the one below",
+        "if it is equal, it is the HMAC: its key is the token's 20 bytes, with no & on either side "
+        "and not as text, its hash SHA-256",
     ]
 
 
@@ -164,8 +172,8 @@ def expected_text(case: Case) -> list[str]:
     lines = ["what should have been signed:"]
     if text.prepend:
         lines.append(f"  prepend     {text.prepend}")
-    lines.append(f"  method      {text.method}")
-    lines.append(f"  URL         {text.origin}{text.path}")
+    lines += [f"  method      {text.method}", f"  URL         {text.origin}{text.path}"]
     for name, value in sorted(text.pairs):
         lines.append(f"  parameter   {name}={value}")
+    lines.append("  encoded     all but A-Z a-z 0-9 - . _ ~")
     return [*lines, f"in one line: {text.base_string}"]

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, unquote
 from urllib.request import parse_http_list, parse_keqv_list
 
 from tests.sandbox import answers
 from tests.sandbox.answers import BASE_PATH, RefusedError, error_answer, html_answer
 from tests.sandbox.evidence import decode_base64, explain, open_signature
+from tests.sandbox.faults import INIT, TOKEN
 from tests.sandbox.identity import Identity, Session, Sessions
 from tests.sandbox.mistakes import Case, Text
 from tests.sandbox.server import Request
 
 TIMESTAMP_WINDOW = 300  # seconds, either way
-TOKEN_PATH = "/oauth/live_session_token"
-AFTER_LOGOUT = ("/iserver/auth/ssodh/init", "/tickle")  # where an ended token is still taken
+AFTER_LOGOUT = (INIT, "/tickle")  # where an ended token is still taken
 CHALLENGE = "diffie_hellman_challenge"
 NEEDED = ["realm", "oauth_consumer_key", "oauth_nonce", "oauth_signature"]
 NEEDED += ["oauth_signature_method", "oauth_timestamp", "oauth_token"]
@@ -75,35 +75,30 @@ def accepted_texts(text: Text, query: str) -> dict[str, Text]:
     }
 
 
+@dataclass
 class Gate:
     """Knows the user and what was signed before: lets a request in, or raises RefusedError."""
 
-    def __init__(
-        self, identity: Identity, sessions: Sessions, origin: str, now: Callable[[], float]
-    ) -> None:
-        self.identity = identity
-        self.sessions = sessions
-        self.origin = origin  # not from the Host: some clients send api.ibkr.com, and mean us
-        self.now = now
-        self.nonces: set[str] = set()
-        self.texts: deque[Text] = deque(maxlen=10)  # signed rightly: tried again later
+    identity: Identity
+    sessions: Sessions
+    origin: str  # not from the Host: some clients send api.ibkr.com, and mean us
+    now: Callable[[], float]
+    nonces: set[str] = field(default_factory=set)
+    texts: list[Text] = field(default_factory=list)  # signed rightly: the last are tried again
 
     def check(self, request: Request) -> Session:
         """Whose token signed it: an empty session's when it asks for one."""
         check_manners(request)
-        for_token = request.plain_path == TOKEN_PATH
-        read_header(request, [*NEEDED, CHALLENGE] if for_token else NEEDED)
-        self.check_names(request, "RSA-SHA256" if for_token else "HMAC-SHA256")
+        needed, method, prepend = NEEDED, "HMAC-SHA256", ""
+        if request.plain_path == TOKEN:
+            needed, method = [*NEEDED, CHALLENGE], "RSA-SHA256"
+            prepend = self.identity.secret.hex()
+        read_header(request, needed)
+        self.check_names(request, method)
         signed = dict(request.sent)
         del signed["realm"], signed["oauth_signature"]
-        text = Text(
-            method=request.method,
-            origin=self.origin,
-            path=BASE_PATH + request.path,
-            pairs=list(signed.items()),
-        )
-        if for_token:
-            text = text._replace(prepend=self.identity.secret.hex())
+        path = BASE_PATH + request.path
+        text = Text(request.method, self.origin, path, list(signed.items()), prepend)
         session = self.check_signature(request, text)
         self.nonces.add(request.sent["oauth_nonce"])
         if request.path != request.plain_path:
@@ -150,13 +145,9 @@ class Gate:
                     if remark:
                         request.remarks.append(remark)
                     return session
-        case = Case(
-            request=request,
-            texts=list(texts.values()),
-            identity=self.identity,
-            sessions=self.sessions,
-            earlier=list(self.texts),
-        )
+        forms = list(texts.values())
+        keys = [session.token for session in signers]
+        case = Case(request, forms, keys, self.identity, self.sessions, self.texts[-10:])
         raise RefusedError(f"signature: {explain(case)}")
 
 

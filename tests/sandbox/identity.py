@@ -101,7 +101,7 @@ def exchange(challenge: str, identity: Identity, fault: Fault) -> Session:
     exponent = secrets.randbits(256)
     response = pow(identity.generator, exponent, identity.prime)
     shared = pow(public, exponent, identity.prime)
-    while shared.bit_length() not in fault.k_bits:  # one more in the exponent, until K has the form
+    while not re.fullmatch(fault.k, f"{shared:x}"):  # one more in the exponent
         response = response * identity.generator % identity.prime
         shared = shared * public % identity.prime
     sent = f"{response:x}"

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations, permutations, product
 from typing import Any, NamedTuple
@@ -20,10 +21,9 @@ from tests.sandbox.answers import BASE_PATH
 from tests.sandbox.identity import Identity, Session, Sessions
 from tests.sandbox.server import Request
 
-UNSORTED = "parameters unsorted"
+UNSORTED = "parameters unsorted, instead of sorted by name"
 OFTEN_EMPTY = ["page", "period", "bar", "exchange", "since", "compete", "publish", "name"]
-BOOLEANS = {"true": "True", "false": "False"}
-NO_VALUE = ["None", "null", "undefined", ""]
+PYTHONS = {"true": "True", "false": "False"}
 
 Pairs = list[tuple[str, str]]
 Variant = tuple[str, Any]  # a mistake, and the value that a field of Text has with it
@@ -64,7 +64,7 @@ class Text(NamedTuple):
 
     def sealed(self, digest: str) -> bytes:
         """The HMAC of the text, or where it has no key the hash that an RSA signature has in it."""
-        message = self.base_string.encode()
+        message = self.base_string.encode("latin-1", "replace")  # a wrong prepend may be bytes
         if self.key:
             return hmac.digest(self.key, message, digest)
         return hashlib.new(digest, message).digest()
@@ -75,66 +75,75 @@ class Case(NamedTuple):
 
     request: Request
     texts: list[Text]  # in each form that is accepted
+    keys: list[bytes]  # of an HMAC, that are accepted; as in a Text: of an RSA signature b""
     identity: Identity
     sessions: Sessions
     earlier: list[Text]  # that were signed rightly
 
 
 VALUES: list[Variant] = [
-    ("values encoded twice, as RFC 5849 has it", encoded),
-    ("values signed with + for a space", quote_plus),
-    ("true signed as Python's True", lambda value: BOOLEANS.get(value, value)),
+    ("values encoded twice, as RFC 5849 has it, instead of once", encoded),
+    ("values signed with + for a space, instead of decoded", quote_plus),
+    ("true signed as Python's True, not as sent", lambda value: PYTHONS.get(value, value)),
 ]
-ENCODINGS: list[Variant] = [
-    ("URL and parameters encoded twice", lambda text: encoded(encoded(text))),
-    ("nothing encoded", str),
-    ("slashes not encoded", quote),
-    ("a space encoded as +", quote_plus),
-]
+
+
+def encodings(text: Text) -> Variants:
+    yield "URL and parameters encoded twice instead of once", lambda part: encoded(encoded(part))
+    yield "nothing encoded, instead of URL and parameters", str
+    yield "a space encoded as + instead of %20", quote_plus
+    values = "".join(value for _, value in text.pairs)
+    for char in sorted({"/", *re.findall("[^A-Za-z0-9._~-]", values)}):
+        mistake = f"{char} not encoded, instead of as {encoded(char)}"
+        yield mistake, functools.partial(quote, safe=char)
 
 
 def prepends(identity: Identity) -> Variants:
     right = identity.secret.hex()
+    raw = identity.secret.decode("latin-1")
+    for mistake, prepend in (("bytes", raw), ("bytes in UTF-8", raw.encode().decode("latin-1"))):
+        yield f"prepend of the secret's {mistake} instead of its {len(right)} hex digits", prepend
     undecrypted = base64.b64decode(identity.encrypted_secret).hex()
-    yield "prepend missing", ""
-    yield "prepend in a call that has none", right
-    yield "prepend in capitals", right.upper()
-    yield "prepend in base64", base64.b64encode(identity.secret).decode()
-    yield "prepend followed by &", f"{right}&"
+    yield "prepend missing: the decrypted secret in hex, before the method", ""
+    yield "prepend in a call that has none: only the token request has one", right
+    yield "prepend in capitals instead of small letters", right.upper()
+    yield "prepend in base64 instead of hex", base64.b64encode(identity.secret).decode()
+    yield "prepend followed by &, where the method follows directly", f"{right}&"
     yield "prepend of the encrypted secret instead of the decrypted one", undecrypted
 
 
-def origins(text: Text) -> Variants:
-    port = text.origin.rpartition(":")[2]
+def origins(right: str) -> Variants:
+    port = right.rpartition(":")[2]
     for scheme in ("http", "https"):
         for host in ("127.0.0.1", "localhost", "api.ibkr.com"):
             for origin in (f"{scheme}://{host}:{port}", f"{scheme}://{host}"):
-                yield f"wrong scheme, host or port in the URL ({origin})", origin
+                yield f"wrong origin in the URL ({origin}) instead of {right}", origin
 
 
 def paths(text: Text, case: Case) -> Variants:
     bare = text.path[len(BASE_PATH) :]
     yield f"URL without the base path {BASE_PATH}", bare
-    yield "two slashes in the URL", f"{BASE_PATH}/{bare}"
+    yield "two slashes in the URL instead of one", f"{BASE_PATH}/{bare}"
     yield "slash at the end of the URL, not sent", f"{text.path}/"
-    yield "slash at the end of the URL left out", text.path.rstrip("/")
+    yield "slash at the end of the URL left out, but sent", text.path.rstrip("/")
     yield "query in the URL and in the list", f"{text.path}?{case.request.signed_query}"
-    yield "another path in the URL (/oauth/request_token)", f"{BASE_PATH}/oauth/request_token"
-    for earlier in case.earlier:
-        yield f"another path in the URL ({earlier.path})", earlier.path
+    for path in [f"{BASE_PATH}/oauth/request_token", *(other.path for other in case.earlier)]:
+        yield f"another path in the URL ({path}) instead of {text.path}", path
 
 
 def added(case: Case) -> Variants:
-    yield "realm signed", [("realm", case.request.sent["realm"])]
-    body = case.request.json_fields
-    for form, write in (("", json.dumps), (", as Python writes them", str)):
-        fields = [(name, write(value).strip('"')) for name, value in body.items()]
-        yield f"fields of a JSON body signed{form}", fields
+    yield "realm signed, which stands in the header alone", [("realm", case.request.sent["realm"])]
+    body = case.request.json_fields.items()
+    as_json = [(name, json.dumps(value).strip('"')) for name, value in body]
+    yield "fields of a JSON body signed", as_json
+    as_python = [(name, str(value)) for name, value in body]
+    yield "fields of a JSON body signed, as Python writes them", as_python
     not_sent = [("oauth_version", "1.0"), ("oauth_callback", "oob"), ("oauth_signature", "")]
     for session in case.sessions.live[:1]:
         not_sent.append(("diffie_hellman_challenge", session.challenge))
-    for pair in [*not_sent, *product(OFTEN_EMPTY, NO_VALUE)]:
-        yield f"{pair[0]} signed but not sent", [pair]
+    not_sent += product(OFTEN_EMPTY, ["None", "null", "undefined", ""])
+    for name, value in not_sent:
+        yield f"{name} signed but not sent", [(name, value)]
 
 
 def changed(text: Text) -> Variants:
@@ -142,65 +151,81 @@ def changed(text: Text) -> Variants:
     for place, (name, value) in enumerate(text.pairs):
         before, after = text.pairs[:place], text.pairs[place + 1 :]
         yield f"{name} sent but not signed", before + after
-        yield f"{name} signed in small letters", [*before, (name, value.lower()), *after]
-        yield f"{name} signed in capitals", [*before, (name, value.upper()), *after]
-        yield f"{name} signed as None", [*before, (name, "None"), *after]
+        forms = {"in small letters": value.lower(), "in capitals": value.upper(), "as None": "None"}
+        for form, signed in forms.items():
+            yield f"{name} signed {form}, not as sent", [*before, (name, signed), *after]
 
 
-def spelled(name: str, data: bytes) -> list[Variant]:
-    in_hex, in_base64 = data.hex().encode(), base64.b64encode(data)
-    return [("", data), (f"{name} as hex text", in_hex), (f"{name} as base64 text", in_base64)]
+def spelled(name: str, data: bytes) -> Variants:
+    right = f"instead of its {len(data)} bytes"
+    yield f"{name} as hex text {right}", data.hex().encode()
+    yield f"{name} as base64 text {right}", base64.b64encode(data)
+    utf_8 = data.decode("latin-1").encode()
+    yield f"{name} as text in UTF-8, two bytes for each from 80 up, {right}", utf_8
 
 
 def derivations(session: Session, identity: Identity) -> Variants:
-    """The tokens that clients derive from the right K and secret: the right one among them."""
+    """The tokens that clients derive from the right K and secret, the commonest mistakes first."""
     k, secret = session.k, identity.secret
-    yield "key and message of the derivation's HMAC swapped", hmac_sha1(secret, k)
-    yield "SHA-256 instead of SHA-1 in the derivation", hmac.digest(k, secret, "sha256")
+    undecrypted = base64.b64decode(identity.encrypted_secret)
     bare = k.lstrip(b"\0")
     digits = bare.hex().lstrip("0")
-    spelled_k = [
+    secrets = [("", secret), *spelled("secret", secret), ("secret not decrypted", undecrypted)]
+    ks = [
+        ("", k),
+        ("sign byte of K missing: 00 in front, as its first bit is 1", bare),
         *spelled("K", k),
-        ("sign byte of K missing", bare),
-        ("a zero byte before K, whose top bit is not set", b"\0" + bare),
+        ("a zero byte before K, whose first bit is 0", b"\0" + bare),
     ]
     if digits != k.hex():
-        spelled_k.append(("K as hex text without zeros", digits.encode()))
+        ks.append(("K as hex text without zeros instead of its bytes", digits.encode()))
     if len(digits) % 2:  # Node's Buffer reads hex so
-        spelled_k.append(("last digit of K's hex dropped", bytes.fromhex(digits[:-1])))
-    undecrypted = base64.b64decode(identity.encrypted_secret)
-    spelled_secret = [*spelled("secret", secret), ("secret not decrypted", undecrypted)]
-    for (in_k, key), (in_secret, message) in product(spelled_k, spelled_secret):
+        ks.append(("last digit of K's hex dropped", bytes.fromhex(digits[:-1])))
+    for (in_k, key), (in_secret, message) in product(ks, secrets):
         mistake = "; and ".join(filter(None, [in_k, in_secret]))
-        yield f"{mistake} in the derivation", hmac_sha1(key, message)
+        yield f"derivation: {mistake}", hmac_sha1(key, message)
+    yield "derivation: key and message of the HMAC swapped (the key is K)", hmac_sha1(secret, k)
+    yield "derivation: SHA-256 instead of SHA-1", hmac.digest(k, secret, "sha256")
 
 
 def keys(session: Session, identity: Identity) -> Variants:
-    for mistake, key in spelled("key of the HMAC: token", session.token):
-        yield mistake, key
-        yield f"{mistake} & after the key".strip(), key + b"&"
-    consumer_key = identity.consumer_key.encode()
-    yield "proof used as the token", hmac_sha1(session.token, consumer_key)
     yield from derivations(session, identity)
+    for mistake, key in spelled("token", session.token):
+        yield f"key of the HMAC: {mistake}", key
+        yield f"key of the HMAC: {mistake}; and & after it", key + b"&"
+        yield f"key of the HMAC: {mistake}; and & before it", b"&" + key
+    yield "key of the HMAC: & after the token, which stands alone", session.token + b"&"
+    yield "key of the HMAC: & before the token, which stands alone", b"&" + session.token
 
 
 def derivation_lines(session: Session, consumer_key: str, identity: Identity) -> list[str]:
     """For a client that finds the proof wrong and stops. All of it is throw-away."""
-    in_base64 = base64.b64encode(session.token).decode()
+    k, token, message = session.k, session.token, consumer_key.encode()
+    in_base64 = base64.b64encode(token).decode()
     lines = [
-        "if you find the proof wrong, print yours, and look it up here:",
-        f"  K           {session.k.hex()} (00 in front only if the first bit of the number is 1)",
-        f"  secret      {identity.secret.hex()} (these bytes, not this text)",
-        f"  token       {session.token.hex()}, in base64 {in_base64}",
+        "only if you find the proof wrong: lay your values beside these, the first that differs",
+        "leads to the mistake; or let your client go on, and send any call: a refusal says more",
+        f"  challenge   {ends(session.challenge)}",
+        "              (as it was read: in hex; G^exponent mod prime)",
+        f"  response    {ends(session.response)}",
+        f"  K           {ends(k.hex())}",
+        "              (response^exponent mod prime, with the challenge's exponent and prime;",
+        "              a byte 00 in front if the first bit is 1, else none)",
+        f"  secret      {identity.secret.hex()}",
+        f"  token       {token.hex()}, in base64 {in_base64}",
         "              (HMAC-SHA1 of the bytes of the secret, its key the bytes of K)",
-        f"  proof       {hmac_sha1(session.token, consumer_key.encode()).hex()}",
-        "              (HMAC-SHA1 of the consumer key, its key the token); yours begins with",
+        f"  proof       {hmac_sha1(token, message).hex()}",
+        "              (HMAC-SHA1 of the consumer key, its key the bytes of the token)",
+        "or look up how your proof begins, the commonest mistakes first:",
     ]
-    for mistake, token in derivations(session, identity):
-        if token != session.token and "; and " not in mistake:
-            proof = hmac_sha1(token, consumer_key.encode()).hex()
-            lines.append(f"  {proof[:8]}    {mistake}")
+    for mistake, key in keys(session, identity):
+        if key != token and "; and " not in mistake:
+            lines.append(f"  {hmac_sha1(key, message).hex()[:8]}    {mistake}")
     return lines
+
+
+def ends(digits: str) -> str:
+    return f"{digits[:16]}...{digits[-16:]}, {len(digits)} hex digits"
 
 
 class Start(NamedTuple):
@@ -214,26 +239,24 @@ class Start(NamedTuple):
 def starts_of(text: Text, case: Case, session: Session | None = None) -> Iterator[Start]:
     """`session`: whose token signs the text, in a call."""
     parts: dict[str, list[Variant]] = {
-        "method": [("HTTP method in small letters", text.method.lower())],
+        "method": [("HTTP method in small letters instead of capitals", text.method.lower())],
         "order": [(UNSORTED, list)],
         "value": VALUES,
-        "encode": ENCODINGS,
+        "encode": list(encodings(text)),
         "prepend": list(prepends(case.identity)),
         "path": list(paths(text, case)),
-        "origin": list(origins(text)),
+        "origin": list(origins(text.origin)),
         "pairs": list(changed(text)),
         "added": list(added(case)),
     }
     if session:
         text = text._replace(key=session.token)
-        parts["key"] = list(keys(session, case.identity))
+        proof = hmac_sha1(session.token, case.identity.consumer_key.encode())
+        parts["key"] = [("proof used instead of the token", proof), *keys(session, case.identity)]
     yield Start([], text, parts)
     for earlier in case.earlier:
         whole = earlier._replace(prepend=text.prepend, key=text.key)
         yield Start(["the text of an earlier request signed"], whole)
-
-
-def in_any_order(text: Text) -> Iterator[Start]:
     for pairs in permutations(text.pairs[:6]):
         mixed = text._replace(pairs=[*pairs, *text.pairs[6:]], order=list)
         yield Start([UNSORTED], mixed)

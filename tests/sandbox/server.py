@@ -82,9 +82,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path = target.removeprefix(BASE_PATH)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         port = self.client_address[1]
-        answer = self.server.sandbox.respond(
-            Request(self.command, path, query, self.headers, body, port)
-        )
+        request = Request(self.command, path, query, self.headers, body, port)
+        answer = self.server.sandbox.respond(request)
         time.sleep(answer.delay)
         self.send(answer)
 

@@ -44,6 +44,7 @@ class Sandbox:
         self.identity = identity or throwaway_identity()
         self.sessions = Sessions()
         self.requests: list[Request] = []
+        self._explained: dict[str, str] = {}  # reason and request, since the last token request
         self._server = Server(("127.0.0.1", port), Handler)
         self._server.sandbox = self
         origin = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -72,21 +73,19 @@ class Sandbox:
         if self.identity.throwaway:
             self.write_config(self.config)
             for path in KEYS.glob("*.pem"):
-                write_private(self.folder / path.name, path.read_bytes())
-        serve = self._server.serve_forever
-        self._thread = threading.Thread(target=serve, args=(0.02,))
-        self._thread.start()
+                shutil.copy(path, self.folder)
+                (self.folder / path.name).chmod(0o600)
+        threading.Thread(target=self._server.serve_forever, args=(0.02,)).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def write_config(self, config: Mapping[str, object]) -> None:
-        """A config for a client, in the temporary folder, that nobody else can read."""
-        write_private(self.config_path, json.dumps(config, indent=2).encode())
+        """In the temporary folder, which nobody else can read."""
+        self.config_path.write_text(json.dumps(config, indent=2))
 
     @property
     def connections(self) -> int:
@@ -97,10 +96,16 @@ class Sandbox:
 
     def respond(self, request: Request) -> Answer:
         with self._lock:
+            if request.plain_path == TOKEN:
+                self._explained.clear()
             try:
                 answer = self._answer(request)
             except RefusedError as refusal:
                 request.refused, *request.below = refusal.reason.split("\n")
+                if request.refused in self._explained:
+                    request.below = [f"as explained above, at {self._explained[request.refused]}"]
+                elif request.below:
+                    self._explained[request.refused] = f"{request.method} {request.path}"
                 headers = {**refusal.answer.headers, "X-Sandbox-Refused": request.refused}
                 answer = refusal.answer._replace(headers=headers)
             request.status = answer.status
@@ -117,19 +122,16 @@ class Sandbox:
         session = self.gate.check(request)
         route = find_route(request)
         path = route.split()[1]
-        canned = self.answers.get(route)
-        if canned is None and self.fault.concerns(path):
-            canned = self.fault.answer
-        if path == TOKEN:
-            return canned or self._live_session_token(request)
-        call = Call(request, session, self.sessions)
-        if canned is None:
-            data = answer_of(route, call)
-            if self.fault.change and self.fault.concerns(path):
-                data = self.fault.change(data)
+        answer = self.answers.get(route)
+        if answer is None and self.fault.concerns(path):
+            answer = self.fault.answer
+        if answer is None and path == TOKEN:
+            answer = self._live_session_token(request)
+        if answer is None:
+            data = answer_of(route, Call(request, session, self.sessions))
+            if self.fault.concerns(path):
+                data = self.fault.changed(data)
             answer = json_answer(data)
-        else:
-            answer = canned
         if answer.status == 200:
             session.called.add(path)
             if path == INIT and session.brokerage == "none":
@@ -148,20 +150,13 @@ class Sandbox:
         self.sessions.live.insert(0, session)
         if self.fault.held:
             session.brokerage = "held"
-        self.secrets += [session.k, session.token]
-        self.secrets.append(session.k.lstrip(b"\0"))
+        self.secrets += [session.k, session.k.lstrip(b"\0"), session.token]
         proof_of = self.fault.proof_of or consumer_key
-        proof = hmac_sha1(session.token, proof_of.encode()).hex()
         if self.identity.throwaway:
             request.below = derivation_lines(session, consumer_key, self.identity)
         body = {
             "diffie_hellman_response": session.response,
-            "live_session_token_signature": proof,
+            "live_session_token_signature": hmac_sha1(session.token, proof_of.encode()).hex(),
             "live_session_token_expiration": int(self.now() * 1000) + TOKEN_LIFE,
         }
         return json_answer(body)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    path.touch(mode=0o600)
-    path.write_bytes(content)
