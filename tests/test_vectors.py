@@ -130,8 +130,10 @@ def test_the_vectors_are_what_openssl_and_cryptography_make() -> None:
 URL = "https://api.ibkr.com/v1/api/iserver/marketdata/snapshot"
 UNRESERVED = string.ascii_letters + string.digits + "-._~"
 
+relaxed = settings(max_examples=50, database=None, deadline=None)  # leaves no files
 
-@settings(max_examples=50, database=None, deadline=None)  # leaves no files
+
+@relaxed
 @given(st.dictionaries(st.text(UNRESERVED, min_size=1), st.text()))
 @example({"fields": "31,84"})
 def test_base_string_is_rfc5849s_with_the_second_encoding_undone(params: dict[str, str]) -> None:
@@ -141,3 +143,12 @@ def test_base_string_is_rfc5849s_with_the_second_encoding_undone(params: dict[st
     assert ours.count("&") == 2
     assert set(ours) <= {*UNRESERVED, "%", "&"}
     assert unquote(ours) == unquote(unquote(theirs))
+
+
+@relaxed
+@given(st.integers(2, 2**2203 - 3))
+def test_the_shared_secret_has_the_shortest_signed_form(secret: int) -> None:
+    result = oauth.diffie_hellman_shared_secret(2**2203 - 1, 1, f"{secret:x}")
+    assert int.from_bytes(result, "big", signed=True) == secret
+    with pytest.raises(OverflowError):
+        secret.to_bytes(len(result) - 1, "big", signed=True)
