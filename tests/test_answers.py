@@ -192,12 +192,10 @@ def test_a_logout_that_did_not_happen_is_a_warning() -> None:
     check(rows)
 
 
-def test_after_a_time_out_or_429_nothing_but_the_logout_is_sent(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(oauth, "TIMEOUT", (5, 0.5))
+def test_after_a_time_out_or_429_nothing_but_the_logout_is_sent() -> None:
     for answer in (Answer(delay=30), Answer(429)):
-        result, sandbox = seen(at.ACCOUNTS, answer)
+        with mock.patch.object(oauth, "TIMEOUT", (5, 0.5)):
+            result, sandbox = seen(at.ACCOUNTS, answer)
         assert result.err.count("error: ") == 1
         paths = [request.path for request in sandbox.requests]
         assert paths[2] == at.ACCOUNTS

@@ -217,9 +217,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def test_a_value_is_read_as_people_have_it(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_values_are_read_as_people_paste(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(sandbox.folder))
     config = {**sandbox.config, "base_url": IBKR}
     usual = run(sandbox, "--check", config=config)

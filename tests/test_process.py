@@ -268,9 +268,7 @@ NETWORKS = [  # the host, a variable, words of error and hint, what arrives
 ]  # fmt: skip
 
 
-def test_https_verifies_and_takes_the_environments_proxy(
-    sandbox: Sandbox, certificate: Path
-) -> None:
+def test_https_verifies_and_takes_a_proxy(sandbox: Sandbox, certificate: Path) -> None:
     wrong = []
     for host, variable, message, arrives in NETWORKS:
         with refusing_server(certificate) as server, refusing_server() as proxy:
