@@ -137,17 +137,14 @@ def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == [], number
 
 
-@pytest.mark.parametrize(
-    ("options", "status", "said"),
-    [
+def test_options(tmp_path: Path) -> None:
+    for options, status, said in (
         (["--fault", "invalid-consumer", "-v"], 1, "> signature base string: POST&"),
         (["--fault", "dhone"], 2, "invalid choice: 'dhone'"),
         (["--serve", "--symbol", "IBM"], 2, "--serve runs no demo"),
         (["--help"], 0, f"  no-accounts: {FAULTS['no-accounts'].what}"),
-    ],
-)
-def test_options(tmp_path: Path, options: list[str], status: int, said: str) -> None:
-    with start_sandbox(tmp_path, *options) as process:
-        out, err = process.communicate(timeout=30)
-    assert said in out + err
-    assert process.returncode == status
+    ):
+        with start_sandbox(tmp_path, *options) as process:
+            out, err = process.communicate(timeout=60)
+        assert said in out + err
+        assert process.returncode == status, options

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import string
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -74,7 +75,9 @@ def test_ibkr_2018_step_by_step() -> None:
 def accepted(v: dict[str, Any]) -> bytes:
     secret, prime = bytes.fromhex(v["access_token_secret"]), int(v["prime"], 16)
     credentials = oauth.Credentials("r", v["consumer_key"], "t", secret, KEY, prime)
-    return oauth.accept_answer(v["answer"], credentials, int(v["exponent"], 16)).token
+    token = oauth.accept_answer(v["answer"], credentials, int(v["exponent"], 16))
+    assert token.expires == datetime(2026, 1, 2, tzinfo=timezone.utc)
+    return token.token
 
 
 def called(v: dict[str, Any]) -> str:
