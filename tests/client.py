@@ -158,8 +158,8 @@ def opened(fault: str = "") -> Iterator[Client]:
     with Sandbox(fault, log=log.append) as sandbox:
         client = Client(sandbox.config_path)
         client.sandbox, client.log = sandbox, log
-        yield client
-        client.connection.close()
+        with contextlib.closing(client.connection):
+            yield client
 
 
 # What else may be signed than is sent

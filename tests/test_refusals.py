@@ -51,6 +51,11 @@ def half_bytes(text: str) -> bytes:
     return bytes.fromhex(text[: len(text) // 2 * 2])
 
 
+def in_utf_8(data: bytes) -> bytes:
+    """Bytes taken for text, as JavaScript does with a key that is a string."""
+    return data.decode("latin-1").encode()
+
+
 # The tables: a word of the reason, and what is spoilt
 
 EITHER: dict[str, Row] = {
@@ -127,9 +132,7 @@ DERIVATION: dict[str, Row] = {  # `fault`: the sandbox draws a K of that form
     "secret not decrypted": {"secret": lambda client: client.encrypted},
     "key and message": {"derive": lambda k, secret: hmac_sha1(secret, k)},
     "proof used": {"derive": lambda k, secret: hmac_sha1(hmac_sha1(k, secret), b"SIMULATED")},
-    "K as text in UTF-8": {
-        "k": lambda k: k.to_bytes(257, "big").lstrip(b"\0").decode("latin-1").encode()
-    },
+    "K as text in UTF-8": {"k": lambda k: in_utf_8(k.to_bytes(k.bit_length() // 8 + 1, "big"))},
     "SHA-256 instead of": {"derive": lambda k, secret: hmac.new(k, secret, "sha256").digest()},
 }
 TWO = [
