@@ -26,7 +26,7 @@ from Crypto.PublicKey import RSA
 
 import demo
 import oauth
-from tests.sandbox import Sandbox
+from tests.sandbox import Sandbox, endpoints
 
 ROOT = Path(demo.__file__).parent
 TRANSCRIPTS = ROOT / "tests" / "transcripts"
@@ -85,6 +85,12 @@ def all_well() -> None:
             assert f"{whole}--- stderr\n{err}--- exit status {status}\n" in transcripts
         except Exception:
             pytest.skip(f"a run does not go as its transcript says: {fault} {options}")
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A brokerage session is up at once."""
+    monkeypatch.setattr(endpoints, "SETTLING", 0)
 
 
 class Clock:

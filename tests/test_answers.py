@@ -14,10 +14,10 @@ from requests.adapters import HTTPAdapter
 
 import oauth
 from tests.conftest import Result, run, start_demo
-from tests.sandbox import Answer, Sandbox, endpoints, error_answer, json_answer, recorded
+from tests.sandbox import Answer, Sandbox, error_answer, json_answer, recorded
 from tests.sandbox import faults as at
 
-pytestmark = pytest.mark.usefixtures("all_well")
+pytestmark = pytest.mark.usefixtures("all_well", "settled")
 
 
 class InTurn(dict[str, Any]):
@@ -47,11 +47,6 @@ def check(rows: list[tuple[Any, ...]]) -> None:
         if says not in text or any(word in text for word in never) or errs != ("error: " in text):
             wrong.append(f"{path} {says!r} {errs} {never}\n{text}")
     assert not wrong, "\n\n".join(wrong)
-
-
-@pytest.fixture(autouse=True)
-def _settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints, "SETTLING", 0)
 
 
 UP = recorded(f"POST {at.INIT}")

@@ -24,7 +24,7 @@ from tests.conftest import ROOT, assert_no_secret, start, start_demo
 from tests.sandbox import Answer, Sandbox, json_answer, recorded
 from tests.sandbox import faults as at
 
-pytestmark = pytest.mark.usefixtures("all_well")
+pytestmark = pytest.mark.usefixtures("all_well", "settled")
 
 DEMO = str(ROOT / "demo.py")
 UP = {**recorded(f"POST {at.STATUS}"), "authenticated": True}
