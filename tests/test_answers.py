@@ -193,16 +193,15 @@ def test_after_a_time_out_or_429_nothing_but_the_logout_is_sent() -> None:
             result, sandbox = seen(at.ACCOUNTS, answer)
         assert result.err.count("error: ") == 1
         paths = [request.path for request in sandbox.requests]
-        assert paths[2] == at.ACCOUNTS
-        assert paths[3:] in ([at.LOGOUT], [])
+        assert paths[paths.index(at.ACCOUNTS) + 1 :] in ([at.LOGOUT], [])
 
 
 def test_after_an_answer_below_200_its_connection_is_not_used() -> None:
     """Where the real answer follows, it would be taken for the next request's."""
     result, sandbox = seen(at.ACCOUNTS, Answer(103))
-    _, _, accounts, after, *_ = sandbox.requests
-    assert accounts.status == 103
-    assert after.connection != accounts.connection
+    connections = [request.connection for request in sandbox.requests]
+    place = [request.status for request in sandbox.requests].index(103)
+    assert connections[place] != connections[place + 1]
     assert "error: GET /portfolio/accounts: HTTP 103: " in result.err
 
 
