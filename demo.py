@@ -22,11 +22,12 @@ import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from datetime import datetime, timezone
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from time import monotonic, sleep, time
-from typing import Any, Callable, TextIO
+from typing import Any, Callable
 from urllib.parse import urlsplit
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -132,13 +133,11 @@ class Demo:
     def await_brokerage_session(self) -> None:
         """Ask for its state once a second, until it is no longer settling."""
         for _ in range(STATUS_TRIES):
-            answer = self.client.post("/iserver/auth/status")
-            if self.session_state(answer) != SETTLING:
-                break
+            self.show_session(self.client.post("/iserver/auth/status"))
+            if self.brokerage != SETTLING:
+                return
             sleep(1)
-        self.show_session(answer)
-        if self.brokerage == SETTLING:
-            raise Problem("the brokerage session is not up yet", "run again in a minute")
+        raise Problem("the brokerage session is not up yet", "run again in a minute")
 
     def show_session(self, answer: dict[str, Any]) -> None:
         """Say what init or status answers. Raises Problem if the session is refused, but only warns
@@ -163,11 +162,13 @@ class Demo:
         up = answer.get("authenticated") is True and answer.get("connected") is True
         if up and answer.get("established") is not False:
             return UP  # whatever fail, message or competing stands beside it
-        # init has {"passed": false} or {"competing": true}, status "Force compete capability ..."
-        competing = answer.get("passed") is False or answer.get("competing") is True
-        if fail.startswith("Force compete capability") or (competing and not fail):
+        if fail.startswith("Force compete capability"):
             return HELD
-        if fail or (message.lower() != "ok" and not up):
+        if fail:
+            return REFUSED
+        if answer.get("passed") is False or answer.get("competing") is True:
+            return HELD
+        if message.lower() != "ok" and not up:
             return REFUSED
         return SETTLING  # also {"wait": 1000}
 
@@ -177,15 +178,12 @@ class Demo:
         answer = self.client.get("/portfolio/accounts")
         self.console.table(["accountId", "type", "currency"], answer)
         ids = [str(account["accountId"]) for account in answer]
-        wanted: str | None = self.options.account
-        if wanted:
-            if wanted not in ids:
-                raise Problem(f"no account {wanted}", f"IBKR lists {', '.join(ids)}")
-            return wanted
+        wanted = self.options.account
         for account in ids:
-            if account != "All":
+            if account == wanted or (not wanted and account != "All"):
                 return account
-        raise Problem("no account in the answer", "ask IBKR which accounts the username has")
+        hint = f"IBKR lists {', '.join(ids)}" if ids else "ask IBKR which the username has"
+        raise Problem(f"no account {wanted or 'in the answer'}", hint)
 
     def summary(self, account: str) -> None:
         answer = self.client.get(f"/portfolio/{account}/summary")
@@ -277,9 +275,8 @@ class Demo:
         for bar in bars[-5:]:
             opened = datetime.fromtimestamp(bar["t"] / 1000, timezone.utc)
             day = f"{opened:%Y-%m-%d %H:%M}".replace(" 00:00", "")  # midnight tells nothing
-            row = {"opened (UTC)": day}
-            row.update({name: bar.get(letter) for name, letter in names.items()})
-            rows.append(row)
+            values = {name: bar.get(letter) for name, letter in names.items()}
+            rows.append({"opened (UTC)": day, **values})
         self.console.table(["opened (UTC)", *names], rows)
         self.console.say(f"    the last {len(rows)} of {len(bars)}")
 
@@ -289,7 +286,6 @@ class Demo:
         """Go through all steps, and log out whatever has ended them; return the exit status."""
         self.catch_signals()
         failure = ""
-        of_logout = io.StringIO()
         try:
             try:
                 self.steps()
@@ -298,17 +294,16 @@ class Demo:
         except (Stop, KeyboardInterrupt):
             pass
         finally:
-            # Printed later, since that may block, and the logout must not wait
-            self.console.stdout = of_logout
             logged_in = self.client.auth is not None
-            if logged_in:
-                self.console.say("", "Logout")
-                failure = self.log_out()
+            # Printed later, since that may block, and the logout must not wait
+            with redirect_stdout(io.StringIO()) as of_logout:
+                if logged_in:
+                    self.console.say("", "Logout")
+                    failure = self.log_out()
         if self.interrupted:
             outcome = "logged out" if logged_in else "not logged in"
             self.console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
             return 130
-        self.console.stdout = sys.stdout
         self.console.say(*of_logout.getvalue().splitlines())
         return self.conclude(failure)
 
@@ -329,7 +324,7 @@ class Demo:
         client = self.client
         client.timeout = LOGOUT_TIMEOUT
         if self.interrupted:
-            self.abandoned = client.http  # kept: its destructor could wait for a lock, for ever
+            self.abandoned = client.http  # kept: its destructor may wait for its pool's lock
             client.http = client.new_session()
         for last in (False, True):
             try:
@@ -447,7 +442,7 @@ class Client:
         A signal interrupts the waiting, but not the thread in which the request is sent: a token
         that comes a little later is kept, and logged out, too."""
         self.begin_request("POST", "/oauth/live_session_token")
-        ended = threading.Event()
+        ended = threading.Event()  # a future would have no name yet, if a signal came in submit
         try:
             token = ThreadPoolExecutor(1).submit(self.request_token, ended).result()
         except KeyboardInterrupt:
@@ -612,7 +607,6 @@ class Console:
         self.checking = checking  # then all goes to stdout, as one report
         self.secrets: list[str] = []  # shown as ***
         self.errors = 0
-        self.stdout: TextIO = sys.stdout
         self.muted = False
 
     def say(self, *lines: str, stream: Any = None) -> None:
@@ -626,7 +620,7 @@ class Console:
         # All but plain ASCII is escaped: a terminal obeys some, and a code page may lack the rest
         text = re.sub("[^ -~\n]", lambda match: ascii(match[0])[1:-1], text)
         try:
-            print(text, file=stream or self.stdout, flush=True)
+            print(text, file=stream or sys.stdout, flush=True)
         except OSError as error:
             if self.muted:
                 return

@@ -55,14 +55,12 @@ def assert_no_secret(text: str, secrets: list[Any]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _signals_and_log() -> None:
+def _signals() -> None:
     """main() takes them for itself; nohup, and a shell's `&`, have signals ignored, here and by all
     that a test starts."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    oauth.log.setLevel(logging.NOTSET)
-    oauth.log.filters = []
 
 
 @pytest.fixture
@@ -110,6 +108,8 @@ def run(sandbox: Sandbox, *options: str, config: Any = None) -> Result:
     """Run the demo in this process, without its pauses. `config`: JSON or text, in place of the
     sandbox's own."""
     clock = Clock()
+    oauth.log.setLevel(logging.NOTSET)  # --verbose of a run before has set it
+    oauth.log.filters = []
     path = sandbox.config_path
     if config is not None:
         path = sandbox.folder / "other.json"
