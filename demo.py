@@ -182,7 +182,7 @@ class Demo:
         for account in ids:
             if account == wanted or (not wanted and account != "All"):
                 return account
-        hint = f"IBKR lists {', '.join(ids)}" if ids else "ask IBKR which the username has"
+        hint = f"IBKR lists {', '.join(ids)}" if ids else "ask IBKR which accounts the username has"
         raise Problem(f"no account {wanted or 'in the answer'}", hint)
 
     def summary(self, account: str) -> None:
