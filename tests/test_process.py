@@ -17,10 +17,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from tests.conftest import ROOT, assert_no_secret, start, start_demo
+import demo
+from tests.conftest import ROOT, assert_no_secret, run, start, start_demo
 from tests.sandbox import Answer, Sandbox, json_answer, recorded
 from tests.sandbox import faults as at
 
@@ -120,6 +122,12 @@ def test_without_a_token_there_is_nothing_to_log_out(sandbox: Sandbox) -> None:
     process.send_signal(signal.SIGINT)
     assert finish(process, sandbox) == (130, "interrupted: not logged in\n")
     assert paths(sandbox) == [at.TOKEN]
+
+
+def test_ctrl_c_while_the_config_is_checked_is_told(sandbox: Sandbox) -> None:
+    with mock.patch.object(demo.check, "check_config", side_effect=KeyboardInterrupt):
+        result = run(sandbox)
+    assert (result.status, result.err) == (130, "interrupted: not logged in\n")
 
 
 LOCK_TAKEN = """

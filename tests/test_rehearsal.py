@@ -53,6 +53,7 @@ def rehearsed(folder: Path) -> tuple[Client, str]:
     log: list[str] = []
     with Sandbox(identity=rehearsal.identity, log=log.append) as sandbox:
         rehearsal.write_config(sandbox)
+        assert rehearsal.stale or "nothing proved" in rehearsal.verdict(sandbox)
         client = Client(sandbox.config_path)
         client.log_in()
         for change in ("nobody/knows", ""):
