@@ -38,7 +38,7 @@ try:
 
     import oauth
     from keys import check
-    from keys.check import Problem
+    from keys.check import Problem  # an exception: a message, and hints
 except ImportError as missing:
     file = os.path.join(HERE, "requirements.txt")
     print(f'error: {missing}: run {sys.executable} -m pip install -r "{file}"', file=sys.stderr)
@@ -120,7 +120,7 @@ class Demo:
             return action(*values)
         except Exception as error:  # also a KeyError, for a field that an answer does not have
             self.console.complain("error", *explain(error, self.client))
-            timed_out = isinstance(root_cause(error), socket.timeout)
+            timed_out = isinstance(root_cause(error), socket.timeout)  # as requests wraps it
             if timed_out or self.client.status == 429:
                 raise Stop from None  # every further step would wait as long, or prolong the ban
             return None
@@ -256,8 +256,8 @@ class Demo:
                     if text not in ("-", "-1", "N/A"):  # none, by `cell` or by IBKR
                         data[name] = text
             complete = {"last", "bid", "ask", "code"} <= data.keys()
-            # At first an N, not subscribed, may stand there before delayed prices come
-            hopeless = data.get("code", "").startswith("N") and monotonic() > began + 2
+            # At first an N may stand there, and then delayed prices come
+            hopeless = data.get("code", "-")[0] in ("N", "O") and monotonic() > began + 2
             if complete or hopeless:
                 break
             sleep(0.5)
@@ -466,7 +466,91 @@ class Client:
             ended.set()
 
 
-# What errors mean, and what helps
+# What is in an answer, what errors mean, and what helps
+
+
+def json_of(response: requests.Response) -> Any:
+    """Return the JSON of an answer, None if it has none."""
+    try:
+        return json.loads(response.content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def error_in(answer: Any) -> str:
+    """Return the error that an answer's JSON names, "" if it names none."""
+    if isinstance(answer, dict) and answer.get("error"):
+        return f"{answer['error']} {answer.get('error_description', '')}"
+    return ""
+
+
+def readable(response: requests.Response) -> str:
+    """Return an answer's text, its JSON indented and with *** for what is private."""
+    answer = json_of(response)
+    return str(response.text) if answer is None else json.dumps(masked(answer), indent=2)
+
+
+def masked(value: Any) -> Any:
+    """Return a JSON value with *** for what is private in it."""
+    if isinstance(value, list):
+        return [masked(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    shown = {}
+    for name, item in value.items():
+        private = item and name.lower() in PRIVATE
+        shown[name] = "***" if private else masked(item)
+    return shown
+
+
+def server_words(response: requests.Response) -> str:
+    """Return in one line where an answer redirects to, its error, or its text without tags."""
+    if "Location" in response.headers:
+        return f"a redirect to {response.headers['Location'][:200]}"
+    text = error_in(json_of(response)) or readable(response)
+    text = re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", text)
+    return " ".join(text.split())[:200] or "(empty)"
+
+
+def read_answer(response: requests.Response) -> Any:
+    """Return the JSON of an answer. Raises Problem if it is none, or an error."""
+    answer = json_of(response)
+    if response.status_code // 100 != 2:
+        raise Problem(f"HTTP {response.status_code}: {server_words(response)}")
+    if answer is None:
+        raise Problem(f"the answer is not JSON: {server_words(response)}")
+    if error_in(answer):
+        raise Problem(f"HTTP {response.status_code} with an error: {server_words(response)}")
+    return answer
+
+
+def clock_offset(response: requests.Response) -> float:
+    """Return the seconds that this computer's clock is ahead of an answer's date."""
+    try:
+        return time() - parsedate_to_datetime(response.headers["Date"]).timestamp()
+    except (KeyError, TypeError, ValueError):  # none, or of another form
+        return 0.0
+
+
+def login_problem(error: oauth.AnswerError, client: Client) -> Problem:
+    """Return what the answer to the token request was, and what may be wrong with key or token."""
+    if isinstance(error, oauth.ExchangeError):  # the proof is wrong, or a number out of range
+        return Problem(str(error), *check.suspects("exchange", client.report))
+    response = client.response
+    words = server_words(response)
+    hints = []
+    # A key or token may be wrong where a 401 or an error in JSON says so, but not with a 503
+    if client.status == 401 or (client.status in (200, 400) and error_in(json_of(response))):
+        hints = check.suspects("refused", client.report, words, clock_offset(response))
+    return Problem(f"{error}: {words}", *hints)
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Return what `requests` has wrapped, whose words say more."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
+
 
 # The first pattern that fits counts. They are tried on the message in small letters, behind the
 # status: "401 get /path: http 401: ...", or "0 get /path: ..." where no whole answer came
@@ -498,31 +582,6 @@ HINTS = {
 }
 
 
-def read_answer(response: requests.Response) -> Any:
-    """Return the JSON of an answer. Raises Problem if it is none, or an error."""
-    answer = json_of(response)
-    if response.status_code // 100 != 2:
-        raise Problem(f"HTTP {response.status_code}: {server_words(response)}")
-    if answer is None:
-        raise Problem(f"the answer is not JSON: {server_words(response)}")
-    if error_in(answer):
-        raise Problem(f"HTTP {response.status_code} with an error: {server_words(response)}")
-    return answer
-
-
-def login_problem(error: oauth.AnswerError, client: Client) -> Problem:
-    """Return what the answer to the token request was, and what may be wrong with key or token."""
-    if isinstance(error, oauth.ExchangeError):  # the proof is wrong, or a number out of range
-        return Problem(str(error), *check.suspects("exchange", client.report))
-    response = client.response
-    words = server_words(response)
-    hints = []
-    # A key or token may be wrong where a 401 or an error in JSON says so, but not with a 503
-    if client.status == 401 or (client.status in (200, 400) and error_in(json_of(response))):
-        hints = check.suspects("refused", client.report, words, clock_offset(response))
-    return Problem(f"{error}: {words}", *hints)
-
-
 def explain(error: Exception, client: Client) -> list[str]:
     """Return the message for an error, and hints: its own, or the first of HINTS that fits."""
     reason, hints = str(error), []
@@ -538,64 +597,6 @@ def explain(error: Exception, client: Client) -> list[str]:
         text = f"{client.status} {message}".lower()
         hints = [next(hint for known, hint in HINTS.items() if re.search(known, text))]
     return [message, *hints]
-
-
-def root_cause(error: BaseException) -> BaseException:
-    """Return what `requests` has wrapped, whose words say more."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error
-
-
-def clock_offset(response: requests.Response) -> float:
-    """Return the seconds that this computer's clock is ahead of an answer's date."""
-    try:
-        return time() - parsedate_to_datetime(response.headers["Date"]).timestamp()
-    except (KeyError, TypeError, ValueError):  # none, or of another form
-        return 0.0
-
-
-def json_of(response: requests.Response) -> Any:
-    """Return the JSON of an answer, None if it has none."""
-    try:
-        return json.loads(response.content)
-    except (ValueError, RecursionError):
-        return None
-
-
-def error_in(answer: Any) -> str:
-    """Return the error that an answer's JSON names, "" if it names none."""
-    if isinstance(answer, dict) and answer.get("error"):
-        return f"{answer['error']} {answer.get('error_description', '')}"
-    return ""
-
-
-def server_words(response: requests.Response) -> str:
-    """Return in one line where an answer redirects to, its error, or its text without tags."""
-    if "Location" in response.headers:
-        return f"a redirect to {response.headers['Location'][:200]}"
-    text = error_in(json_of(response)) or readable(response)
-    text = re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", text)
-    return " ".join(text.split())[:200] or "(empty)"
-
-
-def readable(response: requests.Response) -> str:
-    """Return an answer's text, its JSON indented and with *** for what is private."""
-    answer = json_of(response)
-    return str(response.text) if answer is None else json.dumps(masked(answer), indent=2)
-
-
-def masked(value: Any) -> Any:
-    """Return a JSON value with *** for what is private in it."""
-    if isinstance(value, list):
-        return [masked(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    shown = {}
-    for name, item in value.items():
-        private = item and name.lower() in PRIVATE
-        shown[name] = "***" if private else masked(item)
-    return shown
 
 
 class Console:
