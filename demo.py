@@ -125,6 +125,24 @@ class Demo:
                 raise Stop from None  # every further step would wait as long, or prolong the ban
             return None
 
+    @staticmethod
+    def session_state(answer: dict[str, Any]) -> str:
+        """Return what init or status says of the brokerage session. Not all fields are in each."""
+        fail = str(answer.get("fail") or "")
+        message = str(answer.get("message") or "ok")
+        up = answer.get("authenticated") is True and answer.get("connected") is True
+        if up and answer.get("established") is not False:
+            return UP  # whatever fail, message or competing stands beside it
+        if fail.startswith("Force compete capability"):
+            return HELD
+        if fail:
+            return REFUSED
+        if answer.get("passed") is False or answer.get("competing") is True:
+            return HELD
+        if message.lower() != "ok" and not up:
+            return REFUSED
+        return SETTLING  # also {"wait": 1000}
+
     def open_brokerage_session(self) -> None:
         """Ask for the brokerage session, which opens /iserver. It may come up a little later."""
         wish = {"publish": True, "compete": self.options.compete}
@@ -153,24 +171,6 @@ class Demo:
             message = "another session of this username holds the brokerage session"
             hint = "or run with --compete, which logs it out"
             self.console.complain("warning", message, CLOSE_OTHERS, hint)
-
-    @staticmethod
-    def session_state(answer: dict[str, Any]) -> str:
-        """Return what init or status says of the brokerage session. Not all fields are in each."""
-        fail = str(answer.get("fail") or "")
-        message = str(answer.get("message") or "ok")
-        up = answer.get("authenticated") is True and answer.get("connected") is True
-        if up and answer.get("established") is not False:
-            return UP  # whatever fail, message or competing stands beside it
-        if fail.startswith("Force compete capability"):
-            return HELD
-        if fail:
-            return REFUSED
-        if answer.get("passed") is False or answer.get("competing") is True:
-            return HELD
-        if message.lower() != "ok" and not up:
-            return REFUSED
-        return SETTLING  # also {"wait": 1000}
 
     def accounts(self) -> str:
         """Return the id of the account to show: the one asked for, or the first but "All", which
@@ -282,6 +282,25 @@ class Demo:
 
     # The run, which ends with the logout, and the signals that may come
 
+    def catch_signals(self) -> None:
+        """Have Ctrl-C and its like handled, but for what is ignored already, as by nohup."""
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # not all are everywhere
+            known = getattr(signal, name, None)
+            if known and signal.getsignal(known) != signal.SIG_IGN:
+                signal.signal(known, self.interrupt)
+
+    def interrupt(self, number: int, _frame: object) -> None:
+        """Handle Ctrl-C and its like. The first one ends the steps, or is only noted when they are
+        over. After it, a Ctrl-C ends the program at once, and another signal does nothing."""
+        if self.interrupted:
+            if number == signal.SIGINT:
+                os._exit(130)
+            return
+        self.interrupted = True
+        if not self.steps_over:
+            self.console.muted = True  # printing would block, if a pager does not read on
+            raise KeyboardInterrupt
+
     def run(self) -> int:
         """Go through all steps, and log out whatever has ended them; return the exit status."""
         self.catch_signals()
@@ -342,25 +361,6 @@ class Demo:
                 if last or not lost:
                     return explain(error, client)[0]
         return ""
-
-    def catch_signals(self) -> None:
-        """Have Ctrl-C and its like handled, but for what is ignored already, as by nohup."""
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # not all are everywhere
-            known = getattr(signal, name, None)
-            if known and signal.getsignal(known) != signal.SIG_IGN:
-                signal.signal(known, self.interrupt)
-
-    def interrupt(self, number: int, _frame: object) -> None:
-        """Handle Ctrl-C and its like. The first one ends the steps, or is only noted when they are
-        over. After it, a Ctrl-C ends the program at once, and another signal does nothing."""
-        if self.interrupted:
-            if number == signal.SIGINT:
-                os._exit(130)
-            return
-        self.interrupted = True
-        if not self.steps_over:
-            self.console.muted = True  # printing would block, if a pager does not read on
-            raise KeyboardInterrupt
 
 
 class Client:
@@ -469,10 +469,10 @@ class Client:
 # What is in an answer, what errors mean, and what helps
 
 
-def json_of(response: requests.Response) -> Any:
-    """Return the JSON of an answer, None if it has none."""
+def json_of(response: requests.Response, hook: Any = None) -> Any:
+    """Return the JSON of an answer, its objects changed by the hook; None if it has none."""
     try:
-        return json.loads(response.content)
+        return json.loads(response.content, object_hook=hook)
     except (ValueError, RecursionError):
         return None
 
@@ -486,21 +486,15 @@ def error_in(answer: Any) -> str:
 
 def readable(response: requests.Response) -> str:
     """Return an answer's text, its JSON indented and with *** for what is private."""
-    answer = json_of(response)
-    return str(response.text) if answer is None else json.dumps(masked(answer), indent=2)
+    answer = json_of(response, masked)
+    return str(response.text) if answer is None else json.dumps(answer, indent=2)
 
 
-def masked(value: Any) -> Any:
-    """Return a JSON value with *** for what is private in it."""
-    if isinstance(value, list):
-        return [masked(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    shown = {}
-    for name, item in value.items():
-        private = item and name.lower() in PRIVATE
-        shown[name] = "***" if private else masked(item)
-    return shown
+def masked(values: dict[str, Any]) -> dict[str, Any]:
+    for name in values:
+        if values[name] and name.lower() in PRIVATE:
+            values[name] = "***"
+    return values
 
 
 def server_words(response: requests.Response) -> str:
@@ -707,8 +701,8 @@ def load_config(path: str) -> dict[str, Any]:
     except UnicodeError:
         raise Problem("not a UTF-8 text", "save it as UTF-8") from None
     if not text.lstrip().startswith("{"):
-        message = "not a JSON object" if text.strip() else "is empty"
-        raise Problem(message, "begin with the template, config.json, and copy the values into it")
+        hint = "begin with the template, config.json, and copy the values into it"
+        raise Problem("not a JSON object", hint)
     try:
         # not strict: a pasted value may have line breaks in it
         values: dict[str, Any] = json.loads(text, strict=False, object_pairs_hook=each_once)

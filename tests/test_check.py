@@ -231,7 +231,7 @@ def test_values_are_read_as_people_paste(sandbox: Sandbox, monkeypatch: pytest.M
 ENV = "\n".join(f"{name.upper()}={value}" for name, value in TEMPLATE.items())
 BEGIN, LOOK = "begin with the template, config.json", "look there, and at the line before"
 FORMS: dict[str, tuple[str | bytes, str, str]] = {  # words of the message, words of the hint
-    "nothing": ("", "is empty", BEGIN),
+    "nothing": ("", "not a JSON object", BEGIN),
     ".env": (ENV, "not a JSON object", BEGIN),
     "a comma at the end": (TEXT.replace("\n}", ",\n}"), "not a JSON object: ", LOOK),
     "single backslashes": (TEXT.replace("path-to", r"C:\keys"), "line 3", "write a backslash twice"),
