@@ -54,6 +54,12 @@ def assert_no_secret(text: str, secrets: list[Any]) -> None:
                 assert quote(form, safe="") not in text, "a secret is in the output"
 
 
+def forget_verbose() -> None:
+    """Undo what a run with --verbose has set."""
+    oauth.log.setLevel(logging.NOTSET)
+    oauth.log.filters = []
+
+
 @pytest.fixture(autouse=True)
 def _signals() -> None:
     """main() takes them for itself; nohup, and a shell's `&`, have signals ignored, here and by all
@@ -61,6 +67,7 @@ def _signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    forget_verbose()
 
 
 @pytest.fixture
@@ -108,8 +115,7 @@ def run(sandbox: Sandbox, *options: str, config: Any = None) -> Result:
     """Run the demo in this process, without its pauses. `config`: JSON or text, in place of the
     sandbox's own."""
     clock = Clock()
-    oauth.log.setLevel(logging.NOTSET)  # --verbose of a run before has set it
-    oauth.log.filters = []
+    forget_verbose()
     path = sandbox.config_path
     if config is not None:
         path = sandbox.folder / "other.json"
