@@ -38,7 +38,7 @@ try:
 
     import oauth
     from keys import check
-    from keys.check import Problem  # an exception: a message, and hints
+    from keys.check import Problem  # a message, and hints: if it has none, HINTS has
 except ImportError as missing:
     file = os.path.join(HERE, "requirements.txt")
     print(f'error: {missing}: run {sys.executable} -m pip install -r "{file}"', file=sys.stderr)
@@ -52,14 +52,14 @@ except KeyboardInterrupt:
 CONFIG = r"test-config.json"
 
 PACE = 0.11  # seconds from the start of a request to the next: IBKR bars who sends 11 a second
-LOGOUT_TIMEOUT = 5  # seconds, also for a log-in that is interrupted
+LOGOUT_TIMEOUT = 5  # seconds; so long an interrupted log-in is waited for, too
 STATUS_TRIES = 10  # a second apart, until the brokerage session is up
 QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
 
 # What the brokerage session can be
 UP, SETTLING, REFUSED, HELD = "up", "settling", "refused", "held by another session"
 
-# Fields of a quote; the code, of its availability, begins with a letter of QUALITY
+# Fields of a quote; the code says how fresh it is: its first letter is in QUALITY
 QUOTE = {"31": "last", "84": "bid", "85": "ask size", "86": "ask", "88": "bid size", "6509": "code"}
 QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
 QUALITY |= {"N": "not subscribed", "O": "market-data agreement incomplete"}
@@ -93,7 +93,7 @@ class Demo:
         """Go through all steps but the logout, as far as what they need is there."""
         symbol = self.options.symbol
         self.step("Live session token", self.client.log_in)
-        if self.client.auth is None:
+        if self.client.auth is None:  # not logged in
             return
         self.step("Brokerage session", self.open_brokerage_session)
         account = self.step("Accounts", self.accounts)
@@ -114,13 +114,13 @@ class Demo:
         """Run one step under its heading, and return its result, None if it failed or has none.
         Raises Stop where nothing more may be sent, or printed."""
         self.console.say("", title)
-        if self.console.muted:  # nobody reads on
+        if self.console.muted:  # stdout is closed: nobody reads on
             raise Stop
         try:
             return action(*values)
         except Exception as error:  # also a KeyError, for a field that an answer does not have
             self.console.complain("error", *explain(error, self.client))
-            timed_out = isinstance(root_cause(error), socket.timeout)  # as requests wraps it
+            timed_out = isinstance(root_cause(error), socket.timeout)  # in a body, too
             if timed_out or self.client.status == 429:
                 raise Stop from None  # every further step would wait as long, or prolong the ban
             return None
@@ -133,7 +133,7 @@ class Demo:
         up = answer.get("authenticated") is True and answer.get("connected") is True
         if up and answer.get("established") is not False:
             return UP  # whatever fail, message or competing stands beside it
-        if fail.startswith("Force compete capability"):
+        if fail.startswith("Force compete capability"):  # of status; init has passed or competing
             return HELD
         if fail:
             return REFUSED
@@ -141,7 +141,7 @@ class Demo:
             return HELD
         if message.lower() != "ok" and not up:
             return REFUSED
-        return SETTLING  # also {"wait": 1000}
+        return SETTLING  # up but not yet established, or {"wait": 1000}
 
     def open_brokerage_session(self) -> None:
         """Ask for the brokerage session, which opens /iserver. It may come up a little later."""
@@ -204,7 +204,7 @@ class Demo:
         """Print the first page, which has up to 100; the next is /positions/1."""
         answer = self.client.get(f"/portfolio/{account}/positions/0")
         columns = ["contractDesc", "position", "mktPrice", "mktValue", "unrealizedPnl", "currency"]
-        self.console.table(columns, answer, page=100)
+        self.console.table(columns, answer, page_size=100)
 
     def stock(self, symbol: str) -> str:
         """Return the contract id of the symbol's first listing, in the US if there is one."""
@@ -252,7 +252,7 @@ class Demo:
         while monotonic() < began + QUOTE_SECONDS:
             for item in self.client.get("/iserver/marketdata/snapshot", params):
                 for field, name in QUOTE.items():
-                    text = cell(item.get(field), 0)
+                    text = cell(item.get(field), decimals=0)
                     if text not in ("-", "-1", "N/A"):  # none, by `cell` or by IBKR
                         data[name] = text
             complete = {"last", "bid", "ask", "code"} <= data.keys()
@@ -326,24 +326,14 @@ class Demo:
         self.console.say(*of_logout.getvalue().splitlines())
         return self.conclude(failure)
 
-    def conclude(self, failure: str) -> int:
-        """Say what the logout missed, and how all went; return the exit status."""
-        if failure:
-            # A 200 says that it did not happen, a 401 that the session is not known any more
-            kind = "warning" if self.client.status in (200, 401) else "error"
-            self.console.complain(kind, failure, "the session ends by itself some minutes later")
-        if self.console.errors or self.console.muted:
-            self.console.say("", f"errors: {self.console.errors}")
-            return 1
-        self.console.say("", "all well")
-        return 0
-
     def log_out(self) -> str:
-        """Send the logout, once more if the connection was lost. Return what went wrong, or ""."""
+        """Send the logout; if the connection was lost once more, signed anew. Return what went
+        wrong, or ""."""
         client = self.client
         client.timeout = LOGOUT_TIMEOUT
         if self.interrupted:
-            self.abandoned = client.http  # kept: its destructor may wait for its pool's lock
+            # A request may be under way on the old one; kept, since its destructor may wait for it
+            self.abandoned = client.http
             client.http = client.new_session()
         for last in (False, True):
             try:
@@ -361,6 +351,18 @@ class Demo:
                 if last or not lost:
                     return explain(error, client)[0]
         return ""
+
+    def conclude(self, failure: str) -> int:
+        """Say what the logout missed, and how all went; return the exit status."""
+        if failure:
+            # A 200 says that it did not happen, a 401 that the session is not known any more
+            kind = "warning" if self.client.status in (200, 401) else "error"
+            self.console.complain(kind, failure, "the brokerage session ends by itself in minutes")
+        if self.console.errors or self.console.muted:
+            self.console.say("", f"errors: {self.console.errors}")
+            return 1
+        self.console.say("", "all well")
+        return 0
 
 
 class Client:
@@ -442,7 +444,7 @@ class Client:
         A signal interrupts the waiting, but not the thread in which the request is sent: a token
         that comes a little later is kept, and logged out, too."""
         self.begin_request("POST", "/oauth/live_session_token")
-        ended = threading.Event()  # a future would have no name yet, if a signal came in submit
+        ended = threading.Event()  # set when the thread is done, whenever a signal comes
         try:
             token = ThreadPoolExecutor(1).submit(self.request_token, ended).result()
         except KeyboardInterrupt:
@@ -621,6 +623,7 @@ class Console:
                 return
             self.muted = True
             if error.errno not in (errno.EPIPE, errno.EINVAL):  # by | head; on Windows the latter
+                # Once, on stderr, since this is muted now
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
     def complain(self, kind: str, message: str, *hints: str) -> None:
@@ -631,9 +634,9 @@ class Console:
         for hint in hints:
             self.say(f"hint: {hint}", stream=stream)
 
-    def table(self, names: list[str], items: list[dict[str, Any]], page: int = 0) -> None:
+    def table(self, names: list[str], items: list[dict[str, Any]], page_size: int = 0) -> None:
         """Print what the names hold in the first ten items: text to the left, numbers to the right.
-        `page`: how many items at most come in one answer, where there may be more."""
+        `page_size`: how many items at most come in one answer, where there may be more."""
         if items == []:  # null would be another form
             self.say("    none")
             return
@@ -650,7 +653,7 @@ class Console:
         for row in zip(*columns):
             self.say("    " + "  ".join(row).rstrip())
         if len(items) > 10:
-            more = " or more" if len(items) == page else ""
+            more = " or more" if len(items) == page_size else ""
             self.say(f"    first 10 of {len(items)}{more}")
 
 
@@ -733,7 +736,7 @@ def print_findings(report: check.Report, path: str, console: Console) -> None:
             console.complain(kind, f"{path}: {finding.name}: {finding.message}", *finding.hints)
     if not console.checking:
         return
-    if report.blank:
+    if report.blank:  # nothing is filled in yet
         console.say("next: python -m tests.sandbox (which needs no account)")
     elif report.credentials is None:
         console.say(f'next: mend the errors, then python demo.py --check "{path}"')
@@ -786,5 +789,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # Without destructors (see log_out), and without the log-in's thread, which may still wait
+    # Without destructors and the log-in's thread, which may wait for a lock or an answer
     os._exit(main())
