@@ -38,7 +38,7 @@ try:
 
     import oauth
     from keys import check
-    from keys.check import Problem  # a message, and hints: if it has none, HINTS has
+    from keys.check import Problem  # a message, and hints; without one, `explain` finds one
 except ImportError as missing:
     file = os.path.join(HERE, "requirements.txt")
     print(f'error: {missing}: run {sys.executable} -m pip install -r "{file}"', file=sys.stderr)
@@ -120,7 +120,7 @@ class Demo:
             return action(*values)
         except Exception as error:  # also a KeyError, for a field that an answer does not have
             self.console.complain("error", *explain(error, self.client))
-            timed_out = isinstance(root_cause(error), socket.timeout)  # in a body, too
+            timed_out = isinstance(root_cause(error), socket.timeout)  # also within a body
             if timed_out or self.client.status == 429:
                 raise Stop from None  # every further step would wait as long, or prolong the ban
             return None
@@ -133,7 +133,8 @@ class Demo:
         up = answer.get("authenticated") is True and answer.get("connected") is True
         if up and answer.get("established") is not False:
             return UP  # whatever fail, message or competing stands beside it
-        if fail.startswith("Force compete capability"):  # of status; init has passed or competing
+        # Another session holds it: so says status; init says it in the fields below
+        if fail.startswith("Force compete capability"):
             return HELD
         if fail:
             return REFUSED
@@ -252,7 +253,7 @@ class Demo:
         while monotonic() < began + QUOTE_SECONDS:
             for item in self.client.get("/iserver/marketdata/snapshot", params):
                 for field, name in QUOTE.items():
-                    text = cell(item.get(field), decimals=0)
+                    text = cell(item.get(field), min_decimals=0)
                     if text not in ("-", "-1", "N/A"):  # none, by `cell` or by IBKR
                         data[name] = text
             complete = {"last", "bid", "ask", "code"} <= data.keys()
@@ -327,18 +328,18 @@ class Demo:
         return self.conclude(failure)
 
     def log_out(self) -> str:
-        """Send the logout; if the connection was lost once more, signed anew. Return what went
+        """Send the logout; a second time, signed anew, if the connection was lost. Return what went
         wrong, or ""."""
         client = self.client
         client.timeout = LOGOUT_TIMEOUT
         if self.interrupted:
-            # A request may be under way on the old one; kept, since its destructor may wait for it
+            # The old session may have a request under way, for which its destructor would wait
             self.abandoned = client.http
             client.http = client.new_session()
         for last in (False, True):
             try:
                 answer = client.post("/logout")
-                # {"status": false}, or {"confirmed": true}, which means still logged in
+                # Both mean still logged in: {"status": false} and {"confirmed": true}
                 if answer.get("confirmed") or answer.get("status") is False:
                     words = server_words(client.response)
                     raise Problem(f"IBKR says that it did not log out: {words}")
@@ -444,7 +445,7 @@ class Client:
         A signal interrupts the waiting, but not the thread in which the request is sent: a token
         that comes a little later is kept, and logged out, too."""
         self.begin_request("POST", "/oauth/live_session_token")
-        ended = threading.Event()  # set when the thread is done, whenever a signal comes
+        ended = threading.Event()  # a signal may come before there is a future
         try:
             token = ThreadPoolExecutor(1).submit(self.request_token, ended).result()
         except KeyboardInterrupt:
@@ -637,7 +638,7 @@ class Console:
     def table(self, names: list[str], items: list[dict[str, Any]], page_size: int = 0) -> None:
         """Print what the names hold in the first ten items: text to the left, numbers to the right.
         `page_size`: how many items at most come in one answer, where there may be more."""
-        if items == []:  # null would be another form
+        if items == []:  # null fails below, and is reported
             self.say("    none")
             return
         columns = []
@@ -657,9 +658,9 @@ class Console:
             self.say(f"    first 10 of {len(items)}{more}")
 
 
-def cell(value: Any, decimals: int = 2) -> str:
+def cell(value: Any, min_decimals: int = 2) -> str:
     """Return a JSON value for people: "-" for null and all that is neither text nor number; a
-    number with that many decimals, or as many more as its first eight digits need.
+    number with at least `min_decimals`, and as many more as its first eight digits need.
 
     >>> cell(1339037.2), cell(0.0066895), cell(300.0, 0), cell(1.234e-05, 0)
     ('1,339,037.20', '0.0066895', '300', '0.00001234')
@@ -669,9 +670,9 @@ def cell(value: Any, decimals: int = 2) -> str:
     if type(value) not in (int, float):  # a bool is no number here
         return "-"
     exact = Decimal(repr(value or 0))  # no -0.0
-    places = max(decimals, 7 - exact.adjusted())  # which is the power of ten of the first digit
+    places = max(min_decimals, 7 - exact.adjusted())  # which is the power of ten of the first digit
     whole, _, fraction = f"{exact:,.{places}f}".partition(".")
-    fraction = fraction.rstrip("0").ljust(decimals, "0")
+    fraction = fraction.rstrip("0").ljust(min_decimals, "0")
     return f"{whole}.{fraction}" if fraction else whole
 
 
@@ -789,5 +790,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # Without destructors and the log-in's thread, which may wait for a lock or an answer
+    # Exits without waiting for destructors, or for the log-in's thread
     os._exit(main())
