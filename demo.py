@@ -279,7 +279,6 @@ class Demo:
             values = {name: bar.get(letter) for name, letter in names.items()}
             rows.append({"opened (UTC)": day, **values})
         self.console.table(["opened (UTC)", *names], rows)
-        self.console.say(f"    the last {len(rows)} of {len(bars)}")
 
     # The run, which ends with the logout, and the signals that may come
 

@@ -193,7 +193,7 @@ def test_after_a_time_out_or_429_nothing_but_the_logout_is_sent() -> None:
             result, sandbox = seen(at.ACCOUNTS, answer)
         assert result.err.count("error: ") == 1
         paths = [request.path for request in sandbox.requests]
-        assert paths[paths.index(at.ACCOUNTS) + 1 :] in ([at.LOGOUT], [])
+        assert paths[paths.index(at.ACCOUNTS) + 1 :] == [at.LOGOUT]
 
 
 def test_after_an_answer_below_200_its_connection_is_not_used() -> None:

@@ -38,7 +38,6 @@ FOREIGN = re.compile("(?i).*(_proxy|_ca_bundle)")  # variables of the person who
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
 LOGGED_OUT = "interrupted: logged out\n"
 LATE = 0.5  # seconds until an answer comes
-KILLED = -signal.SIGKILL  # after a minute of waiting
 
 
 @pytest.fixture
@@ -145,9 +144,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_a_signal_while_a_lock_is_taken_does_not_wait_for_it(sandbox: Sandbox) -> None:
+def test_a_signal_while_a_lock_is_taken_logs_out(sandbox: Sandbox) -> None:
     process = start("-c", LOCK_TAKEN, DEMO, str(sandbox.config_path))
-    assert finish(process, sandbox)[0] != KILLED
+    assert finish(process, sandbox) == (130, LOGGED_OUT)
+    assert paths(sandbox)[-1] == at.LOGOUT
 
 
 def test_nohup_stays_in_force(sandbox: Sandbox) -> None:
@@ -222,7 +222,8 @@ def test_ctrl_c_ends_a_run_whose_output_nobody_reads() -> None:
             os.set_blocking(output, True)
             time.sleep(seconds)
             process.send_signal(signal.SIGINT)
-            assert finish(process, sandbox)[0] != KILLED
+            assert finish(process, sandbox) == (130, LOGGED_OUT)
+            assert paths(sandbox)[-1] == at.LOGOUT
 
 
 # The network
