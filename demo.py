@@ -298,7 +298,6 @@ class Demo:
             return
         self.interrupted = True
         if not self.steps_over:
-            self.console.muted = True  # printing would block, if a pager does not read on
             raise KeyboardInterrupt
 
     def run(self) -> int:
@@ -597,7 +596,7 @@ def explain(error: Exception, client: Client) -> list[str]:
 
 class Console:
     """Prints what is found to stdout, errors, warnings and hints to stderr. A stream that fails or
-    is closed raises nothing, but mutes stdout, as an interruption does."""
+    is closed raises nothing, but mutes stdout."""
 
     def __init__(self, verbose: bool, checking: bool) -> None:
         self.verbose = verbose
