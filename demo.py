@@ -20,8 +20,7 @@ import re
 import signal
 import socket
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import redirect_stdout
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -303,7 +302,6 @@ class Demo:
     def run(self) -> int:
         """Go through all steps, and log out whatever has ended them; return the exit status."""
         self.catch_signals()
-        failure = ""
         try:
             try:
                 self.steps()
@@ -312,47 +310,14 @@ class Demo:
         except (Stop, KeyboardInterrupt):
             pass
         finally:
-            logged_in = self.client.auth is not None
             # Printed later, since that may block, and the logout must not wait
             with redirect_stdout(io.StringIO()) as of_logout:
-                if logged_in:
-                    self.console.say("", "Logout")
-                    failure = self.log_out()
+                failure = self.log_out()
         if self.interrupted:
-            outcome = "logged out" if logged_in else "not logged in"
+            outcome = "logged out" if self.client.auth else "not logged in"
             self.console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
             return 130
         self.console.say(*of_logout.getvalue().splitlines())
-        return self.conclude(failure)
-
-    def log_out(self) -> str:
-        """Send the logout; a second time, signed anew, if the connection was lost. Return what went
-        wrong, or ""."""
-        client = self.client
-        client.timeout = LOGOUT_TIMEOUT
-        if self.interrupted:
-            # The old session may have a request under way, for which its destructor would wait
-            self.abandoned = client.http
-            client.http = client.new_session()
-        for last in (False, True):
-            try:
-                answer = client.post("/logout")
-                # Both mean still logged in: {"status": false} and {"confirmed": true}
-                if answer.get("confirmed") or answer.get("status") is False:
-                    words = server_words(client.response)
-                    raise Problem(f"IBKR says that it did not log out: {words}")
-                break
-            except Exception as error:
-                if client.status == 200 and not client.response.content:
-                    break  # an empty answer will do
-                timed_out = isinstance(root_cause(error), socket.timeout)
-                lost = isinstance(error, requests.ConnectionError) and not timed_out
-                if last or not lost:
-                    return explain(error, client)[0]
-        return ""
-
-    def conclude(self, failure: str) -> int:
-        """Say what the logout missed, and how all went; return the exit status."""
         if failure:
             # A 200 says that it did not happen, a 401 that the session is not known any more
             kind = "warning" if self.client.status in (200, 401) else "error"
@@ -362,6 +327,30 @@ class Demo:
             return 1
         self.console.say("", "all well")
         return 0
+
+    def log_out(self) -> str:
+        """Send the logout if there is a token; once more, signed anew, if the connection was lost.
+        Return what went wrong, or ""."""
+        client = self.client
+        if client.auth is None:
+            return ""
+        self.console.say("", "Logout")
+        client.timeout = LOGOUT_TIMEOUT
+        if self.interrupted:
+            # The old session may have a request under way, for which its destructor would wait
+            self.abandoned, client.http = client.http, client.new_session()
+        try:
+            try:
+                answer = client.post("/logout")
+            except requests.ConnectionError:
+                answer = client.post("/logout")
+            # Both mean still logged in: {"status": false} and {"confirmed": true}
+            if answer.get("confirmed") or answer.get("status") is False:
+                raise Problem(f"IBKR says that it did not log out: {server_words(client.response)}")
+        except Exception as error:
+            if client.status != 200 or client.response.content:  # an empty answer will do
+                return explain(error, client)[0]
+        return ""
 
 
 class Client:
@@ -437,34 +426,30 @@ class Client:
                 self.console.say(f"    < {line}")
 
     def log_in(self) -> None:
-        """Request the live session token, and sign with it from then on. Raises Problem if IBKR
-        refuses it or the proof is wrong, and what `requests` raises.
+        """Request the live session token, and sign with it from then on.
 
         A signal interrupts the waiting, but not the thread in which the request is sent: a token
         that comes a little later is kept, and logged out, too."""
         self.begin_request("POST", "/oauth/live_session_token")
-        ended = threading.Event()  # a signal may come before there is a future
+        thread = ThreadPoolExecutor(1)
         try:
-            token = ThreadPoolExecutor(1).submit(self.request_token, ended).result()
+            token = thread.submit(self.request_token).result()
         except KeyboardInterrupt:
-            ended.wait(LOGOUT_TIMEOUT)
+            wait([thread.submit(bool)], LOGOUT_TIMEOUT)  # whose turn is after the request
             raise
-        except oauth.AnswerError as error:
+        except oauth.AnswerError:
             self.print_answer()
-            raise login_problem(error, self) from None
+            raise
         self.print_answer()
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
-    def request_token(self, ended: threading.Event) -> oauth.LiveSessionToken:
-        try:
-            token = oauth.request_live_session_token(
-                self.http, self.base_url, self.credentials, timeout=self.timeout
-            )
-            self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
-            self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
-            return token
-        finally:
-            ended.set()
+    def request_token(self) -> oauth.LiveSessionToken:
+        token = oauth.request_live_session_token(
+            self.http, self.base_url, self.credentials, timeout=self.timeout
+        )
+        self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
+        self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
+        return token
 
 
 # What is in an answer, what errors mean, and what helps
@@ -510,12 +495,10 @@ def server_words(response: requests.Response) -> str:
 def read_answer(response: requests.Response) -> Any:
     """Return the JSON of an answer. Raises Problem if it is none, or an error."""
     answer = json_of(response)
-    if response.status_code // 100 != 2:
+    if response.status_code // 100 != 2 or error_in(answer):
         raise Problem(f"HTTP {response.status_code}: {server_words(response)}")
     if answer is None:
         raise Problem(f"the answer is not JSON: {server_words(response)}")
-    if error_in(answer):
-        raise Problem(f"HTTP {response.status_code} with an error: {server_words(response)}")
     return answer
 
 
@@ -525,19 +508,6 @@ def clock_offset(response: requests.Response) -> float:
         return time() - parsedate_to_datetime(response.headers["Date"]).timestamp()
     except (KeyError, TypeError, ValueError):  # none, or of another form
         return 0.0
-
-
-def login_problem(error: oauth.AnswerError, client: Client) -> Problem:
-    """Return what the answer to the token request was, and what may be wrong with key or token."""
-    if isinstance(error, oauth.ExchangeError):  # the proof is wrong, or a number out of range
-        return Problem(str(error), *check.suspects("exchange", client.report))
-    response = client.response
-    words = server_words(response)
-    hints = []
-    # A key or token may be wrong where a 401 or an error in JSON says so, but not with a 503
-    if client.status == 401 or (client.status in (200, 400) and error_in(json_of(response))):
-        hints = check.suspects("refused", client.report, words, clock_offset(response))
-    return Problem(f"{error}: {words}", *hints)
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -579,13 +549,20 @@ HINTS = {
 
 def explain(error: Exception, client: Client) -> list[str]:
     """Return the message for an error, and hints: its own, or the first of HINTS that fits."""
-    reason, hints = str(error), []
+    reason, hints, response = str(error), [], client.response
     if isinstance(error, Problem):
         hints = [*error.hints]
+    elif isinstance(error, oauth.ExchangeError):  # the proof is wrong, or a number out of range
+        hints = check.suspects("exchange", client.report)
+    elif isinstance(error, oauth.AnswerError):  # also to the token request
+        reason += f": {server_words(response)}"
+        # A key or token may be wrong where a 401 or an error in JSON says so, but not with a 503
+        if client.status == 401 or (client.status in (200, 400) and error_in(json_of(response))):
+            hints = check.suspects("refused", client.report, reason, clock_offset(response))
     elif isinstance(error, OSError):  # no answer; the errors of `requests` are of this kind, too
         reason = f"{urlsplit(client.base_url).netloc}: {str(root_cause(error))[:200]}"
     else:  # such as a KeyError
-        quoted = str(error) if client.response is None else server_words(client.response)
+        quoted = reason if response is None else server_words(response)
         reason = f"an answer of another form than expected ({type(error).__name__}): {quoted}"
     message = f"{client.request_line}: {reason}"
     if not hints:
@@ -618,11 +595,9 @@ class Console:
         try:
             print(text, file=stream or sys.stdout, flush=True)
         except OSError as error:
-            if self.muted:
-                return
-            self.muted = True
-            if error.errno not in (errno.EPIPE, errno.EINVAL):  # by | head; on Windows the latter
-                # Once, on stderr, since this is muted now
+            was_muted, self.muted = self.muted, True
+            closed = error.errno in (errno.EPIPE, errno.EINVAL)  # by | head; on Windows the latter
+            if not closed and not was_muted:
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
     def complain(self, kind: str, message: str, *hints: str) -> None:
@@ -697,30 +672,28 @@ def load_config(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8-sig") as file:
             text = file.read()
-    except OSError as error:
-        hint = check.did_you_mean(path) or "check the path"
-        raise Problem(str(error.strerror), hint) from None
-    except UnicodeError:
-        raise Problem("not a UTF-8 text", "save it as UTF-8") from None
-    if not text.lstrip().startswith("{"):
-        hint = "begin with the template, config.json, and copy the values into it"
-        raise Problem("not a JSON object", hint)
-    try:
+        if not text.lstrip().startswith("{"):
+            hint = "begin with the template, config.json, and copy the values into it"
+            raise Problem("not a JSON object", hint)
         # not strict: a pasted value may have line breaks in it
         values: dict[str, Any] = json.loads(text, strict=False, object_pairs_hook=each_once)
+        return values
+    except OSError as error:
+        raise Problem(str(error.strerror), check.did_you_mean(path) or "check the path") from None
     except json.JSONDecodeError as error:
         hint = "look there, and at the line before; in a path, write a backslash twice"
         raise Problem(f"not a JSON object: {error}", hint) from None
-    return values
+    except UnicodeError:
+        raise Problem("not a UTF-8 text", "save it as UTF-8") from None
 
 
 def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the pairs as a dict. Raises Problem for a name that is there twice."""
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
+    values = {}
+    for name, value in pairs:
+        if name in values:
             raise Problem(f"{name[:40]} is there twice", "leave one of them out")
-    return dict(pairs)
+        values[name] = value
+    return values
 
 
 def print_findings(report: check.Report, path: str, console: Console) -> None:
