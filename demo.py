@@ -3,8 +3,7 @@
 Reads a config, logs in, calls a handful of read-only endpoints, prints what they answer, and logs
 out. How requests are signed stands in oauth.py, what is checked beforehand in keys/check.py.
 
-In this order: the steps and the logout (Demo), the client that sends requests, what errors mean,
-the console, and the command line, whose `main` is the last function.
+In this order: the steps and the logout, the client, what errors mean, console, command line.
 """
 
 from __future__ import annotations
@@ -21,10 +20,11 @@ import signal
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from datetime import datetime, timezone
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from textwrap import indent
 from time import monotonic, sleep, time
 from typing import Any, Callable
 from urllib.parse import urlsplit
@@ -45,21 +45,18 @@ except ImportError as missing:
 except KeyboardInterrupt:
     sys.exit(130)
 
-# The config that a run without an argument takes. Put the path of yours here, where IBKR's document
-# has path-to-your-app-config: for example r"~/ibkr/config.json". A relative one begins beside this
-# file.
+# The config of a run without an argument. Put the path of yours here, where IBKR's document has
+# path-to-your-app-config, such as r"~/ibkr/config.json". A relative one begins beside this file.
 CONFIG = r"test-config.json"
 
 PACE = 0.11  # seconds from the start of a request to the next: IBKR bars who sends 11 a second
 LOGOUT_TIMEOUT = 5  # seconds; so long an interrupted log-in is waited for, too
-STATUS_TRIES = 10  # a second apart, until the brokerage session is up
 QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
 
-# What the brokerage session can be
 UP, SETTLING, REFUSED, HELD = "up", "settling", "refused", "held by another session"
 
-# Fields of a quote; the code says how fresh it is: its first letter is in QUALITY
-QUOTE = {"31": "last", "84": "bid", "85": "ask size", "86": "ask", "88": "bid size", "6509": "code"}
+# Fields of a quote; the last one, such as "RpB", says how fresh it is: its first letter is below
+QUOTE = {"31": "last", "84": "bid", "88": "bid size", "86": "ask", "85": "ask size", "6509": "data"}
 QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
 QUALITY |= {"N": "not subscribed", "O": "market-data agreement incomplete"}
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
@@ -73,24 +70,28 @@ CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and r
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
 
 
-class Stop(Exception):
-    """Nothing but the logout may follow."""
+class Stop(BaseException):
+    """Nothing but the logout may follow. Not an Exception, so that no step handles it."""
 
 
 class Demo:
     """Most steps ask one endpoint, and show what is of interest in its JSON."""
 
-    def __init__(self, client: Client, options: argparse.Namespace) -> None:
+    def __init__(self, client: Client) -> None:
         self.client = client
         self.console = client.console
-        self.options = options
-        self.brokerage = ""  # then what session_state returns
-        self.interrupted = False  # by a signal
-        self.steps_over = False  # from then on a signal is only noted
+        self.options = client.console.options
+        self.brokerage = ""  # what session_state returns, once it was asked
 
     def steps(self) -> None:
         """Go through all steps but the logout, as far as what they need is there."""
-        symbol = self.options.symbol
+        credentials, symbol = self.client.credentials, self.options.symbol
+        self.console.say(
+            f"config    {self.options.config}",
+            f"realm     {check.shown(credentials.realm, check.REALM_FORM)}",
+            f"consumer  {check.shown(credentials.consumer_key, check.CONSUMER_FORM)}",
+            f"host      {urlsplit(self.client.base_url).netloc}",
+        )
         self.step("Live session token", self.client.log_in)
         if self.client.auth is None:  # not logged in
             return
@@ -110,11 +111,8 @@ class Demo:
             self.step(f"Daily bars of {symbol}, conid {conid}", self.history, conid)
 
     def step(self, title: str, action: Callable[..., str | None], *values: str) -> str | None:
-        """Run one step under its heading, and return its result, None if it failed or has none.
-        Raises Stop where nothing more may be sent, or printed."""
+        """Run one step under its heading; return its result, None if it failed or has none."""
         self.console.say("", title)
-        if self.console.muted:  # stdout is closed: nobody reads on
-            raise Stop
         try:
             return action(*values)
         except Exception as error:  # also a KeyError, for a field that an answer does not have
@@ -127,39 +125,36 @@ class Demo:
     @staticmethod
     def session_state(answer: dict[str, Any]) -> str:
         """Return what init or status says of the brokerage session. Not all fields are in each."""
+        if answer.get("authenticated") is True and answer.get("connected") is True:
+            # Whatever fail, message or competing stands beside it
+            return SETTLING if answer.get("established") is False else UP
         fail = str(answer.get("fail") or "")
-        message = str(answer.get("message") or "ok")
-        up = answer.get("authenticated") is True and answer.get("connected") is True
-        if up and answer.get("established") is not False:
-            return UP  # whatever fail, message or competing stands beside it
-        # Another session holds it: so says status; init says it in the fields below
-        if fail.startswith("Force compete capability"):
+        if fail.startswith("Force compete capability"):  # so says status that another one holds it
             return HELD
         if fail:
             return REFUSED
-        if answer.get("passed") is False or answer.get("competing") is True:
+        if answer.get("passed") is False or answer.get("competing") is True:  # and so says init
             return HELD
-        if message.lower() != "ok" and not up:
+        if str(answer.get("message") or "ok").lower() != "ok":
             return REFUSED
-        return SETTLING  # up but not yet established, or {"wait": 1000}
+        return SETTLING  # such as init's {"wait": 1000}
 
     def open_brokerage_session(self) -> None:
         """Ask for the brokerage session, which opens /iserver. It may come up a little later."""
         wish = {"publish": True, "compete": self.options.compete}
-        self.show_session(self.client.post("/iserver/auth/ssodh/init", wish))
+        self.show_session(self.client.call("POST", "/iserver/auth/ssodh/init", json=wish))
 
     def await_brokerage_session(self) -> None:
-        """Ask for its state once a second, until it is no longer settling."""
-        for _ in range(STATUS_TRIES):
-            self.show_session(self.client.post("/iserver/auth/status"))
+        """Ask for its state ten times, once a second, until it is no longer settling."""
+        for _ in range(10):
+            self.show_session(self.client.call("POST", "/iserver/auth/status"))
             if self.brokerage != SETTLING:
                 return
             sleep(1)
         raise Problem("the brokerage session is not up yet", "run again in a minute")
 
     def show_session(self, answer: dict[str, Any]) -> None:
-        """Say what init or status answers. Raises Problem if the session is refused, but only warns
-        if another one holds it: then the rest of a run is well without it."""
+        """Say what init or status answers. That another one has it is an error with --compete."""
         self.brokerage = self.session_state(answer)
         note = answer.get("fail") or answer.get("message") or ""
         self.console.say(f"    {self.brokerage}: {note}" if note else f"    {self.brokerage}")
@@ -173,9 +168,8 @@ class Demo:
             self.console.complain("warning", message, CLOSE_OTHERS, hint)
 
     def accounts(self) -> str:
-        """Return the id of the account to show: the one asked for, or the first but "All", which
-        is a group."""
-        answer = self.client.get("/portfolio/accounts")
+        """Return the account to show: that asked for, or the first but "All", which is a group."""
+        answer = self.client.call("GET", "/portfolio/accounts")
         self.console.table(["accountId", "type", "currency"], answer)
         ids = [str(account["accountId"]) for account in answer]
         wanted = self.options.account
@@ -186,7 +180,7 @@ class Demo:
         raise Problem(f"no account {wanted or 'in the answer'}", hint)
 
     def summary(self, account: str) -> None:
-        answer = self.client.get(f"/portfolio/{account}/summary")
+        answer = self.client.call("GET", f"/portfolio/{account}/summary")
         items = []
         for name in SUMMARY:
             item = answer.get(name)
@@ -196,19 +190,19 @@ class Demo:
 
     def ledger(self, account: str) -> None:
         """Print the cash of each currency; BASE is the total of all, in the base currency."""
-        answer = self.client.get(f"/portfolio/{account}/ledger")
+        answer = self.client.call("GET", f"/portfolio/{account}/ledger")
         columns = ["currency", "cashbalance", "settledcash", "stockmarketvalue"]
         self.console.table([*columns, "netliquidationvalue"], list(answer.values()))
 
     def positions(self, account: str) -> None:
         """Print the first page, which has up to 100; the next is /positions/1."""
-        answer = self.client.get(f"/portfolio/{account}/positions/0")
+        answer = self.client.call("GET", f"/portfolio/{account}/positions/0")
         columns = ["contractDesc", "position", "mktPrice", "mktValue", "unrealizedPnl", "currency"]
-        self.console.table(columns, answer, page_size=100)
+        self.console.table(columns, answer)
 
     def stock(self, symbol: str) -> str:
         """Return the contract id of the symbol's first listing, in the US if there is one."""
-        answer = self.client.get("/trsrv/stocks", {"symbols": symbol})
+        answer = self.client.call("GET", "/trsrv/stocks", params={"symbols": symbol})
         listings = []
         for company in answer.get(symbol) or []:
             for contract in company["contracts"]:
@@ -223,50 +217,43 @@ class Demo:
 
     def quote(self, conid: str) -> None:
         """Print last, bid and ask, and how old they may be."""
-        answer = self.client.get("/iserver/accounts")  # which opens the snapshots
+        answer = self.client.call("GET", "/iserver/accounts")  # which opens the snapshots
         if not answer.get("accounts"):
             hint = "the username has none, or its brokerage session is not up"
             raise Problem("no account in the answer", hint)
-        data = self.snapshot(conid)
-        code = data.get("code", "-")  # such as "RpB"
-        unsubscribed = code[0] in ("N", "O")
-        if not unsubscribed and not any(name in data for name in ("last", "bid", "ask")):
+        quote = self.snapshot(conid)
+        unsubscribed = quote["data"][0] in ("N", "O")
+        if not unsubscribed and {quote["last"], quote["bid"], quote["ask"]} == {"-"}:
             raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
-        last = data.get("last", "-")  # such as "C187.20" or "H187.20"
-        last = last.replace("C", "previous close ").replace("H", "halted ")
-        self.console.say(
-            f"    last  {last}",
-            f"    bid   {data.get('bid', '-')} x {data.get('bid size', '-')}",
-            f"    ask   {data.get('ask', '-')} x {data.get('ask size', '-')}",
-            f"    data  {QUALITY.get(code[0], code)}",
-        )
+        quote["last"] = quote["last"].replace("C", "previous close ").replace("H", "halted ")
+        quote["data"] = QUALITY.get(quote["data"][0], quote["data"])
+        self.console.table(list(quote), [quote])
         if unsubscribed:
-            message = f"{self.options.symbol}: {QUALITY[code[0]]}"
-            self.console.complain("warning", message, SUBSCRIBE)
+            self.console.complain("warning", f"{self.options.symbol}: {quote['data']}", SUBSCRIBE)
 
     def snapshot(self, conid: str) -> dict[str, str]:
         """Return what there is of a quote: the first answer only subscribes, then it fills up."""
         params = {"conids": conid, "fields": ",".join(QUOTE)}
         began = monotonic()
-        data: dict[str, str] = {}
+        quote = dict.fromkeys(QUOTE.values(), "-")
         while monotonic() < began + QUOTE_SECONDS:
-            for item in self.client.get("/iserver/marketdata/snapshot", params):
+            for item in self.client.call("GET", "/iserver/marketdata/snapshot", params=params):
                 for field, name in QUOTE.items():
                     text = cell(item.get(field), min_decimals=0)
                     if text not in ("-", "-1", "N/A"):  # none, by `cell` or by IBKR
-                        data[name] = text
-            complete = {"last", "bid", "ask", "code"} <= data.keys()
+                        quote[name] = text
+            complete = "-" not in (quote["last"], quote["bid"], quote["ask"], quote["data"])
             # At first an N may stand there, and then delayed prices come
-            hopeless = data.get("code", "-")[0] in ("N", "O") and monotonic() > began + 2
+            hopeless = quote["data"][0] in ("N", "O") and monotonic() > began + 2
             if complete or hopeless:
                 break
             sleep(0.5)
-        return data
+        return quote
 
     def history(self, conid: str) -> None:
         """Print the last five daily bars, each with the time at which its session opened."""
         params = {"conid": conid, "period": "1m", "bar": "1d"}
-        answer = self.client.get("/iserver/marketdata/history", params)
+        answer = self.client.call("GET", "/iserver/marketdata/history", params=params)
         bars = answer.get("data")
         if not bars:
             raise Problem("no bars in the answer")
@@ -279,47 +266,64 @@ class Demo:
             rows.append({"opened (UTC)": day, **values})
         self.console.table(["opened (UTC)", *names], rows)
 
-    # The run, which ends with the logout, and the signals that may come
-
-    def catch_signals(self) -> None:
-        """Have Ctrl-C and its like handled, but for what is ignored already, as by nohup."""
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # not all are everywhere
-            known = getattr(signal, name, None)
-            if known and signal.getsignal(known) != signal.SIG_IGN:
-                signal.signal(known, self.interrupt)
-
     def interrupt(self, number: int, _frame: object) -> None:
-        """Handle Ctrl-C and its like. The first one ends the steps, or is only noted when they are
-        over. After it, a Ctrl-C ends the program at once, and another signal does nothing."""
-        if self.interrupted:
-            if number == signal.SIGINT:
-                os._exit(130)
-            return
-        self.interrupted = True
-        if not self.steps_over:
-            raise KeyboardInterrupt
+        """Handle Ctrl-C and its like: the first ends the steps, then only a Ctrl-C does anything:
+        it ends the program at once."""
+        if self.console.interrupted and number == signal.SIGINT:
+            os._exit(130)
+        self.console.interrupted = self.console.muted = True
 
     def run(self) -> int:
         """Go through all steps, and log out whatever has ended them; return the exit status."""
-        self.catch_signals()
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # not all are everywhere
+            known = getattr(signal, name, None)
+            if known and signal.getsignal(known) != signal.SIG_IGN:  # which nohup has set
+                signal.signal(known, self.interrupt)
+        # The steps have a thread of their own: a signal leaves it behind, whatever it waits for
+        steps = ThreadPoolExecutor(1).submit(self.steps)
+        while not (steps.done() or self.console.interrupted):
+            wait([steps], timeout=0.1)
+        if self.client.auth is None:
+            wait([steps], LOGOUT_TIMEOUT)  # a token may be on its way
+        # What the logout prints is held: printing may block, as with | less, and it must not wait
+        with redirect_stdout(io.StringIO()) as held:
+            failure = self.log_out() if self.client.auth else ""
+        if self.console.interrupted:
+            outcome = "logged out" if self.client.auth else "not logged in"
+            self.console.complain("interrupted", failure or outcome)
+            return 130
+        with suppress(Stop):
+            steps.result()  # raises what no step has caught
+        self.console.say(*held.getvalue().splitlines())
+        return self.conclude(failure)
+
+    def log_out(self) -> str:
+        """Send the logout; once more, signed anew, if the connection was lost. Return what went
+        wrong, or ""."""
+        client = self.client
+        self.console.say("", "Logout")
+        if self.console.interrupted:
+            # The old one may be in the middle of a request, and have taken a lock for ever
+            client = Client(client.report, self.console)
+            client.auth, client.next_start = self.client.auth, self.client.next_start
+        client.timeout = LOGOUT_TIMEOUT
         try:
             try:
-                self.steps()
-            finally:
-                self.steps_over = True  # in here, lest a signal come between the steps and this
-        except (Stop, KeyboardInterrupt):
-            pass
-        finally:
-            # Printed later, since that may block, and the logout must not wait
-            with redirect_stdout(io.StringIO()) as of_logout:
-                failure = self.log_out()
-        if self.interrupted:
-            outcome = "logged out" if self.client.auth else "not logged in"
-            self.console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
-            return 130
-        self.console.say(*of_logout.getvalue().splitlines())
+                answer = client.call("POST", "/logout")
+            except requests.ConnectionError:
+                answer = client.call("POST", "/logout")
+            # Both mean still logged in: {"status": false} and {"confirmed": true}
+            if answer.get("confirmed") or answer.get("status") is False:
+                raise Problem(f"IBKR says that it did not log out: {server_words(client.response)}")
+        except Exception as error:
+            if client.status != 200 or client.response.content:  # an empty answer will do here
+                return explain(error, client)[0]
+        return ""
+
+    def conclude(self, failure: str) -> int:
+        """Say how all went, and what the logout missed; return the exit status."""
         if failure:
-            # A 200 says that it did not happen, a 401 that the session is not known any more
+            # 200: IBKR did not log out; 401: it does not know the session any more
             kind = "warning" if self.client.status in (200, 401) else "error"
             self.console.complain(kind, failure, "the brokerage session ends by itself in minutes")
         if self.console.errors or self.console.muted:
@@ -328,128 +332,83 @@ class Demo:
         self.console.say("", "all well")
         return 0
 
-    def log_out(self) -> str:
-        """Send the logout if there is a token; once more, signed anew, if the connection was lost.
-        Return what went wrong, or ""."""
-        client = self.client
-        if client.auth is None:
-            return ""
-        self.console.say("", "Logout")
-        client.timeout = LOGOUT_TIMEOUT
-        if self.interrupted:
-            # The old session may have a request under way, for which its destructor would wait
-            self.abandoned, client.http = client.http, client.new_session()
-        try:
-            try:
-                answer = client.post("/logout")
-            except requests.ConnectionError:
-                answer = client.post("/logout")
-            # Both mean still logged in: {"status": false} and {"confirmed": true}
-            if answer.get("confirmed") or answer.get("status") is False:
-                raise Problem(f"IBKR says that it did not log out: {server_words(client.response)}")
-        except Exception as error:
-            if client.status != 200 or client.response.content:  # an empty answer will do
-                return explain(error, client)[0]
-        return ""
 
-
-class Client:
+class Client(requests.Session):
     """Sends one request at a time, no faster than IBKR allows, and prints a line for each."""
 
     def __init__(self, report: check.Report, console: Console) -> None:
-        assert report.credentials is not None  # check_and_run has seen to that
+        super().__init__()
+        assert report.credentials is not None  # main has seen to that
         self.report = report
         self.credentials = report.credentials
         self.base_url = report.base_url
         self.console = console
+        console.secrets.append(self.credentials.access_token_secret.hex())
+        self.headers["User-Agent"] = "ibkr-oauth-demo"
+        # http is allowed on this computer only, where no proxy belongs in between
+        self.trust_env = self.base_url.startswith("https:")
         self.timeout: Any = oauth.TIMEOUT
-        self.http = self.new_session()
-        self.auth: oauth.HmacSha256Auth | None = None  # if set, there is a session to log out
-        self.next_start = 0.0
-
+        self.next_start = 0.0  # by the clock of `monotonic`
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer, a requests.Response, once that is here whole
         self.status = 0  # of its answer
-        if console.verbose:
+        if console.options.verbose:
             oauth.log.setLevel(logging.DEBUG)
-            oauth.log.addFilter(self.print_signed)  # a filter, so that other handlers get nothing
+            oauth.log.addFilter(self.print_signed)
 
-    def new_session(self) -> requests.Session:
-        session = requests.Session()
-        session.headers["User-Agent"] = "ibkr-oauth-demo"
-        # http is allowed on this computer only, where no proxy belongs in between
-        session.trust_env = self.base_url.startswith("https:")
-        session.hooks["response"].append(self.keep_response)  # the token request's answer, too
-        return session
-
-    def keep_response(self, response: requests.Response, **_options: object) -> None:
-        _ = response.content  # reads the body, and raises if that breaks off
-        self.response, self.status = response, response.status_code
-
-    def get(self, path: str, params: dict[str, str] | None = None) -> Any:
-        return self.call("GET", path, params=params)
-
-    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        return self.call("POST", path, json=body)
+    def log_in(self) -> None:
+        """Request the live session token, and sign with it from then on."""
+        try:
+            token = oauth.request_live_session_token(self, self.base_url, self.credentials)
+            self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
+            self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
+        finally:
+            self.print_answer()
+        self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
     def call(self, method: str, path: str, **content: Any) -> Any:
-        """Send a request, print what came of it, and return the JSON of its answer. Raises Problem
-        if that is none, or an error, and what `requests` raises."""
-        self.begin_request(method, path)
-        url = self.base_url + path
-        response = self.http.request(
-            method, url, auth=self.auth, timeout=self.timeout, allow_redirects=False, **content
-        )
+        """Send a request, and return the JSON of its answer. `content`: `params` for a query, a
+        dict of texts, or `json` for a body. Raises Problem for an error or an answer that is no
+        JSON, and what `requests` raises."""
+        response = self.request(method, self.base_url + path, **content)
         self.print_answer()
-        if response.status_code < 200:
-            self.http.close()  # the answer proper would still come on this connection
-        return read_answer(response)
+        if self.status < 200:  # such as 103: the answer proper would still come here
+            self.close()
+        if self.status // 100 != 2 or error_in(response):
+            raise Problem(f"HTTP {self.status}: {server_words(response)}")
+        answer = json_of(response)
+        if answer is None:
+            raise Problem(f"the answer is not JSON: {server_words(response)}")
+        return answer
 
-    def begin_request(self, method: str, path: str) -> None:
-        """Wait until a request may start, and forget the answer before."""
+    def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a request, oauth.py's too, as soon as it may start. Raises Stop if it is not the
+        logout, and nobody reads what is printed or a signal came."""
         sleep(max(0.0, self.next_start - monotonic()))
+        path = url.removeprefix(self.base_url)
+        if self.console.muted and path != "/logout":
+            raise Stop
         self.next_start = monotonic() + PACE
         self.request_line = f"{method} {path}"
         self.response, self.status = None, 0
+        kwargs.update(timeout=self.timeout, allow_redirects=False)
+        response = super().request(method, url, *args, **kwargs)
+        self.response, self.status = response, response.status_code
+        return response
 
     def print_signed(self, record: logging.LogRecord) -> bool:
-        """Print what oauth.py logs of a request: what it has signed."""
+        """Print what oauth.py logs: what it has signed. A filter, which lets nothing through, so
+        that no other handler gets it."""
         self.console.say(f"    > {record.getMessage()}")
         return False
 
     def print_answer(self) -> None:
-        """Print a line about the last answer, and with --verbose all of it."""
-        milliseconds = self.response.elapsed.total_seconds() * 1000
-        self.console.say(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
-        if self.console.verbose:
-            for line in readable(self.response).splitlines():
-                self.console.say(f"    < {line}")
-
-    def log_in(self) -> None:
-        """Request the live session token, and sign with it from then on.
-
-        A signal interrupts the waiting, but not the thread in which the request is sent: a token
-        that comes a little later is kept, and logged out, too."""
-        self.begin_request("POST", "/oauth/live_session_token")
-        thread = ThreadPoolExecutor(1)
-        try:
-            token = thread.submit(self.request_token).result()
-        except KeyboardInterrupt:
-            wait([thread.submit(bool)], LOGOUT_TIMEOUT)  # whose turn is after the request
-            raise
-        except oauth.AnswerError:
-            self.print_answer()
-            raise
-        self.print_answer()
-        self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
-
-    def request_token(self) -> oauth.LiveSessionToken:
-        token = oauth.request_live_session_token(
-            self.http, self.base_url, self.credentials, timeout=self.timeout
-        )
-        self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
-        self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
-        return token
+        """Print a line about the last answer, if there is one, and with --verbose all of it."""
+        if self.response is not None:
+            milliseconds = self.response.elapsed.total_seconds() * 1000
+            self.console.say(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
+            if self.console.options.verbose:
+                self.console.say(indent(readable(self.response), "    < "))
 
 
 # What is in an answer, what errors mean, and what helps
@@ -459,12 +418,13 @@ def json_of(response: requests.Response, hook: Any = None) -> Any:
     """Return the JSON of an answer, its objects changed by the hook; None if it has none."""
     try:
         return json.loads(response.content, object_hook=hook)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # the latter if it is nested a thousand times
         return None
 
 
-def error_in(answer: Any) -> str:
+def error_in(response: requests.Response) -> str:
     """Return the error that an answer's JSON names, "" if it names none."""
+    answer = json_of(response)
     if isinstance(answer, dict) and answer.get("error"):
         return f"{answer['error']} {answer.get('error_description', '')}"
     return ""
@@ -487,27 +447,9 @@ def server_words(response: requests.Response) -> str:
     """Return in one line where an answer redirects to, its error, or its text without tags."""
     if "Location" in response.headers:
         return f"a redirect to {response.headers['Location'][:200]}"
-    text = error_in(json_of(response)) or readable(response)
+    text = error_in(response) or readable(response)
     text = re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", text)
     return " ".join(text.split())[:200] or "(empty)"
-
-
-def read_answer(response: requests.Response) -> Any:
-    """Return the JSON of an answer. Raises Problem if it is none, or an error."""
-    answer = json_of(response)
-    if response.status_code // 100 != 2 or error_in(answer):
-        raise Problem(f"HTTP {response.status_code}: {server_words(response)}")
-    if answer is None:
-        raise Problem(f"the answer is not JSON: {server_words(response)}")
-    return answer
-
-
-def clock_offset(response: requests.Response) -> float:
-    """Return the seconds that this computer's clock is ahead of an answer's date."""
-    try:
-        return time() - parsedate_to_datetime(response.headers["Date"]).timestamp()
-    except (KeyError, TypeError, ValueError):  # none, or of another form
-        return 0.0
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -517,10 +459,9 @@ def root_cause(error: BaseException) -> BaseException:
     return error
 
 
-# The first pattern that fits counts. They are tried on the message in small letters, behind the
-# status: "401 get /path: http 401: ...", or "0 get /path: ..." where no whole answer came
+# The first pattern counts that is found in status and message, in small letters, such as
+# "401 get /path: http 401: ...", or "0 get /path: ..." where no whole answer came
 HINTS = {
-    # words of IBKR, of a proxy, of the system
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session has it: {CLOSE_OTHERS}, or with --compete",
     "permissions|no data of type": SUBSCRIBE,
@@ -533,7 +474,6 @@ HINTS = {
     "has expired|not yet valid": "set this computer's clock; or the certificate is out of date",
     "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
     "proxy|tunnel connection": "check the proxy that HTTPS_PROXY names",
-    # statuses
     "^0 post /oauth": "is base_url right? is there a network? does it need HTTPS_PROXY?",
     "^0 ": "check the network, or try later",
     "^401 get /portfolio/\\S+/": "is it an account of this username? if it was before, try later",
@@ -552,13 +492,16 @@ def explain(error: Exception, client: Client) -> list[str]:
     reason, hints, response = str(error), [], client.response
     if isinstance(error, Problem):
         hints = [*error.hints]
-    elif isinstance(error, oauth.ExchangeError):  # the proof is wrong, or a number out of range
+    elif isinstance(error, oauth.ExchangeError):  # the token request: proof or response is wrong
         hints = check.suspects("exchange", client.report)
-    elif isinstance(error, oauth.AnswerError):  # also to the token request
+    elif isinstance(error, oauth.AnswerError):  # any other answer to it that is no token
         reason += f": {server_words(response)}"
         # A key or token may be wrong where a 401 or an error in JSON says so, but not with a 503
-        if client.status == 401 or (client.status in (200, 400) and error_in(json_of(response))):
-            hints = check.suspects("refused", client.report, reason, clock_offset(response))
+        if client.status == 401 or (client.status in (200, 400) and error_in(response)):
+            ahead = 0.0  # seconds that this computer's clock is
+            with suppress(KeyError, TypeError, ValueError):  # no date, or one of another form
+                ahead = time() - parsedate_to_datetime(response.headers["Date"]).timestamp()
+            hints = check.suspects("refused", client.report, words=reason, clock=ahead)
     elif isinstance(error, OSError):  # no answer; the errors of `requests` are of this kind, too
         reason = f"{urlsplit(client.base_url).netloc}: {str(root_cause(error))[:200]}"
     else:  # such as a KeyError
@@ -572,15 +515,15 @@ def explain(error: Exception, client: Client) -> list[str]:
 
 
 class Console:
-    """Prints what is found to stdout, errors, warnings and hints to stderr. A stream that fails or
-    is closed raises nothing, but mutes stdout."""
+    """Prints what is found to stdout, what is wrong to stderr. A stream that fails or is closed
+    raises nothing, but mutes stdout."""
 
-    def __init__(self, verbose: bool, checking: bool) -> None:
-        self.verbose = verbose
-        self.checking = checking  # then all goes to stdout, as one report
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options  # with --check all goes to stdout, as one report
         self.secrets: list[str] = []  # shown as ***
         self.errors = 0
-        self.muted = False
+        self.muted = False  # nothing more goes to stdout
+        self.interrupted = False  # by a signal: nothing more is printed but what became of the run
 
     def say(self, *lines: str, stream: Any = None) -> None:
         """Print lines to stdout, if no other stream is named."""
@@ -601,17 +544,17 @@ class Console:
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
     def complain(self, kind: str, message: str, *hints: str) -> None:
+        """Print an "error" or "warning" with its hints, or that the run was "interrupted"."""
+        if self.interrupted and kind != "interrupted":
+            return
         if kind == "error":
             self.errors += 1
-        stream = None if self.checking and not self.muted else sys.stderr
-        self.say(f"{kind}: {message}", stream=stream)
-        for hint in hints:
-            self.say(f"hint: {hint}", stream=stream)
+        lines = [f"{kind}: {message}", *[f"hint: {hint}" for hint in hints]]
+        self.say(*lines, stream=None if self.options.check and not self.muted else sys.stderr)
 
-    def table(self, names: list[str], items: list[dict[str, Any]], page_size: int = 0) -> None:
-        """Print what the names hold in the first ten items: text to the left, numbers to the right.
-        `page_size`: how many items at most come in one answer, where there may be more."""
-        if items == []:  # null fails below, and is reported
+    def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
+        """Print ten items, what the names hold of each: text to the left, numbers to the right."""
+        if items == []:  # what is no list fails below, and is reported
             self.say("    none")
             return
         columns = []
@@ -627,7 +570,7 @@ class Console:
         for row in zip(*columns):
             self.say("    " + "  ".join(row).rstrip())
         if len(items) > 10:
-            more = " or more" if len(items) == page_size else ""
+            more = " or more" if len(items) == 100 else ""  # a full page of positions
             self.say(f"    first 10 of {len(items)}{more}")
 
 
@@ -675,9 +618,8 @@ def load_config(path: str) -> dict[str, Any]:
         if not text.lstrip().startswith("{"):
             hint = "begin with the template, config.json, and copy the values into it"
             raise Problem("not a JSON object", hint)
-        # not strict: a pasted value may have line breaks in it
-        values: dict[str, Any] = json.loads(text, strict=False, object_pairs_hook=each_once)
-        return values
+        # Pairs, lest one be lost; not strict: a pasted value may have line breaks in it
+        pairs = json.loads(text, strict=False, object_pairs_hook=list)
     except OSError as error:
         raise Problem(str(error.strerror), check.did_you_mean(path) or "check the path") from None
     except json.JSONDecodeError as error:
@@ -685,9 +627,6 @@ def load_config(path: str) -> dict[str, Any]:
         raise Problem(f"not a JSON object: {error}", hint) from None
     except UnicodeError:
         raise Problem("not a UTF-8 text", "save it as UTF-8") from None
-
-
-def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = {}
     for name, value in pairs:
         if name in values:
@@ -696,18 +635,20 @@ def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def print_findings(report: check.Report, path: str, console: Console) -> None:
+def print_findings(report: check.Report, console: Console) -> None:
     """Print the errors and warnings; with --check every ingredient, and the next command to run."""
-    for finding in report.findings:
-        if console.checking:
-            console.say(f"  {finding.kind:<5}  {finding.name:<21}  {finding.message}")
-            for hint in finding.hints:
-                console.say(f"         {hint}")
-        elif finding.kind in ("error", "warn"):
-            kind = finding.kind.replace("warn", "warning")
-            console.complain(kind, f"{path}: {finding.name}: {finding.message}", *finding.hints)
-    if not console.checking:
+    path = console.options.config
+    if not console.options.check:
+        for kind, name, message, hints in report.findings:
+            if kind in ("error", "warn"):
+                kind = kind.replace("warn", "warning")
+                console.complain(kind, f"{path}: {name}: {message}", *hints)
         return
+    console.say(f"config {path}")
+    for kind, name, message, hints in report.findings:
+        console.say(f"  {kind:<5}  {name:<21}  {message}")
+        for hint in hints:
+            console.say(f"         {hint}")
     if report.blank:  # nothing is filled in yet
         console.say("next: python -m tests.sandbox (which needs no account)")
     elif report.credentials is None:
@@ -717,49 +658,32 @@ def print_findings(report: check.Report, path: str, console: Console) -> None:
         console.say(f'or, before IBKR knows the key: python -m tests.sandbox --config "{path}"')
 
 
-def check_and_run(options: argparse.Namespace, console: Console) -> int:
-    """Check the config, and run unless it has an error; return the exit status."""
-    path = options.config
-    values = load_config(path)
-    for name in ("access_token", "access_token_secret"):
-        console.secrets.append(str(values.get(name, "")).strip())
-    report = check.check_config(values, path)
-    if options.check:
-        console.say(f"config {path}")
-    print_findings(report, path, console)
-    credentials = report.credentials
-    if credentials is None:
-        return 2
-    if options.check:
-        return 1 if console.muted else 0
-    console.secrets.append(credentials.access_token_secret.hex())
-    console.say(
-        f"config    {path}",
-        f"realm     {check.shown(credentials.realm, check.REALM_FORM)}",
-        f"consumer  {check.shown(credentials.consumer_key, check.CONSUMER_FORM)}",
-        f"host      {urlsplit(report.base_url).netloc}",
-    )
-    return Demo(Client(report, console), options).run()
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo with the command line's arguments; return its exit status."""
     options = command_line(arguments)
-    console = Console(options.verbose, options.check)
+    console = Console(options)
     try:
-        return check_and_run(options, console)
+        values = load_config(options.config)
+        for name in ("access_token", "access_token_secret"):
+            console.secrets.append(str(values.get(name, "")).strip())
+        report = check.check_config(values, options.config)
+        print_findings(report, console)
+        if report.credentials is None:
+            return 2
+        if options.check:
+            return 1 if console.muted else 0
+        return Demo(Client(report, console)).run()
     except Problem as problem:
         console.complain("error", f"{options.config}: {problem}", *problem.hints)
         return 2
     except KeyboardInterrupt:
-        console.say("interrupted: not logged in", stream=sys.stderr)
+        console.complain("interrupted", "not logged in")
         return 130
     except Exception as error:  # the last resort, for what nobody has met yet
-        hint = "this is a fault of the demo: report it"
-        console.complain("error", f"{type(error).__name__}: {error}", hint)
+        console.complain("error", repr(error), "this is a fault of the demo: report it")
         return 1
 
 
 if __name__ == "__main__":
-    # Exits without waiting for destructors, or for the log-in's thread
+    # Exits without waiting for the thread of the steps, which a signal has left behind
     os._exit(main())

@@ -106,13 +106,14 @@ def test_the_portfolio_is_shown_as_it_is() -> None:
 
 FULL = {"31": "201.10", "84": "201.08", "88": "900", "86": "201.12", "85": "1,300", "6509": "RpB"}
 SHOWN = """
-    last  201.10
-    bid   201.08 x 900
-    ask   201.12 x 1,300
-    data  real time
+    last    bid     bid size  ask     ask size  data
+    201.10  201.08  900       201.12  1,300     real time
 """
 NUMBERS = {"31": 201.1, "84": 201.08, "88": 900, "86": 201.12, "85": 1300, "6509": "DPB"}
-NUMBERS_SHOWN = SHOWN.replace("201.10", "201.1").replace("real time", "delayed")
+NUMBERS_SHOWN = """
+    last   bid     bid size  ask     ask size  data
+    201.1  201.08  900       201.12  1,300     delayed
+"""
 N = {"6509": "N"}
 
 
@@ -125,7 +126,7 @@ def test_a_quote_fills_up_and_is_shown_as_far_as_it_came() -> None:
     rows = [
         (at.SNAPSHOT, quotes({}, {"31": "201.10"}, {**FULL, "31": ""}), SHOWN, 0),
         (at.SNAPSHOT, quotes(N, N, NUMBERS), NUMBERS_SHOWN, 0, "hint: "),
-        (at.SNAPSHOT, quotes({**FULL, "6509": "YpB"}), "    data  frozen, delayed\n", 0),
+        (at.SNAPSHOT, quotes({**FULL, "6509": "YpB"}), "  frozen, delayed\n", 0),
         (at.SNAPSHOT, quotes({**FULL, "6509": "O"}), "incomplete\nhint: no market-data sub", 0),
         (at.SNAPSHOT, quotes(nothing), "no price in 8 s\nhint: ", 1),
     ]
