@@ -154,7 +154,8 @@ class Demo:
         raise Problem("the brokerage session is not up yet", "run again in a minute")
 
     def show_session(self, answer: dict[str, Any]) -> None:
-        """Say what init or status answers. That another one has it is an error with --compete."""
+        """Say what init or status answers. Raises Problem if the session is refused, but only warns
+        if another one holds it: then the rest of a run is well without it."""
         self.brokerage = self.session_state(answer)
         note = answer.get("fail") or answer.get("message") or ""
         self.console.say(f"    {self.brokerage}: {note}" if note else f"    {self.brokerage}")
@@ -267,8 +268,8 @@ class Demo:
         self.console.table(["opened (UTC)", *names], rows)
 
     def interrupt(self, number: int, _frame: object) -> None:
-        """Handle Ctrl-C and its like: the first ends the steps, then only a Ctrl-C does anything:
-        it ends the program at once."""
+        """Handle Ctrl-C and its like: the first one ends the steps, a Ctrl-C after it the program,
+        at once."""
         if self.console.interrupted and number == signal.SIGINT:
             os._exit(130)
         self.console.interrupted = self.console.muted = True
@@ -334,7 +335,9 @@ class Demo:
 
 
 class Client(requests.Session):
-    """Sends one request at a time, no faster than IBKR allows, and prints a line for each."""
+    """Sends one request at a time, no faster than IBKR allows, and prints a line for each. It signs
+    them with what is in `auth`, as every requests.Session does; once it is set, there is a session
+    to log out."""
 
     def __init__(self, report: check.Report, console: Console) -> None:
         super().__init__()
@@ -418,7 +421,7 @@ def json_of(response: requests.Response, hook: Any = None) -> Any:
     """Return the JSON of an answer, its objects changed by the hook; None if it has none."""
     try:
         return json.loads(response.content, object_hook=hook)
-    except (ValueError, RecursionError):  # the latter if it is nested a thousand times
+    except ValueError:
         return None
 
 
