@@ -37,25 +37,23 @@ try:
 
     import oauth
     from keys import check
-    from keys.check import Problem  # a message, and hints; without one, `explain` finds one
+    from keys.check import Problem  # a message and hints; if it has none, `explain` adds one
 except ImportError as missing:
     file = os.path.join(HERE, "requirements.txt")
     print(f'error: {missing}: run {sys.executable} -m pip install -r "{file}"', file=sys.stderr)
     sys.exit(2)
-except KeyboardInterrupt:
-    sys.exit(130)
 
 # The config of a run without an argument. Put the path of yours here, where IBKR's document has
 # path-to-your-app-config, such as r"~/ibkr/config.json". A relative one begins beside this file.
 CONFIG = r"test-config.json"
 
 PACE = 0.11  # seconds from the start of a request to the next: IBKR bars who sends 11 a second
-LOGOUT_TIMEOUT = 5  # seconds; so long an interrupted log-in is waited for, too
+LOGOUT_TIMEOUT = 5  # seconds; also how long an interrupted log-in is waited for
 QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
 
 UP, SETTLING, REFUSED, HELD = "up", "settling", "refused", "held by another session"
 
-# Fields of a quote; the last one, such as "RpB", says how fresh it is: its first letter is below
+# Fields of a quote; the last one, such as "RpB", begins with a letter that QUALITY explains
 QUOTE = {"31": "last", "84": "bid", "88": "bid size", "86": "ask", "85": "ask size", "6509": "data"}
 QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
 QUALITY |= {"N": "not subscribed", "O": "market-data agreement incomplete"}
@@ -71,7 +69,7 @@ SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or
 
 
 class Stop(BaseException):
-    """Nothing but the logout may follow. Not an Exception, so that no step handles it."""
+    """Nothing but the logout may follow. No Exception, so that no step handles it as its error."""
 
 
 class Demo:
@@ -93,7 +91,7 @@ class Demo:
             f"host      {urlsplit(self.client.base_url).netloc}",
         )
         self.step("Live session token", self.client.log_in)
-        if self.client.auth is None:  # not logged in
+        if self.client.auth is None:  # which log_in sets, unless it fails
             return
         self.step("Brokerage session", self.open_brokerage_session)
         account = self.step("Accounts", self.accounts)
@@ -117,27 +115,11 @@ class Demo:
             return action(*values)
         except Exception as error:  # also a KeyError, for a field that an answer does not have
             self.console.complain("error", *explain(error, self.client))
-            timed_out = isinstance(root_cause(error), socket.timeout)  # also within a body
+            # `requests` calls a time-out within a body a ConnectionError; so look for its cause
+            timed_out = isinstance(root_cause(error), socket.timeout)
             if timed_out or self.client.status == 429:
                 raise Stop from None  # every further step would wait as long, or prolong the ban
             return None
-
-    @staticmethod
-    def session_state(answer: dict[str, Any]) -> str:
-        """Return what init or status says of the brokerage session. Not all fields are in each."""
-        if answer.get("authenticated") is True and answer.get("connected") is True:
-            # Whatever fail, message or competing stands beside it
-            return SETTLING if answer.get("established") is False else UP
-        fail = str(answer.get("fail") or "")
-        if fail.startswith("Force compete capability"):  # so says status that another one holds it
-            return HELD
-        if fail:
-            return REFUSED
-        if answer.get("passed") is False or answer.get("competing") is True:  # and so says init
-            return HELD
-        if str(answer.get("message") or "ok").lower() != "ok":
-            return REFUSED
-        return SETTLING  # such as init's {"wait": 1000}
 
     def open_brokerage_session(self) -> None:
         """Ask for the brokerage session, which opens /iserver. It may come up a little later."""
@@ -154,8 +136,8 @@ class Demo:
         raise Problem("the brokerage session is not up yet", "run again in a minute")
 
     def show_session(self, answer: dict[str, Any]) -> None:
-        """Say what init or status answers. Raises Problem if the session is refused, but only warns
-        if another one holds it: then the rest of a run is well without it."""
+        """Say what init or status answers. Raises Problem if the session is refused, but if another
+        one holds it only with --compete: the rest of a run is well without it."""
         self.brokerage = self.session_state(answer)
         note = answer.get("fail") or answer.get("message") or ""
         self.console.say(f"    {self.brokerage}: {note}" if note else f"    {self.brokerage}")
@@ -167,6 +149,23 @@ class Demo:
             message = "another session of this username holds the brokerage session"
             hint = "or run with --compete, which logs it out"
             self.console.complain("warning", message, CLOSE_OTHERS, hint)
+
+    @staticmethod
+    def session_state(answer: dict[str, Any]) -> str:
+        """Return what init or status says of the brokerage session. Not all fields are in each."""
+        if answer.get("authenticated") is True and answer.get("connected") is True:
+            # Whatever fail, message or competing stands beside it
+            return SETTLING if answer.get("established") is False else UP
+        fail = str(answer.get("fail") or "")
+        if fail.startswith("Force compete capability"):  # in status: another session holds it
+            return HELD
+        if fail:
+            return REFUSED
+        if answer.get("passed") is False or answer.get("competing") is True:  # the same in init
+            return HELD
+        if str(answer.get("message") or "ok").lower() != "ok":
+            return REFUSED
+        return SETTLING  # such as {"wait": 1000} in init
 
     def accounts(self) -> str:
         """Return the account to show: that asked for, or the first but "All", which is a group."""
@@ -244,7 +243,7 @@ class Demo:
                     if text not in ("-", "-1", "N/A"):  # none, by `cell` or by IBKR
                         quote[name] = text
             complete = "-" not in (quote["last"], quote["bid"], quote["ask"], quote["data"])
-            # At first an N may stand there, and then delayed prices come
+            # In the first seconds an N may still turn into delayed prices
             hopeless = quote["data"][0] in ("N", "O") and monotonic() > began + 2
             if complete or hopeless:
                 break
@@ -280,13 +279,14 @@ class Demo:
             known = getattr(signal, name, None)
             if known and signal.getsignal(known) != signal.SIG_IGN:  # which nohup has set
                 signal.signal(known, self.interrupt)
-        # The steps have a thread of their own: a signal leaves it behind, whatever it waits for
+        # The steps have a thread of their own: a signal leaves it behind, even if it waits for an
+        # answer, or for somebody to read what it prints
         steps = ThreadPoolExecutor(1).submit(self.steps)
         while not (steps.done() or self.console.interrupted):
             wait([steps], timeout=0.1)
         if self.client.auth is None:
-            wait([steps], LOGOUT_TIMEOUT)  # a token may be on its way
-        # What the logout prints is held: printing may block, as with | less, and it must not wait
+            wait([steps], LOGOUT_TIMEOUT)  # the thread may be about to get a token
+        # What the logout prints is held, and printed after it: printing may block, as with | less
         with redirect_stdout(io.StringIO()) as held:
             failure = self.log_out() if self.client.auth else ""
         if self.console.interrupted:
@@ -294,7 +294,7 @@ class Demo:
             self.console.complain("interrupted", failure or outcome)
             return 130
         with suppress(Stop):
-            steps.result()  # raises what no step has caught
+            steps.result()  # raises what no step has caught, for main to report
         self.console.say(*held.getvalue().splitlines())
         return self.conclude(failure)
 
@@ -304,27 +304,28 @@ class Demo:
         client = self.client
         self.console.say("", "Logout")
         if self.console.interrupted:
-            # The old one may be in the middle of a request, and have taken a lock for ever
+            # The old one may be in the middle of a request, and hold a lock of its connections
             client = Client(client.report, self.console)
             client.auth, client.next_start = self.client.auth, self.client.next_start
         client.timeout = LOGOUT_TIMEOUT
         try:
             try:
                 answer = client.call("POST", "/logout")
-            except requests.ConnectionError:
+            except requests.ConnectionError:  # which is none if only the answer took too long
                 answer = client.call("POST", "/logout")
             # Both mean still logged in: {"status": false} and {"confirmed": true}
             if answer.get("confirmed") or answer.get("status") is False:
                 raise Problem(f"IBKR says that it did not log out: {server_words(client.response)}")
         except Exception as error:
-            if client.status != 200 or client.response.content:  # an empty answer will do here
-                return explain(error, client)[0]
+            if client.status == 200 and not client.response.content:
+                return ""  # no JSON, but logged out
+            return explain(error, client)[0]
         return ""
 
     def conclude(self, failure: str) -> int:
         """Say how all went, and what the logout missed; return the exit status."""
         if failure:
-            # 200: IBKR did not log out; 401: it does not know the session any more
+            # With a 200 or 401 IBKR said what became of the session: no fault of this run
             kind = "warning" if self.client.status in (200, 401) else "error"
             self.console.complain(kind, failure, "the brokerage session ends by itself in minutes")
         if self.console.errors or self.console.muted:
@@ -362,6 +363,7 @@ class Client(requests.Session):
     def log_in(self) -> None:
         """Request the live session token, and sign with it from then on."""
         try:
+            # This sends its request through `request`, below
             token = oauth.request_live_session_token(self, self.base_url, self.credentials)
             self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
             self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
@@ -375,8 +377,8 @@ class Client(requests.Session):
         JSON, and what `requests` raises."""
         response = self.request(method, self.base_url + path, **content)
         self.print_answer()
-        if self.status < 200:  # such as 103: the answer proper would still come here
-            self.close()
+        if self.status < 200:
+            self.close()  # after a 103, the answer proper would still come on this connection
         if self.status // 100 != 2 or error_in(response):
             raise Problem(f"HTTP {self.status}: {server_words(response)}")
         answer = json_of(response)
@@ -385,8 +387,8 @@ class Client(requests.Session):
         return answer
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request, oauth.py's too, as soon as it may start. Raises Stop if it is not the
-        logout, and nobody reads what is printed or a signal came."""
+        """Send a request, oauth.py's too, as soon as it may start. Raises Stop for all but the
+        logout once the console is muted: after a signal, or if nobody reads on."""
         sleep(max(0.0, self.next_start - monotonic()))
         path = url.removeprefix(self.base_url)
         if self.console.muted and path != "/logout":
@@ -456,13 +458,13 @@ def server_words(response: requests.Response) -> str:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """Return what `requests` has wrapped, whose words say more."""
+    """Return what `requests` has wrapped, whose words say more. Not all name it as their cause."""
     while error.__context__ is not None:
         error = error.__context__
     return error
 
 
-# The first pattern counts that is found in status and message, in small letters, such as
+# `explain` takes the first pattern that it finds in the status and message, in small letters:
 # "401 get /path: http 401: ...", or "0 get /path: ..." where no whole answer came
 HINTS = {
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
@@ -495,9 +497,9 @@ def explain(error: Exception, client: Client) -> list[str]:
     reason, hints, response = str(error), [], client.response
     if isinstance(error, Problem):
         hints = [*error.hints]
-    elif isinstance(error, oauth.ExchangeError):  # the token request: proof or response is wrong
+    elif isinstance(error, oauth.ExchangeError):  # proof or response is wrong
         hints = check.suspects("exchange", client.report)
-    elif isinstance(error, oauth.AnswerError):  # any other answer to it that is no token
+    elif isinstance(error, oauth.AnswerError):  # no token in the answer
         reason += f": {server_words(response)}"
         # A key or token may be wrong where a 401 or an error in JSON says so, but not with a 503
         if client.status == 401 or (client.status in (200, 400) and error_in(response)):
@@ -522,7 +524,7 @@ class Console:
     raises nothing, but mutes stdout."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options  # with --check all goes to stdout, as one report
+        self.options = options
         self.secrets: list[str] = []  # shown as ***
         self.errors = 0
         self.muted = False  # nothing more goes to stdout
@@ -541,7 +543,7 @@ class Console:
         try:
             print(text, file=stream or sys.stdout, flush=True)
         except OSError as error:
-            was_muted, self.muted = self.muted, True
+            was_muted, self.muted = self.muted, True  # `complain` comes here again if stderr fails
             closed = error.errno in (errno.EPIPE, errno.EINVAL)  # by | head; on Windows the latter
             if not closed and not was_muted:
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
@@ -553,6 +555,7 @@ class Console:
         if kind == "error":
             self.errors += 1
         lines = [f"{kind}: {message}", *[f"hint: {hint}" for hint in hints]]
+        # With --check all is one report, on stdout
         self.say(*lines, stream=None if self.options.check and not self.muted else sys.stderr)
 
     def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
@@ -621,7 +624,7 @@ def load_config(path: str) -> dict[str, Any]:
         if not text.lstrip().startswith("{"):
             hint = "begin with the template, config.json, and copy the values into it"
             raise Problem("not a JSON object", hint)
-        # Pairs, lest one be lost; not strict: a pasted value may have line breaks in it
+        # As pairs, to find a name that is there twice; a pasted value may have line breaks in it
         pairs = json.loads(text, strict=False, object_pairs_hook=list)
     except OSError as error:
         raise Problem(str(error.strerror), check.did_you_mean(path) or "check the path") from None
@@ -674,7 +677,7 @@ def main(arguments: list[str] | None = None) -> int:
         if report.credentials is None:
             return 2
         if options.check:
-            return 1 if console.muted else 0
+            return 1 if console.muted else 0  # 1: the report could not be printed
         return Demo(Client(report, console)).run()
     except Problem as problem:
         console.complain("error", f"{options.config}: {problem}", *problem.hints)
@@ -688,5 +691,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # Exits without waiting for the thread of the steps, which a signal has left behind
+    # Does not wait for the thread of the steps, which a signal has left behind
     os._exit(main())
