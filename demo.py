@@ -24,7 +24,6 @@ from contextlib import redirect_stdout, suppress
 from datetime import datetime, timezone
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from textwrap import indent
 from time import monotonic, sleep, time
 from typing import Any, Callable
 from urllib.parse import urlsplit
@@ -115,9 +114,7 @@ class Demo:
             return action(*values)
         except Exception as error:  # also a KeyError, for a field that an answer does not have
             self.console.complain("error", *explain(error, self.client))
-            # `requests` calls a time-out within a body a ConnectionError; so look for its cause
-            timed_out = isinstance(root_cause(error), socket.timeout)
-            if timed_out or self.client.status == 429:
+            if timed_out(error) or self.client.status == 429:
                 raise Stop from None  # every further step would wait as long, or prolong the ban
             return None
 
@@ -153,9 +150,9 @@ class Demo:
     @staticmethod
     def session_state(answer: dict[str, Any]) -> str:
         """Return what init or status says of the brokerage session. Not all fields are in each."""
-        if answer.get("authenticated") is True and answer.get("connected") is True:
-            # Whatever fail, message or competing stands beside it
-            return SETTLING if answer.get("established") is False else UP
+        up = answer.get("authenticated") is True and answer.get("connected") is True
+        if up and answer.get("established") is not False:
+            return UP  # whatever fail, message or competing stands beside it
         fail = str(answer.get("fail") or "")
         if fail.startswith("Force compete capability"):  # in status: another session holds it
             return HELD
@@ -163,9 +160,9 @@ class Demo:
             return REFUSED
         if answer.get("passed") is False or answer.get("competing") is True:  # the same in init
             return HELD
-        if str(answer.get("message") or "ok").lower() != "ok":
+        if str(answer.get("message") or "ok").lower() != "ok" and not up:
             return REFUSED
-        return SETTLING  # such as {"wait": 1000} in init
+        return SETTLING  # up but not yet established, or {"wait": 1000} in init
 
     def accounts(self) -> str:
         """Return the account to show: that asked for, or the first but "All", which is a group."""
@@ -289,13 +286,13 @@ class Demo:
         # What the logout prints is held, and printed after it: printing may block, as with | less
         with redirect_stdout(io.StringIO()) as held:
             failure = self.log_out() if self.client.auth else ""
+        self.console.say(*held.getvalue().splitlines())
         if self.console.interrupted:
             outcome = "logged out" if self.client.auth else "not logged in"
-            self.console.complain("interrupted", failure or outcome)
+            self.console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
             return 130
         with suppress(Stop):
             steps.result()  # raises what no step has caught, for main to report
-        self.console.say(*held.getvalue().splitlines())
         return self.conclude(failure)
 
     def log_out(self) -> str:
@@ -308,18 +305,20 @@ class Demo:
             client = Client(client.report, self.console)
             client.auth, client.next_start = self.client.auth, self.client.next_start
         client.timeout = LOGOUT_TIMEOUT
-        try:
+        for last in (False, True):
             try:
                 answer = client.call("POST", "/logout")
-            except requests.ConnectionError:  # which is none if only the answer took too long
-                answer = client.call("POST", "/logout")
-            # Both mean still logged in: {"status": false} and {"confirmed": true}
-            if answer.get("confirmed") or answer.get("status") is False:
-                raise Problem(f"IBKR says that it did not log out: {server_words(client.response)}")
-        except Exception as error:
-            if client.status == 200 and not client.response.content:
-                return ""  # no JSON, but logged out
-            return explain(error, client)[0]
+                # Both mean still logged in: {"status": false} and {"confirmed": true}
+                if answer.get("confirmed") or answer.get("status") is False:
+                    words = server_words(client.response)
+                    raise Problem(f"IBKR says that it did not log out: {words}")
+                break
+            except Exception as error:
+                if client.status == 200 and not client.response.content:
+                    break  # no JSON, but logged out
+                lost = isinstance(error, requests.ConnectionError) and not timed_out(error)
+                if last or not lost:
+                    return explain(error, client)[0]
         return ""
 
     def conclude(self, failure: str) -> int:
@@ -379,11 +378,14 @@ class Client(requests.Session):
         self.print_answer()
         if self.status < 200:
             self.close()  # after a 103, the answer proper would still come on this connection
-        if self.status // 100 != 2 or error_in(response):
-            raise Problem(f"HTTP {self.status}: {server_words(response)}")
+        words = server_words(response)
+        if self.status // 100 != 2:
+            raise Problem(f"HTTP {self.status}: {words}")
+        if error_in(response):
+            raise Problem(f"HTTP {self.status} with an error: {words}")
         answer = json_of(response)
         if answer is None:
-            raise Problem(f"the answer is not JSON: {server_words(response)}")
+            raise Problem(f"the answer is not JSON: {words}")
         return answer
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
@@ -413,7 +415,8 @@ class Client(requests.Session):
             milliseconds = self.response.elapsed.total_seconds() * 1000
             self.console.say(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
             if self.console.options.verbose:
-                self.console.say(indent(readable(self.response), "    < "))
+                for line in readable(self.response).splitlines():
+                    self.console.say(f"    < {line}")
 
 
 # What is in an answer, what errors mean, and what helps
@@ -458,10 +461,15 @@ def server_words(response: requests.Response) -> str:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """Return what `requests` has wrapped, whose words say more. Not all name it as their cause."""
+    """Return what `requests` has wrapped, whose words say more."""
     while error.__context__ is not None:
         error = error.__context__
     return error
+
+
+def timed_out(error: BaseException) -> bool:
+    """Tell whether a wait was too long, also within a body, where `requests` says it otherwise."""
+    return isinstance(root_cause(error), socket.timeout)
 
 
 # `explain` takes the first pattern that it finds in the status and message, in small letters:
@@ -549,8 +557,8 @@ class Console:
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
     def complain(self, kind: str, message: str, *hints: str) -> None:
-        """Print an "error" or "warning" with its hints, or that the run was "interrupted"."""
-        if self.interrupted and kind != "interrupted":
+        """Print an error or a warning, and its hints."""
+        if self.interrupted:
             return
         if kind == "error":
             self.errors += 1
@@ -683,7 +691,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.complain("error", f"{options.config}: {problem}", *problem.hints)
         return 2
     except KeyboardInterrupt:
-        console.complain("interrupted", "not logged in")
+        console.say("interrupted: not logged in", stream=sys.stderr)
         return 130
     except Exception as error:  # the last resort, for what nobody has met yet
         console.complain("error", repr(error), "this is a fault of the demo: report it")
