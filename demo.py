@@ -59,7 +59,7 @@ QUALITY |= {"N": "not subscribed", "O": "market-data agreement incomplete"}
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
 SUMMARY += ["excessliquidity", "buyingpower", "initmarginreq", "maintmarginreq"]
 COUNTS = {"position", "volume"}  # columns of quantities, which need no two decimals
-# What -v does not show: who holds the account, and what tells of the session
+# JSON names whose values -v shows as ***: of who holds the account, and of the session
 PRIVATE = {"accountvan", "accounttitle", "displayname", "accountalias", "aliases", "desc"}
 PRIVATE |= {"acctdesc", "username", "mac", "hardware_info", "session", "sessionid"}
 
@@ -68,7 +68,7 @@ SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or
 
 
 class Stop(BaseException):
-    """Nothing but the logout may follow. No Exception, so that no step handles it as its error."""
+    """Nothing but the logout may follow. No step handles it as its error: it is no Exception."""
 
 
 class Demo:
@@ -133,8 +133,8 @@ class Demo:
         raise Problem("the brokerage session is not up yet", "run again in a minute")
 
     def show_session(self, answer: dict[str, Any]) -> None:
-        """Say what init or status answers. Raises Problem if the session is refused, but if another
-        one holds it only with --compete: the rest of a run is well without it."""
+        """Say what init or status answers. Raises Problem if the session is refused, or is held by
+        another one in spite of --compete; without --compete that is only a warning."""
         self.brokerage = self.session_state(answer)
         note = answer.get("fail") or answer.get("message") or ""
         self.console.say(f"    {self.brokerage}: {note}" if note else f"    {self.brokerage}")
@@ -160,9 +160,9 @@ class Demo:
             return REFUSED
         if answer.get("passed") is False or answer.get("competing") is True:  # the same in init
             return HELD
-        if str(answer.get("message") or "ok").lower() != "ok" and not up:
+        if not up and str(answer.get("message") or "ok").lower() != "ok":
             return REFUSED
-        return SETTLING  # up but not yet established, or {"wait": 1000} in init
+        return SETTLING  # up, but not established; or {"wait": 1000} in init
 
     def accounts(self) -> str:
         """Return the account to show: that asked for, or the first but "All", which is a group."""
@@ -222,6 +222,7 @@ class Demo:
         unsubscribed = quote["data"][0] in ("N", "O")
         if not unsubscribed and {quote["last"], quote["bid"], quote["ask"]} == {"-"}:
             raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
+        # IBKR writes C187.20, H187.20
         quote["last"] = quote["last"].replace("C", "previous close ").replace("H", "halted ")
         quote["data"] = QUALITY.get(quote["data"][0], quote["data"])
         self.console.table(list(quote), [quote])
@@ -282,8 +283,9 @@ class Demo:
         while not (steps.done() or self.console.interrupted):
             wait([steps], timeout=0.1)
         if self.client.auth is None:
-            wait([steps], LOGOUT_TIMEOUT)  # the thread may be about to get a token
-        # What the logout prints is held, and printed after it: printing may block, as with | less
+            wait([steps], LOGOUT_TIMEOUT)  # if not over, the thread may be about to get a token
+        # What the logout prints is held, and printed after it: its heading, and with -v what is
+        # signed, could block before the request is sent, as with | less
         with redirect_stdout(io.StringIO()) as held:
             failure = self.log_out() if self.client.auth else ""
         self.console.say(*held.getvalue().splitlines())
@@ -324,7 +326,7 @@ class Demo:
     def conclude(self, failure: str) -> int:
         """Say how all went, and what the logout missed; return the exit status."""
         if failure:
-            # With a 200 or 401 IBKR said what became of the session: no fault of this run
+            # 200: IBKR declined; 401: the session was over already. Neither is a fault of the run
             kind = "warning" if self.client.status in (200, 401) else "error"
             self.console.complain(kind, failure, "the brokerage session ends by itself in minutes")
         if self.console.errors or self.console.muted:
@@ -348,7 +350,7 @@ class Client(requests.Session):
         self.console = console
         console.secrets.append(self.credentials.access_token_secret.hex())
         self.headers["User-Agent"] = "ibkr-oauth-demo"
-        # http is allowed on this computer only, where no proxy belongs in between
+        # Without the environment's proxies for http, which is allowed on this computer only
         self.trust_env = self.base_url.startswith("https:")
         self.timeout: Any = oauth.TIMEOUT
         self.next_start = 0.0  # by the clock of `monotonic`
@@ -362,7 +364,7 @@ class Client(requests.Session):
     def log_in(self) -> None:
         """Request the live session token, and sign with it from then on."""
         try:
-            # This sends its request through `request`, below
+            # This calls `request`, below
             token = oauth.request_live_session_token(self, self.base_url, self.credentials)
             self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
             self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
@@ -378,14 +380,13 @@ class Client(requests.Session):
         self.print_answer()
         if self.status < 200:
             self.close()  # after a 103, the answer proper would still come on this connection
-        words = server_words(response)
         if self.status // 100 != 2:
-            raise Problem(f"HTTP {self.status}: {words}")
+            raise Problem(f"HTTP {self.status}: {server_words(response)}")
         if error_in(response):
-            raise Problem(f"HTTP {self.status} with an error: {words}")
+            raise Problem(f"HTTP {self.status} with an error: {server_words(response)}")
         answer = json_of(response)
         if answer is None:
-            raise Problem(f"the answer is not JSON: {words}")
+            raise Problem(f"the answer is not JSON: {server_words(response)}")
         return answer
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
@@ -398,7 +399,7 @@ class Client(requests.Session):
         self.next_start = monotonic() + PACE
         self.request_line = f"{method} {path}"
         self.response, self.status = None, 0
-        kwargs.update(timeout=self.timeout, allow_redirects=False)
+        kwargs.update(timeout=self.timeout, allow_redirects=False)  # in place of oauth.py's own
         response = super().request(method, url, *args, **kwargs)
         self.response, self.status = response, response.status_code
         return response
@@ -461,14 +462,14 @@ def server_words(response: requests.Response) -> str:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """Return what `requests` has wrapped, whose words say more."""
+    """Return what `requests` has wrapped, whose words say more. (Not all name it as __cause__.)"""
     while error.__context__ is not None:
         error = error.__context__
     return error
 
 
 def timed_out(error: BaseException) -> bool:
-    """Tell whether a wait was too long, also within a body, where `requests` says it otherwise."""
+    """Tell whether it is a time-out, also within a body, where `requests` has a ConnectionError."""
     return isinstance(root_cause(error), socket.timeout)
 
 
@@ -481,8 +482,10 @@ HINTS = {
     "not yet been authorized": "ask IBKR's API support to enable this consumer key for trading",
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
     "invalid signature": "run python -m tests.sandbox --serve: it names what a signature got wrong",
-    "post /oauth.*(http 3|http 40[04]|not json)": f"is base_url right? IBKR's own is "
-    f"{check.BASE_URL}; or a log-in page, a proxy or IBKR's maintenance answers",
+    "post /oauth.*(http 3|http 40[04]|not json)": (
+        f"is base_url right? IBKR's own is {check.BASE_URL}; "
+        "or a log-in page, a proxy or IBKR's maintenance answers"
+    ),
     "a redirect to": "a proxy or a log-in page answers in IBKR's place; or is base_url wrong?",
     "has expired|not yet valid": "set this computer's clock; or the certificate is out of date",
     "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
@@ -505,7 +508,7 @@ def explain(error: Exception, client: Client) -> list[str]:
     reason, hints, response = str(error), [], client.response
     if isinstance(error, Problem):
         hints = [*error.hints]
-    elif isinstance(error, oauth.ExchangeError):  # proof or response is wrong
+    elif isinstance(error, oauth.ExchangeError):  # an AnswerError, too
         hints = check.suspects("exchange", client.report)
     elif isinstance(error, oauth.AnswerError):  # no token in the answer
         reason += f": {server_words(response)}"
@@ -551,7 +554,8 @@ class Console:
         try:
             print(text, file=stream or sys.stdout, flush=True)
         except OSError as error:
-            was_muted, self.muted = self.muted, True  # `complain` comes here again if stderr fails
+            was_muted = self.muted  # if so it is stderr that fails, within `complain` below
+            self.muted = True
             closed = error.errno in (errno.EPIPE, errno.EINVAL)  # by | head; on Windows the latter
             if not closed and not was_muted:
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
@@ -590,7 +594,7 @@ class Console:
 
 def cell(value: Any, min_decimals: int = 2) -> str:
     """Return a JSON value for people: "-" for null and all that is neither text nor number; a
-    number with at least `min_decimals`, and as many more as its first eight digits need.
+    number with at least `min_decimals`, and with more where its first eight digits need them.
 
     >>> cell(1339037.2), cell(0.0066895), cell(300.0, 0), cell(1.234e-05, 0)
     ('1,339,037.20', '0.0066895', '300', '0.00001234')
@@ -632,7 +636,7 @@ def load_config(path: str) -> dict[str, Any]:
         if not text.lstrip().startswith("{"):
             hint = "begin with the template, config.json, and copy the values into it"
             raise Problem("not a JSON object", hint)
-        # As pairs, to find a name that is there twice; a pasted value may have line breaks in it
+        # Not strict: a pasted value may have line breaks. As pairs: the loop below looks for doubles
         pairs = json.loads(text, strict=False, object_pairs_hook=list)
     except OSError as error:
         raise Problem(str(error.strerror), check.did_you_mean(path) or "check the path") from None
