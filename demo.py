@@ -1,7 +1,7 @@
 """Demo of Interactive Brokers' (IBKR) Client Portal API with first-party OAuth 1.0a.
 
 Reads a config, logs in, calls a handful of read-only endpoints, prints what they answer, and logs
-out. How requests are signed stands in oauth.py, what is checked beforehand in keys/check.py.
+out. oauth.py shows how requests are signed, keys/check.py what is checked beforehand.
 
 In this order: the steps and the logout, the client, what errors mean, console, command line.
 """
@@ -29,37 +29,37 @@ from typing import Any, Callable
 from urllib.parse import urlsplit
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, HERE)  # python -P and -I leave it out
+sys.path.insert(0, HERE)  # for python -P and -I
 
 try:
     import requests
 
     import oauth
     from keys import check
-    from keys.check import Problem  # a message and hints; if it has none, `explain` adds one
+    from keys.check import Problem  # a message and hints; without hints, `explain` adds one
 except ImportError as missing:
     file = os.path.join(HERE, "requirements.txt")
     print(f'error: {missing}: run {sys.executable} -m pip install -r "{file}"', file=sys.stderr)
     sys.exit(2)
 
-# The config of a run without an argument. Put the path of yours here, where IBKR's document has
-# path-to-your-app-config, such as r"~/ibkr/config.json". A relative one begins beside this file.
+# The config to use if the command line names none. Put the path of yours here (in IBKR's document:
+# path-to-your-app-config), such as r"~/ibkr/config.json". A relative path starts at this folder.
 CONFIG = r"test-config.json"
 
-PACE = 0.11  # seconds from the start of a request to the next: IBKR bars who sends 11 a second
-LOGOUT_TIMEOUT = 5  # seconds; also how long an interrupted log-in is waited for
-QUOTE_SECONDS = 8  # to ask, twice a second, for a quote that is complete
+PACE = 0.11  # seconds between the starts of two requests: IBKR blocks who sends 11 in a second
+LOGOUT_TIMEOUT = 5  # seconds; also the time to wait for an interrupted log-in
+QUOTE_SECONDS = 8  # how long to ask, twice a second, for a complete quote
 
 UP, SETTLING, REFUSED, HELD = "up", "settling", "refused", "held by another session"
 
-# Fields of a quote; the last one, such as "RpB", begins with a letter that QUALITY explains
+# Fields of a quote; "data" is a code, such as "RpB", whose first letter QUALITY explains
 QUOTE = {"31": "last", "84": "bid", "88": "bid size", "86": "ask", "85": "ask size", "6509": "data"}
 QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
 QUALITY |= {"N": "not subscribed", "O": "market-data agreement incomplete"}
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
 SUMMARY += ["excessliquidity", "buyingpower", "initmarginreq", "maintmarginreq"]
-COUNTS = {"position", "volume"}  # columns of quantities, which need no two decimals
-# JSON names whose values -v shows as ***: of who holds the account, and of the session
+COUNTS = {"position", "volume"}  # columns with no need for decimals
+# JSON names whose values -v shows as ***: they tell of the account's holder, or of the session
 PRIVATE = {"accountvan", "accounttitle", "displayname", "accountalias", "aliases", "desc"}
 PRIVATE |= {"acctdesc", "username", "mac", "hardware_info", "session", "sessionid"}
 
@@ -68,20 +68,20 @@ SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or
 
 
 class Stop(BaseException):
-    """Nothing but the logout may follow. No step handles it as its error: it is no Exception."""
+    """Ends the steps. It is not an Exception, so that `step` does not catch it."""
 
 
 class Demo:
-    """Most steps ask one endpoint, and show what is of interest in its JSON."""
+    """The steps: most call one endpoint, and show what is of interest in its JSON."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.console = client.console
         self.options = client.console.options
-        self.brokerage = ""  # what session_state returns, once it was asked
+        self.brokerage = ""  # UP, SETTLING, REFUSED or HELD, once it is known
 
     def steps(self) -> None:
-        """Go through all steps but the logout, as far as what they need is there."""
+        """Take all steps except the logout. What lacks its input is left out."""
         credentials, symbol = self.client.credentials, self.options.symbol
         self.console.say(
             f"config    {self.options.config}",
@@ -90,7 +90,7 @@ class Demo:
             f"host      {urlsplit(self.client.base_url).netloc}",
         )
         self.step("Live session token", self.client.log_in)
-        if self.client.auth is None:  # which log_in sets, unless it fails
+        if self.client.auth is None:  # log_in has failed
             return
         self.step("Brokerage session", self.open_brokerage_session)
         account = self.step("Accounts", self.accounts)
@@ -108,23 +108,23 @@ class Demo:
             self.step(f"Daily bars of {symbol}, conid {conid}", self.history, conid)
 
     def step(self, title: str, action: Callable[..., str | None], *values: str) -> str | None:
-        """Run one step under its heading; return its result, None if it failed or has none."""
+        """Take one step under its heading. Return its result, or None if it has none or failed."""
         self.console.say("", title)
         try:
             return action(*values)
-        except Exception as error:  # also a KeyError, for a field that an answer does not have
+        except Exception as error:  # such as a KeyError for a field that an answer lacks
             self.console.complain("error", *explain(error, self.client))
             if timed_out(error) or self.client.status == 429:
-                raise Stop from None  # every further step would wait as long, or prolong the ban
+                raise Stop from None  # later steps would wait as long, or prolong the ban
             return None
 
     def open_brokerage_session(self) -> None:
-        """Ask for the brokerage session, which opens /iserver. It may come up a little later."""
+        """Ask for the brokerage session, which /iserver needs. It may take a moment to come up."""
         wish = {"publish": True, "compete": self.options.compete}
         self.show_session(self.client.call("POST", "/iserver/auth/ssodh/init", json=wish))
 
     def await_brokerage_session(self) -> None:
-        """Ask for its state ten times, once a second, until it is no longer settling."""
+        """Ask up to ten times, once a second, whether it has come up."""
         for _ in range(10):
             self.show_session(self.client.call("POST", "/iserver/auth/status"))
             if self.brokerage != SETTLING:
@@ -133,8 +133,8 @@ class Demo:
         raise Problem("the brokerage session is not up yet", "run again in a minute")
 
     def show_session(self, answer: dict[str, Any]) -> None:
-        """Say what init or status answers. Raises Problem if the session is refused, or is held by
-        another one in spite of --compete; without --compete that is only a warning."""
+        """Print what init or status answered. Raises Problem if the session is refused, or if
+        another one holds it in spite of --compete; without --compete that is only a warning."""
         self.brokerage = self.session_state(answer)
         note = answer.get("fail") or answer.get("message") or ""
         self.console.say(f"    {self.brokerage}: {note}" if note else f"    {self.brokerage}")
@@ -149,23 +149,23 @@ class Demo:
 
     @staticmethod
     def session_state(answer: dict[str, Any]) -> str:
-        """Return what init or status says of the brokerage session. Not all fields are in each."""
+        """Return the state that an answer of init or status describes. Either lacks some fields."""
         up = answer.get("authenticated") is True and answer.get("connected") is True
         if up and answer.get("established") is not False:
-            return UP  # whatever fail, message or competing stands beside it
+            return UP  # whatever the other fields say
         fail = str(answer.get("fail") or "")
-        if fail.startswith("Force compete capability"):  # in status: another session holds it
+        if fail.startswith("Force compete capability"):  # status, if another session holds it
             return HELD
         if fail:
             return REFUSED
-        if answer.get("passed") is False or answer.get("competing") is True:  # the same in init
+        if answer.get("passed") is False or answer.get("competing") is True:  # init, if so
             return HELD
         if not up and str(answer.get("message") or "ok").lower() != "ok":
             return REFUSED
-        return SETTLING  # up, but not established; or {"wait": 1000} in init
+        return SETTLING  # not yet established, or {"wait": 1000}
 
     def accounts(self) -> str:
-        """Return the account to show: that asked for, or the first but "All", which is a group."""
+        """Return the account to show: the one asked for, or the first that is not the group All."""
         answer = self.client.call("GET", "/portfolio/accounts")
         self.console.table(["accountId", "type", "currency"], answer)
         ids = [str(account["accountId"]) for account in answer]
@@ -192,18 +192,18 @@ class Demo:
         self.console.table([*columns, "netliquidationvalue"], list(answer.values()))
 
     def positions(self, account: str) -> None:
-        """Print the first page, which has up to 100; the next is /positions/1."""
+        """Print the first page, of up to 100 positions; the next page is /positions/1."""
         answer = self.client.call("GET", f"/portfolio/{account}/positions/0")
         columns = ["contractDesc", "position", "mktPrice", "mktValue", "unrealizedPnl", "currency"]
         self.console.table(columns, answer)
 
     def stock(self, symbol: str) -> str:
-        """Return the contract id of the symbol's first listing, in the US if there is one."""
+        """Return the contract id of the symbol's first listing, preferably one in the US."""
         answer = self.client.call("GET", "/trsrv/stocks", params={"symbols": symbol})
         listings = []
         for company in answer.get(symbol) or []:
             for contract in company["contracts"]:
-                conid = str(contract["conid"])  # as text, or it would be printed with commas
+                conid = str(contract["conid"])  # text, so that it is printed without commas
                 listings.append({**company, **contract, "conid": conid})
         if not listings:
             hint = 'try another --symbol; a share class is written with a space: "BRK B"'
@@ -213,8 +213,8 @@ class Demo:
         return str(listings[0]["conid"])
 
     def quote(self, conid: str) -> None:
-        """Print last, bid and ask, and how old they may be."""
-        answer = self.client.call("GET", "/iserver/accounts")  # which opens the snapshots
+        """Print last, bid and ask, and how recent they are."""
+        answer = self.client.call("GET", "/iserver/accounts")  # required before a snapshot
         if not answer.get("accounts"):
             hint = "the username has none, or its brokerage session is not up"
             raise Problem("no account in the answer", hint)
@@ -222,7 +222,7 @@ class Demo:
         unsubscribed = quote["data"][0] in ("N", "O")
         if not unsubscribed and {quote["last"], quote["bid"], quote["ask"]} == {"-"}:
             raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
-        # IBKR writes C187.20, H187.20
+        # As in C187.20 and H187.20
         quote["last"] = quote["last"].replace("C", "previous close ").replace("H", "halted ")
         quote["data"] = QUALITY.get(quote["data"][0], quote["data"])
         self.console.table(list(quote), [quote])
@@ -230,7 +230,7 @@ class Demo:
             self.console.complain("warning", f"{self.options.symbol}: {quote['data']}", SUBSCRIBE)
 
     def snapshot(self, conid: str) -> dict[str, str]:
-        """Return what there is of a quote: the first answer only subscribes, then it fills up."""
+        """Return the quote as far as it came. The first call only subscribes, then it fills up."""
         params = {"conids": conid, "fields": ",".join(QUOTE)}
         began = monotonic()
         quote = dict.fromkeys(QUOTE.values(), "-")
@@ -238,10 +238,10 @@ class Demo:
             for item in self.client.call("GET", "/iserver/marketdata/snapshot", params=params):
                 for field, name in QUOTE.items():
                     text = cell(item.get(field), min_decimals=0)
-                    if text not in ("-", "-1", "N/A"):  # none, by `cell` or by IBKR
+                    if text not in ("-", "-1", "N/A"):  # `cell` or IBKR says: none
                         quote[name] = text
             complete = "-" not in (quote["last"], quote["bid"], quote["ask"], quote["data"])
-            # In the first seconds an N may still turn into delayed prices
+            # In the first two seconds, N may still turn into delayed prices
             hopeless = quote["data"][0] in ("N", "O") and monotonic() > began + 2
             if complete or hopeless:
                 break
@@ -249,7 +249,7 @@ class Demo:
         return quote
 
     def history(self, conid: str) -> None:
-        """Print the last five daily bars, each with the time at which its session opened."""
+        """Print the last five daily bars, with the time at which each day's session opened."""
         params = {"conid": conid, "period": "1m", "bar": "1d"}
         answer = self.client.call("GET", "/iserver/marketdata/history", params=params)
         bars = answer.get("data")
@@ -259,33 +259,33 @@ class Demo:
         rows = []
         for bar in bars[-5:]:
             opened = datetime.fromtimestamp(bar["t"] / 1000, timezone.utc)
-            day = f"{opened:%Y-%m-%d %H:%M}".replace(" 00:00", "")  # midnight tells nothing
+            day = f"{opened:%Y-%m-%d %H:%M}".replace(" 00:00", "")  # midnight says nothing
             values = {name: bar.get(letter) for name, letter in names.items()}
             rows.append({"opened (UTC)": day, **values})
         self.console.table(["opened (UTC)", *names], rows)
 
     def interrupt(self, number: int, _frame: object) -> None:
-        """Handle Ctrl-C and its like: the first one ends the steps, a Ctrl-C after it the program,
-        at once."""
+        """Handle Ctrl-C, SIGTERM and SIGHUP. The first one ends the steps; after it, a Ctrl-C ends
+        the program at once."""
         if self.console.interrupted and number == signal.SIGINT:
             os._exit(130)
         self.console.interrupted = self.console.muted = True
 
     def run(self) -> int:
-        """Go through all steps, and log out whatever has ended them; return the exit status."""
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # not all are everywhere
+        """Take all steps, log out however they ended, and return the exit status."""
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # no system has all
             known = getattr(signal, name, None)
-            if known and signal.getsignal(known) != signal.SIG_IGN:  # which nohup has set
+            if known and signal.getsignal(known) != signal.SIG_IGN:  # as nohup does
                 signal.signal(known, self.interrupt)
-        # The steps have a thread of their own: a signal leaves it behind, even if it waits for an
-        # answer, or for somebody to read what it prints
+        # In a thread of their own: after a signal it is left behind, even if it is waiting for an
+        # answer, or for a pager to read what it prints
         steps = ThreadPoolExecutor(1).submit(self.steps)
         while not (steps.done() or self.console.interrupted):
             wait([steps], timeout=0.1)
         if self.client.auth is None:
-            wait([steps], LOGOUT_TIMEOUT)  # if not over, the thread may be about to get a token
-        # What the logout prints is held, and printed after it: its heading, and with -v what is
-        # signed, could block before the request is sent, as with | less
+            wait([steps], LOGOUT_TIMEOUT)  # if it is still logging in, a token may come
+        # Printing can block, as with | less. The logout must not wait for its own heading, so what
+        # it prints is held back until it is done
         with redirect_stdout(io.StringIO()) as held:
             failure = self.log_out() if self.client.auth else ""
         self.console.say(*held.getvalue().splitlines())
@@ -294,39 +294,38 @@ class Demo:
             self.console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
             return 130
         with suppress(Stop):
-            steps.result()  # raises what no step has caught, for main to report
+            steps.result()  # raises what `step` has not caught
         return self.conclude(failure)
 
     def log_out(self) -> str:
-        """Send the logout; once more, signed anew, if the connection was lost. Return what went
-        wrong, or ""."""
+        """Send the logout, again if the connection was lost. Return what went wrong, or ""."""
         client = self.client
         self.console.say("", "Logout")
         if self.console.interrupted:
-            # The old one may be in the middle of a request, and hold a lock of its connections
+            # The old client may be in the middle of a request, and hold a lock
             client = Client(client.report, self.console)
             client.auth, client.next_start = self.client.auth, self.client.next_start
         client.timeout = LOGOUT_TIMEOUT
         for last in (False, True):
             try:
                 answer = client.call("POST", "/logout")
-                # Both mean still logged in: {"status": false} and {"confirmed": true}
+                # {"confirmed": true} and {"status": false} both mean: still logged in
                 if answer.get("confirmed") or answer.get("status") is False:
                     words = server_words(client.response)
                     raise Problem(f"IBKR says that it did not log out: {words}")
                 break
             except Exception as error:
                 if client.status == 200 and not client.response.content:
-                    break  # no JSON, but logged out
+                    break  # an empty answer is fine
                 lost = isinstance(error, requests.ConnectionError) and not timed_out(error)
                 if last or not lost:
                     return explain(error, client)[0]
         return ""
 
     def conclude(self, failure: str) -> int:
-        """Say how all went, and what the logout missed; return the exit status."""
+        """Print what failed at the logout, and how all went; return the exit status."""
         if failure:
-            # 200: IBKR declined; 401: the session was over already. Neither is a fault of the run
+            # 200: IBKR declined; 401: the session was already over. Neither spoils the run
             kind = "warning" if self.client.status in (200, 401) else "error"
             self.console.complain(kind, failure, "the brokerage session ends by itself in minutes")
         if self.console.errors or self.console.muted:
@@ -337,34 +336,33 @@ class Demo:
 
 
 class Client(requests.Session):
-    """Sends one request at a time, no faster than IBKR allows, and prints a line for each. It signs
-    them with what is in `auth`, as every requests.Session does; once it is set, there is a session
-    to log out."""
+    """Sends one request at a time, at IBKR's pace, and prints a line for each. As long as `auth` is
+    set, requests are signed, and there is a session to log out."""
 
     def __init__(self, report: check.Report, console: Console) -> None:
         super().__init__()
-        assert report.credentials is not None  # main has seen to that
+        assert report.credentials is not None  # main checks that
         self.report = report
         self.credentials = report.credentials
         self.base_url = report.base_url
         self.console = console
         console.secrets.append(self.credentials.access_token_secret.hex())
         self.headers["User-Agent"] = "ibkr-oauth-demo"
-        # Without the environment's proxies for http, which is allowed on this computer only
+        # http is for this computer only: no proxies from the environment
         self.trust_env = self.base_url.startswith("https:")
         self.timeout: Any = oauth.TIMEOUT
-        self.next_start = 0.0  # by the clock of `monotonic`
+        self.next_start = 0.0  # the earliest time of the next request
         self.request_line = ""  # method and path of the last request
-        self.response: Any = None  # its answer, a requests.Response, once that is here whole
+        self.response: Any = None  # its answer (requests.Response), once complete
         self.status = 0  # of its answer
         if console.options.verbose:
             oauth.log.setLevel(logging.DEBUG)
             oauth.log.addFilter(self.print_signed)
 
     def log_in(self) -> None:
-        """Request the live session token, and sign with it from then on."""
+        """Request the live session token, and sign everything with it from then on."""
         try:
-            # This calls `request`, below
+            # This goes through `request`, below
             token = oauth.request_live_session_token(self, self.base_url, self.credentials)
             self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
             self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
@@ -373,13 +371,13 @@ class Client(requests.Session):
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
     def call(self, method: str, path: str, **content: Any) -> Any:
-        """Send a request, and return the JSON of its answer. `content`: `params` for a query, a
-        dict of texts, or `json` for a body. Raises Problem for an error or an answer that is no
-        JSON, and what `requests` raises."""
+        """Send a request and return the JSON of its answer. `content`: `params`, a dict of strings,
+        for the query, or `json` for the body. Raises Problem if the answer is an error or not JSON,
+        and what `requests` raises."""
         response = self.request(method, self.base_url + path, **content)
         self.print_answer()
         if self.status < 200:
-            self.close()  # after a 103, the answer proper would still come on this connection
+            self.close()  # after a 103, for example, the actual answer is still to come
         if self.status // 100 != 2:
             raise Problem(f"HTTP {self.status}: {server_words(response)}")
         if error_in(response):
@@ -390,8 +388,8 @@ class Client(requests.Session):
         return answer
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request, oauth.py's too, as soon as it may start. Raises Stop for all but the
-        logout once the console is muted: after a signal, or if nobody reads on."""
+        """Wait for the request's turn and send it; oauth.py's comes here, too. Raises Stop if the
+        output is muted (by a signal, or since nobody reads on), but not for the logout."""
         sleep(max(0.0, self.next_start - monotonic()))
         path = url.removeprefix(self.base_url)
         if self.console.muted and path != "/logout":
@@ -399,19 +397,19 @@ class Client(requests.Session):
         self.next_start = monotonic() + PACE
         self.request_line = f"{method} {path}"
         self.response, self.status = None, 0
-        kwargs.update(timeout=self.timeout, allow_redirects=False)  # in place of oauth.py's own
+        kwargs.update(timeout=self.timeout, allow_redirects=False)  # also oauth.py's
         response = super().request(method, url, *args, **kwargs)
         self.response, self.status = response, response.status_code
         return response
 
     def print_signed(self, record: logging.LogRecord) -> bool:
-        """Print what oauth.py logs: what it has signed. A filter, which lets nothing through, so
-        that no other handler gets it."""
+        """Print what oauth.py logs: the text that it signs. This is a filter that lets nothing
+        through, so that no other handler gets it."""
         self.console.say(f"    > {record.getMessage()}")
         return False
 
     def print_answer(self) -> None:
-        """Print a line about the last answer, if there is one, and with --verbose all of it."""
+        """Print a line for the last answer, if one came; with --verbose all of it."""
         if self.response is not None:
             milliseconds = self.response.elapsed.total_seconds() * 1000
             self.console.say(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
@@ -420,11 +418,11 @@ class Client(requests.Session):
                     self.console.say(f"    < {line}")
 
 
-# What is in an answer, what errors mean, and what helps
+# What answers say, what errors mean, and what helps
 
 
 def json_of(response: requests.Response, hook: Any = None) -> Any:
-    """Return the JSON of an answer, its objects changed by the hook; None if it has none."""
+    """Return the JSON of an answer, its objects changed by `hook`, or None if it is not JSON."""
     try:
         return json.loads(response.content, object_hook=hook)
     except ValueError:
@@ -432,7 +430,7 @@ def json_of(response: requests.Response, hook: Any = None) -> Any:
 
 
 def error_in(response: requests.Response) -> str:
-    """Return the error that an answer's JSON names, "" if it names none."""
+    """Return the error message in an answer's JSON, or ""."""
     answer = json_of(response)
     if isinstance(answer, dict) and answer.get("error"):
         return f"{answer['error']} {answer.get('error_description', '')}"
@@ -440,7 +438,7 @@ def error_in(response: requests.Response) -> str:
 
 
 def readable(response: requests.Response) -> str:
-    """Return an answer's text, its JSON indented and with *** for what is private."""
+    """Return an answer's text. JSON is indented, with *** for private values."""
     answer = json_of(response, masked)
     return str(response.text) if answer is None else json.dumps(answer, indent=2)
 
@@ -453,7 +451,7 @@ def masked(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def server_words(response: requests.Response) -> str:
-    """Return in one line where an answer redirects to, its error, or its text without tags."""
+    """Sum an answer up in one line: its redirect, its error, or its text without HTML tags."""
     if "Location" in response.headers:
         return f"a redirect to {response.headers['Location'][:200]}"
     text = error_in(response) or readable(response)
@@ -462,19 +460,19 @@ def server_words(response: requests.Response) -> str:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """Return what `requests` has wrapped, whose words say more. (Not all name it as __cause__.)"""
+    """Return the first exception of a chain, which says most. Not every link is a __cause__."""
     while error.__context__ is not None:
         error = error.__context__
     return error
 
 
 def timed_out(error: BaseException) -> bool:
-    """Tell whether it is a time-out, also within a body, where `requests` has a ConnectionError."""
+    """Tell whether this is a time-out; within a body `requests` raises it as ConnectionError."""
     return isinstance(root_cause(error), socket.timeout)
 
 
-# `explain` takes the first pattern that it finds in the status and message, in small letters:
-# "401 get /path: http 401: ...", or "0 get /path: ..." where no whole answer came
+# `explain` looks for each pattern in "status method path: message", in lower case, and takes the
+# first that it finds. The status is 0 if no complete answer came
 HINTS = {
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session has it: {CLOSE_OTHERS}, or with --compete",
@@ -504,23 +502,23 @@ HINTS = {
 
 
 def explain(error: Exception, client: Client) -> list[str]:
-    """Return the message for an error, and hints: its own, or the first of HINTS that fits."""
+    """Return an error's message, and its hints: its own, or the first match in HINTS."""
     reason, hints, response = str(error), [], client.response
     if isinstance(error, Problem):
         hints = [*error.hints]
-    elif isinstance(error, oauth.ExchangeError):  # an AnswerError, too
+    elif isinstance(error, oauth.ExchangeError):  # a subclass of the next
         hints = check.suspects("exchange", client.report)
-    elif isinstance(error, oauth.AnswerError):  # no token in the answer
+    elif isinstance(error, oauth.AnswerError):  # from the token request
         reason += f": {server_words(response)}"
-        # A key or token may be wrong where a 401 or an error in JSON says so, but not with a 503
+        # Keys or tokens are suspect after a 401 or an error in JSON, but not after a 503
         if client.status == 401 or (client.status in (200, 400) and error_in(response)):
-            ahead = 0.0  # seconds that this computer's clock is
-            with suppress(KeyError, TypeError, ValueError):  # no date, or one of another form
+            ahead = 0.0  # seconds, by this computer's clock
+            with suppress(KeyError, TypeError, ValueError):  # no date, or a malformed one
                 ahead = time() - parsedate_to_datetime(response.headers["Date"]).timestamp()
             hints = check.suspects("refused", client.report, words=reason, clock=ahead)
-    elif isinstance(error, OSError):  # no answer; the errors of `requests` are of this kind, too
+    elif isinstance(error, OSError):  # no answer; includes the exceptions of `requests`
         reason = f"{urlsplit(client.base_url).netloc}: {str(root_cause(error))[:200]}"
-    else:  # such as a KeyError
+    else:  # such as a KeyError, for an answer of another form
         quoted = reason if response is None else server_words(response)
         reason = f"an answer of another form than expected ({type(error).__name__}): {quoted}"
     message = f"{client.request_line}: {reason}"
@@ -531,48 +529,48 @@ def explain(error: Exception, client: Client) -> list[str]:
 
 
 class Console:
-    """Prints what is found to stdout, what is wrong to stderr. A stream that fails or is closed
-    raises nothing, but mutes stdout."""
+    """Prints results to stdout; errors, warnings and hints to stderr. Printing never raises: if it
+    fails, stdout is muted."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.secrets: list[str] = []  # shown as ***
+        self.secrets: list[str] = []  # printed as ***
         self.errors = 0
-        self.muted = False  # nothing more goes to stdout
-        self.interrupted = False  # by a signal: nothing more is printed but what became of the run
+        self.muted = False  # print no more to stdout
+        self.interrupted = False  # by a signal: print no more errors, either
 
     def say(self, *lines: str, stream: Any = None) -> None:
-        """Print lines to stdout, if no other stream is named."""
+        """Print lines, to stdout unless another stream is given."""
         if not lines or (self.muted and stream is None):
             return
         text = "\n".join(lines)
         for secret in self.secrets:
-            if len(secret) >= 8:  # what is shorter is no secret
+            if len(secret) >= 8:  # a shorter one, or "", is no secret
                 text = text.replace(secret, "***")
-        # All but plain ASCII is escaped: a terminal obeys some, and a code page may lack the rest
+        # Escape all but printable ASCII: terminals obey control characters, code pages lack others
         text = re.sub("[^ -~\n]", lambda match: ascii(match[0])[1:-1], text)
         try:
             print(text, file=stream or sys.stdout, flush=True)
         except OSError as error:
-            was_muted = self.muted  # if so it is stderr that fails, within `complain` below
+            if self.muted:
+                return  # stderr fails, too
             self.muted = True
-            closed = error.errno in (errno.EPIPE, errno.EINVAL)  # by | head; on Windows the latter
-            if not closed and not was_muted:
+            if error.errno not in (errno.EPIPE, errno.EINVAL):  # of | head, on Unix and on Windows
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
     def complain(self, kind: str, message: str, *hints: str) -> None:
-        """Print an error or a warning, and its hints."""
+        """Print and count an error, or print a warning; then its hints."""
         if self.interrupted:
             return
         if kind == "error":
             self.errors += 1
         lines = [f"{kind}: {message}", *[f"hint: {hint}" for hint in hints]]
-        # With --check all is one report, on stdout
+        # --check prints one report, all of it on stdout
         self.say(*lines, stream=None if self.options.check and not self.muted else sys.stderr)
 
     def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
-        """Print ten items, what the names hold of each: text to the left, numbers to the right."""
-        if items == []:  # what is no list fails below, and is reported
+        """Print the first ten items, a column a name: text to the left, numbers to the right."""
+        if items == []:  # anything but a list fails below
             self.say("    none")
             return
         columns = []
@@ -593,18 +591,18 @@ class Console:
 
 
 def cell(value: Any, min_decimals: int = 2) -> str:
-    """Return a JSON value for people: "-" for null and all that is neither text nor number; a
-    number with at least `min_decimals`, and with more where its first eight digits need them.
+    """Format a JSON value for people. What is neither text nor a number is "-". Numbers have at
+    least `min_decimals`, and more where that is needed to show eight significant digits.
 
     >>> cell(1339037.2), cell(0.0066895), cell(300.0, 0), cell(1.234e-05, 0)
     ('1,339,037.20', '0.0066895', '300', '0.00001234')
     """
     if isinstance(value, str):
         return " ".join(value.split())[:40] or "-"
-    if type(value) not in (int, float):  # a bool is no number here
+    if type(value) not in (int, float):  # leaves out bool
         return "-"
-    exact = Decimal(repr(value or 0))  # no -0.0
-    places = max(min_decimals, 7 - exact.adjusted())  # which is the power of ten of the first digit
+    exact = Decimal(repr(value or 0))  # `or 0` for -0.0
+    places = max(min_decimals, 7 - exact.adjusted())  # adjusted: the first digit's power of ten
     whole, _, fraction = f"{exact:,.{places}f}".partition(".")
     fraction = fraction.rstrip("0").ljust(min_decimals, "0")
     return f"{whole}.{fraction}" if fraction else whole
@@ -636,7 +634,7 @@ def load_config(path: str) -> dict[str, Any]:
         if not text.lstrip().startswith("{"):
             hint = "begin with the template, config.json, and copy the values into it"
             raise Problem("not a JSON object", hint)
-        # Not strict: a pasted value may have line breaks. As pairs: the loop below looks for doubles
+        # Not strict: pasted values may have line breaks. As pairs, to find duplicates below
         pairs = json.loads(text, strict=False, object_pairs_hook=list)
     except OSError as error:
         raise Problem(str(error.strerror), check.did_you_mean(path) or "check the path") from None
@@ -654,7 +652,7 @@ def load_config(path: str) -> dict[str, Any]:
 
 
 def print_findings(report: check.Report, console: Console) -> None:
-    """Print the errors and warnings; with --check every ingredient, and the next command to run."""
+    """Print errors and warnings; with --check, every ingredient and the next command to run."""
     path = console.options.config
     if not console.options.check:
         for kind, name, message, hints in report.findings:
@@ -689,7 +687,7 @@ def main(arguments: list[str] | None = None) -> int:
         if report.credentials is None:
             return 2
         if options.check:
-            return 1 if console.muted else 0  # 1: the report could not be printed
+            return 1 if console.muted else 0  # 1 if the report was cut off
         return Demo(Client(report, console)).run()
     except Problem as problem:
         console.complain("error", f"{options.config}: {problem}", *problem.hints)
@@ -697,11 +695,11 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.say("interrupted: not logged in", stream=sys.stderr)
         return 130
-    except Exception as error:  # the last resort, for what nobody has met yet
+    except Exception as error:  # the last resort
         console.complain("error", repr(error), "this is a fault of the demo: report it")
         return 1
 
 
 if __name__ == "__main__":
-    # Does not wait for the thread of the steps, which a signal has left behind
+    # Does not wait for the steps' thread, which a signal may have left behind
     os._exit(main())
