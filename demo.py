@@ -29,7 +29,7 @@ from typing import Any, Callable
 from urllib.parse import urlsplit
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, HERE)  # for python -P and -I
+sys.path.insert(0, HERE)  # python -P and -I leave it out
 
 try:
     import requests
@@ -68,7 +68,7 @@ SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or
 
 
 class Stop(BaseException):
-    """Ends the steps. It is not an Exception, so that `step` does not catch it."""
+    """Ends the steps; `step` and `Client.request` raise it. No Exception, lest `step` catch it."""
 
 
 class Demo:
@@ -90,7 +90,7 @@ class Demo:
             f"host      {urlsplit(self.client.base_url).netloc}",
         )
         self.step("Live session token", self.client.log_in)
-        if self.client.auth is None:  # log_in has failed
+        if self.client.auth is None:  # log_in sets it, unless it fails
             return
         self.step("Brokerage session", self.open_brokerage_session)
         account = self.step("Accounts", self.accounts)
@@ -154,11 +154,13 @@ class Demo:
         if up and answer.get("established") is not False:
             return UP  # whatever the other fields say
         fail = str(answer.get("fail") or "")
-        if fail.startswith("Force compete capability"):  # status, if another session holds it
+        if fail.startswith("Force compete capability"):  # status, if another one holds it
             return HELD
         if fail:
             return REFUSED
-        if answer.get("passed") is False or answer.get("competing") is True:  # init, if so
+        if (
+            answer.get("passed") is False or answer.get("competing") is True
+        ):  # init, if another one holds it
             return HELD
         if not up and str(answer.get("message") or "ok").lower() != "ok":
             return REFUSED
@@ -278,19 +280,20 @@ class Demo:
             if known and signal.getsignal(known) != signal.SIG_IGN:  # as nohup does
                 signal.signal(known, self.interrupt)
         # In a thread of their own: after a signal it is left behind, even if it is waiting for an
-        # answer, or for a pager to read what it prints
+        # answer, or for a pager to read what it prints. The signal's handler only sets a flag
         steps = ThreadPoolExecutor(1).submit(self.steps)
         while not (steps.done() or self.console.interrupted):
             wait([steps], timeout=0.1)
         if self.client.auth is None:
             wait([steps], LOGOUT_TIMEOUT)  # if it is still logging in, a token may come
+        logged_in = self.client.auth is not None
         # Printing can block, as with | less. The logout must not wait for its own heading, so what
         # it prints is held back until it is done
         with redirect_stdout(io.StringIO()) as held:
-            failure = self.log_out() if self.client.auth else ""
+            failure = self.log_out() if logged_in else ""
         self.console.say(*held.getvalue().splitlines())
         if self.console.interrupted:
-            outcome = "logged out" if self.client.auth else "not logged in"
+            outcome = "logged out" if logged_in else "not logged in"
             self.console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
             return 130
         with suppress(Stop):
@@ -316,7 +319,7 @@ class Demo:
                 break
             except Exception as error:
                 if client.status == 200 and not client.response.content:
-                    break  # an empty answer is fine
+                    break  # an empty answer is fine here, though `call` refuses it
                 lost = isinstance(error, requests.ConnectionError) and not timed_out(error)
                 if last or not lost:
                     return explain(error, client)[0]
@@ -348,7 +351,7 @@ class Client(requests.Session):
         self.console = console
         console.secrets.append(self.credentials.access_token_secret.hex())
         self.headers["User-Agent"] = "ibkr-oauth-demo"
-        # http is for this computer only: no proxies from the environment
+        # http is for this computer only (see check_base_url): no proxies from the environment
         self.trust_env = self.base_url.startswith("https:")
         self.timeout: Any = oauth.TIMEOUT
         self.next_start = 0.0  # the earliest time of the next request
@@ -357,12 +360,12 @@ class Client(requests.Session):
         self.status = 0  # of its answer
         if console.options.verbose:
             oauth.log.setLevel(logging.DEBUG)
-            oauth.log.addFilter(self.print_signed)
+            oauth.log.addFilter(self.print_signed)  # in place of a handler
 
     def log_in(self) -> None:
         """Request the live session token, and sign everything with it from then on."""
         try:
-            # This goes through `request`, below
+            # Its session.post calls `request`, below
             token = oauth.request_live_session_token(self, self.base_url, self.credentials)
             self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
             self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
@@ -444,6 +447,7 @@ def readable(response: requests.Response) -> str:
 
 
 def masked(values: dict[str, Any]) -> dict[str, Any]:
+    """Replace private values in a JSON object; a hook of json.loads."""
     for name in values:
         if values[name] and name.lower() in PRIVATE:
             values[name] = "***"
@@ -512,15 +516,16 @@ def explain(error: Exception, client: Client) -> list[str]:
         reason += f": {server_words(response)}"
         # Keys or tokens are suspect after a 401 or an error in JSON, but not after a 503
         if client.status == 401 or (client.status in (200, 400) and error_in(response)):
-            ahead = 0.0  # seconds, by this computer's clock
+            fast = 0.0  # seconds that this clock is fast
             with suppress(KeyError, TypeError, ValueError):  # no date, or a malformed one
-                ahead = time() - parsedate_to_datetime(response.headers["Date"]).timestamp()
-            hints = check.suspects("refused", client.report, words=reason, clock=ahead)
+                fast = time() - parsedate_to_datetime(response.headers["Date"]).timestamp()
+            hints = check.suspects("refused", client.report, words=reason, clock=fast)
     elif isinstance(error, OSError):  # no answer; includes the exceptions of `requests`
         reason = f"{urlsplit(client.base_url).netloc}: {str(root_cause(error))[:200]}"
     else:  # such as a KeyError, for an answer of another form
-        quoted = reason if response is None else server_words(response)
-        reason = f"an answer of another form than expected ({type(error).__name__}): {quoted}"
+        quoted = "none" if response is None else server_words(response)
+        fault = f"{type(error).__name__}: {error}"
+        reason = f"an answer of another form than expected ({fault}): {quoted}"
     message = f"{client.request_line}: {reason}"
     if not hints:
         text = f"{client.status} {message}".lower()
@@ -565,8 +570,8 @@ class Console:
         if kind == "error":
             self.errors += 1
         lines = [f"{kind}: {message}", *[f"hint: {hint}" for hint in hints]]
-        # --check prints one report, all of it on stdout
-        self.say(*lines, stream=None if self.options.check and not self.muted else sys.stderr)
+        in_report = self.options.check and not self.muted  # --check prints all to stdout
+        self.say(*lines, stream=None if in_report else sys.stderr)
 
     def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
         """Print the first ten items, a column a name: text to the left, numbers to the right."""
@@ -602,7 +607,8 @@ def cell(value: Any, min_decimals: int = 2) -> str:
     if type(value) not in (int, float):  # leaves out bool
         return "-"
     exact = Decimal(repr(value or 0))  # `or 0` for -0.0
-    places = max(min_decimals, 7 - exact.adjusted())  # adjusted: the first digit's power of ten
+    # Eight digits: adjusted() is the first one's power of ten
+    places = max(min_decimals, 7 - exact.adjusted())
     whole, _, fraction = f"{exact:,.{places}f}".partition(".")
     fraction = fraction.rstrip("0").ljust(min_decimals, "0")
     return f"{whole}.{fraction}" if fraction else whole
@@ -631,7 +637,7 @@ def load_config(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8-sig") as file:
             text = file.read()
-        if not text.lstrip().startswith("{"):
+        if not text.lstrip().startswith("{"):  # a list would pass for pairs, below
             hint = "begin with the template, config.json, and copy the values into it"
             raise Problem("not a JSON object", hint)
         # Not strict: pasted values may have line breaks. As pairs, to find duplicates below
@@ -692,7 +698,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Problem as problem:
         console.complain("error", f"{options.config}: {problem}", *problem.hints)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # before `run` handles signals
         console.say("interrupted: not logged in", stream=sys.stderr)
         return 130
     except Exception as error:  # the last resort
