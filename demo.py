@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import base64
 import errno
-import io
 import json
 import logging
 import os
@@ -20,7 +19,7 @@ import signal
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from datetime import datetime, timezone
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -46,7 +45,7 @@ except ImportError as missing:
 # path-to-your-app-config), such as r"~/ibkr/config.json". A relative path starts at this folder.
 CONFIG = r"test-config.json"
 
-PACE = 0.11  # seconds between the starts of two requests: IBKR blocks who sends 11 in a second
+PACE = 0.11  # seconds between the starts of two requests: IBKR blocks whoever sends 11 a second
 LOGOUT_TIMEOUT = 5  # seconds; also the time to wait for an interrupted log-in
 QUOTE_SECONDS = 8  # how long to ask, twice a second, for a complete quote
 
@@ -68,7 +67,7 @@ SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or
 
 
 class Stop(BaseException):
-    """Ends the steps; `step` and `Client.request` raise it. No Exception, lest `step` catch it."""
+    """Ends the steps; `run` catches it. It is not an Exception, so that `step` does not."""
 
 
 class Demo:
@@ -103,7 +102,8 @@ class Demo:
             self.step("Wait for the brokerage session", self.await_brokerage_session)
         if self.brokerage != UP:
             self.console.say("", "Quote and daily bars: left out, without a brokerage session")
-        elif conid:
+            return
+        if conid:
             self.step(f"Quote of {symbol}, conid {conid}", self.quote, conid)
             self.step(f"Daily bars of {symbol}, conid {conid}", self.history, conid)
 
@@ -120,8 +120,8 @@ class Demo:
 
     def open_brokerage_session(self) -> None:
         """Ask for the brokerage session, which /iserver needs. It may take a moment to come up."""
-        wish = {"publish": True, "compete": self.options.compete}
-        self.show_session(self.client.call("POST", "/iserver/auth/ssodh/init", json=wish))
+        body = {"publish": True, "compete": self.options.compete}
+        self.show_session(self.client.call("POST", "/iserver/auth/ssodh/init", json=body))
 
     def await_brokerage_session(self) -> None:
         """Ask up to ten times, once a second, whether it has come up."""
@@ -158,9 +158,7 @@ class Demo:
             return HELD
         if fail:
             return REFUSED
-        if (
-            answer.get("passed") is False or answer.get("competing") is True
-        ):  # init, if another one holds it
+        if answer.get("passed") is False or answer.get("competing") is True:  # init, if so
             return HELD
         if not up and str(answer.get("message") or "ok").lower() != "ok":
             return REFUSED
@@ -267,8 +265,8 @@ class Demo:
         self.console.table(["opened (UTC)", *names], rows)
 
     def interrupt(self, number: int, _frame: object) -> None:
-        """Handle Ctrl-C, SIGTERM and SIGHUP. The first one ends the steps; after it, a Ctrl-C ends
-        the program at once."""
+        """Handle Ctrl-C, SIGTERM and SIGHUP. The first one ends the steps: `call` then raises Stop.
+        After it, a Ctrl-C ends the program at once."""
         if self.console.interrupted and number == signal.SIGINT:
             os._exit(130)
         self.console.interrupted = self.console.muted = True
@@ -287,11 +285,7 @@ class Demo:
         if self.client.auth is None:
             wait([steps], LOGOUT_TIMEOUT)  # if it is still logging in, a token may come
         logged_in = self.client.auth is not None
-        # Printing can block, as with | less. The logout must not wait for its own heading, so what
-        # it prints is held back until it is done
-        with redirect_stdout(io.StringIO()) as held:
-            failure = self.log_out() if logged_in else ""
-        self.console.say(*held.getvalue().splitlines())
+        failure = self.log_out() if logged_in else ""
         if self.console.interrupted:
             outcome = "logged out" if logged_in else "not logged in"
             self.console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
@@ -301,9 +295,9 @@ class Demo:
         return self.conclude(failure)
 
     def log_out(self) -> str:
-        """Send the logout, again if the connection was lost. Return what went wrong, or ""."""
+        """Send the logout, again if the connection was lost. Return what went wrong, or "". Nothing
+        is printed yet: that can block, as with | less, and the logout must not wait."""
         client = self.client
-        self.console.say("", "Logout")
         if self.console.interrupted:
             # The old client may be in the middle of a request, and hold a lock
             client = Client(client.report, self.console)
@@ -311,22 +305,25 @@ class Demo:
         client.timeout = LOGOUT_TIMEOUT
         for last in (False, True):
             try:
-                answer = client.call("POST", "/logout")
+                response = client.request("POST", f"{client.base_url}/logout")
+                if client.status == 200 and not response.content:
+                    return ""
+                answer = read_answer(response)
                 # {"confirmed": true} and {"status": false} both mean: still logged in
                 if answer.get("confirmed") or answer.get("status") is False:
-                    words = server_words(client.response)
-                    raise Problem(f"IBKR says that it did not log out: {words}")
-                break
+                    raise Problem(f"IBKR says that it did not log out: {server_words(response)}")
+                return ""
             except Exception as error:
-                if client.status == 200 and not client.response.content:
-                    break  # an empty answer is fine here, though `call` refuses it
                 lost = isinstance(error, requests.ConnectionError) and not timed_out(error)
                 if last or not lost:
                     return explain(error, client)[0]
         return ""
 
     def conclude(self, failure: str) -> int:
-        """Print what failed at the logout, and how all went; return the exit status."""
+        """Print what came of the logout, and how all went; return the exit status."""
+        if self.client.auth:
+            self.console.say("", "Logout")
+            self.client.print_last()
         if failure:
             # 200: IBKR declined; 401: the session was already over. Neither spoils the run
             kind = "warning" if self.client.status in (200, 401) else "error"
@@ -358,9 +355,10 @@ class Client(requests.Session):
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer (requests.Response), once complete
         self.status = 0  # of its answer
+        self.signed: list[str] = []  # with -v, what oauth.py logs of it: what it has signed
         if console.options.verbose:
             oauth.log.setLevel(logging.DEBUG)
-            oauth.log.addFilter(self.print_signed)  # in place of a handler
+            oauth.log.addFilter(self.keep_signed)  # a filter, so that other handlers get nothing
 
     def log_in(self) -> None:
         """Request the live session token, and sign everything with it from then on."""
@@ -370,49 +368,42 @@ class Client(requests.Session):
             self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
             self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
         finally:
-            self.print_answer()
+            self.print_last()
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
     def call(self, method: str, path: str, **content: Any) -> Any:
         """Send a request and return the JSON of its answer. `content`: `params`, a dict of strings,
         for the query, or `json` for the body. Raises Problem if the answer is an error or not JSON,
         and what `requests` raises."""
-        response = self.request(method, self.base_url + path, **content)
-        self.print_answer()
+        if self.console.muted:  # by a signal, or since nobody reads on
+            raise Stop
+        try:
+            response = self.request(method, self.base_url + path, **content)
+        finally:
+            self.print_last()
         if self.status < 200:
             self.close()  # after a 103, for example, the actual answer is still to come
-        if self.status // 100 != 2:
-            raise Problem(f"HTTP {self.status}: {server_words(response)}")
-        if error_in(response):
-            raise Problem(f"HTTP {self.status} with an error: {server_words(response)}")
-        answer = json_of(response)
-        if answer is None:
-            raise Problem(f"the answer is not JSON: {server_words(response)}")
-        return answer
+        return read_answer(response)
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        """Wait for the request's turn and send it; oauth.py's comes here, too. Raises Stop if the
-        output is muted (by a signal, or since nobody reads on), but not for the logout."""
+        """Wait for the request's turn, and send it. oauth.py's request comes here, too."""
         sleep(max(0.0, self.next_start - monotonic()))
-        path = url.removeprefix(self.base_url)
-        if self.console.muted and path != "/logout":
-            raise Stop
         self.next_start = monotonic() + PACE
-        self.request_line = f"{method} {path}"
-        self.response, self.status = None, 0
+        self.request_line = f"{method} {url.removeprefix(self.base_url)}"
+        self.response, self.status, self.signed = None, 0, []
         kwargs.update(timeout=self.timeout, allow_redirects=False)  # also oauth.py's
         response = super().request(method, url, *args, **kwargs)
         self.response, self.status = response, response.status_code
         return response
 
-    def print_signed(self, record: logging.LogRecord) -> bool:
-        """Print what oauth.py logs: the text that it signs. This is a filter that lets nothing
-        through, so that no other handler gets it."""
-        self.console.say(f"    > {record.getMessage()}")
+    def keep_signed(self, record: logging.LogRecord) -> bool:
+        self.signed.append(record.getMessage())
         return False
 
-    def print_answer(self) -> None:
-        """Print a line for the last answer, if one came; with --verbose all of it."""
+    def print_last(self) -> None:
+        """Print a line for the last answer, if one came; with -v all of it, and what was signed."""
+        for line in self.signed:
+            self.console.say(f"    > {line}")
         if self.response is not None:
             milliseconds = self.response.elapsed.total_seconds() * 1000
             self.console.say(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
@@ -463,6 +454,18 @@ def server_words(response: requests.Response) -> str:
     return " ".join(text.split())[:200] or "(empty)"
 
 
+def read_answer(response: requests.Response) -> Any:
+    """Return the JSON of an answer. Raises Problem if it is not JSON, or an error."""
+    answer = json_of(response)
+    if response.status_code // 100 != 2:
+        raise Problem(f"HTTP {response.status_code}: {server_words(response)}")
+    if answer is None:
+        raise Problem(f"the answer is not JSON: {server_words(response)}")
+    if error_in(response):
+        raise Problem(f"HTTP {response.status_code} with an error: {server_words(response)}")
+    return answer
+
+
 def root_cause(error: BaseException) -> BaseException:
     """Return the first exception of a chain, which says most. Not every link is a __cause__."""
     while error.__context__ is not None:
@@ -478,6 +481,7 @@ def timed_out(error: BaseException) -> bool:
 # `explain` looks for each pattern in "status method path: message", in lower case, and takes the
 # first that it finds. The status is 0 if no complete answer came
 HINTS = {
+    # words of IBKR, of a proxy, of the system
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session has it: {CLOSE_OTHERS}, or with --compete",
     "permissions|no data of type": SUBSCRIBE,
@@ -492,8 +496,10 @@ HINTS = {
     "has expired|not yet valid": "set this computer's clock; or the certificate is out of date",
     "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
     "proxy|tunnel connection": "check the proxy that HTTPS_PROXY names",
+    # no answer
     "^0 post /oauth": "is base_url right? is there a network? does it need HTTPS_PROXY?",
     "^0 ": "check the network, or try later",
+    # statuses
     "^401 get /portfolio/\\S+/": "is it an account of this username? if it was before, try later",
     "^401": "the live session token is not accepted any more: run the demo again",
     "^403": "this address is blocked: try without a VPN, or from another network",

@@ -5,8 +5,8 @@ ranks what may be wrong once the server has refused. Nothing here prints, and no
 secret: a value is shown only where it is in its right form, or is a path.
 
 To add a field: a function that returns its value, "ok" or "warn", a message and hints, or raises
-Problem; a line in `read_fields`, and one for its default if it is optional. The value is then in
-`Report.good`.
+Problem; a line in `read_fields`, and one for its default, which the function gets as if it stood in
+the config, if it is optional. The value is then in `Report.good`.
 """
 
 from __future__ import annotations
