@@ -3,7 +3,8 @@
 Reads a config, logs in, calls a handful of read-only endpoints, prints what they answer, and logs
 out. oauth.py shows how requests are signed, keys/check.py what is checked beforehand.
 
-In this order: the steps and the logout, the client, what errors mean, console, command line.
+In this order: the steps, the client, what errors mean, the console, the run with its logout, and
+the command line.
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ QUOTE_SECONDS = 8  # how long to ask, twice a second, for a complete quote
 
 UP, SETTLING, REFUSED, HELD = "up", "settling", "refused", "held by another session"
 
-# Fields of a quote; "data" is a code, such as "RpB", whose first letter QUALITY explains
+# Fields of a quote; "data" is a code, such as "RpB", whose first letter is in one of the next two
 QUOTE = {"31": "last", "84": "bid", "88": "bid size", "86": "ask", "85": "ask size", "6509": "data"}
 QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
-QUALITY |= {"N": "not subscribed", "O": "market-data agreement incomplete"}
+UNSUBSCRIBED = {"N": "not subscribed", "O": "market-data agreement incomplete"}
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
 SUMMARY += ["excessliquidity", "buyingpower", "initmarginreq", "maintmarginreq"]
 COUNTS = {"position", "volume"}  # columns with no need for decimals
@@ -89,7 +90,7 @@ class Demo:
             f"host      {urlsplit(self.client.base_url).netloc}",
         )
         self.step("Live session token", self.client.log_in)
-        if self.client.auth is None:  # log_in sets it, unless it fails
+        if self.client.auth is None:  # log_in has failed
             return
         self.step("Brokerage session", self.open_brokerage_session)
         account = self.step("Accounts", self.accounts)
@@ -219,12 +220,12 @@ class Demo:
             hint = "the username has none, or its brokerage session is not up"
             raise Problem("no account in the answer", hint)
         quote = self.snapshot(conid)
-        unsubscribed = quote["data"][0] in ("N", "O")
+        unsubscribed = quote["data"][0] in UNSUBSCRIBED
         if not unsubscribed and {quote["last"], quote["bid"], quote["ask"]} == {"-"}:
             raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
         # As in C187.20 and H187.20
         quote["last"] = quote["last"].replace("C", "previous close ").replace("H", "halted ")
-        quote["data"] = QUALITY.get(quote["data"][0], quote["data"])
+        quote["data"] = (QUALITY | UNSUBSCRIBED).get(quote["data"][0], quote["data"])
         self.console.table(list(quote), [quote])
         if unsubscribed:
             self.console.complain("warning", f"{self.options.symbol}: {quote['data']}", SUBSCRIBE)
@@ -242,7 +243,7 @@ class Demo:
                         quote[name] = text
             complete = "-" not in (quote["last"], quote["bid"], quote["ask"], quote["data"])
             # In the first two seconds, N may still turn into delayed prices
-            hopeless = quote["data"][0] in ("N", "O") and monotonic() > began + 2
+            hopeless = quote["data"][0] in UNSUBSCRIBED and monotonic() > began + 2
             if complete or hopeless:
                 break
             sleep(0.5)
@@ -264,80 +265,10 @@ class Demo:
             rows.append({"opened (UTC)": day, **values})
         self.console.table(["opened (UTC)", *names], rows)
 
-    def interrupt(self, number: int, _frame: object) -> None:
-        """Handle Ctrl-C, SIGTERM and SIGHUP. The first one ends the steps: `call` then raises Stop.
-        After it, a Ctrl-C ends the program at once."""
-        if self.console.interrupted and number == signal.SIGINT:
-            os._exit(130)
-        self.console.interrupted = self.console.muted = True
-
-    def run(self) -> int:
-        """Take all steps, log out however they ended, and return the exit status."""
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # no system has all
-            known = getattr(signal, name, None)
-            if known and signal.getsignal(known) != signal.SIG_IGN:  # as nohup does
-                signal.signal(known, self.interrupt)
-        # In a thread of their own: after a signal it is left behind, even if it is waiting for an
-        # answer, or for a pager to read what it prints. The signal's handler only sets a flag
-        steps = ThreadPoolExecutor(1).submit(self.steps)
-        while not (steps.done() or self.console.interrupted):
-            wait([steps], timeout=0.1)
-        if self.client.auth is None:
-            wait([steps], LOGOUT_TIMEOUT)  # if it is still logging in, a token may come
-        logged_in = self.client.auth is not None
-        failure = self.log_out() if logged_in else ""
-        if self.console.interrupted:
-            outcome = "logged out" if logged_in else "not logged in"
-            self.console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
-            return 130
-        with suppress(Stop):
-            steps.result()  # raises what `step` has not caught
-        return self.conclude(failure)
-
-    def log_out(self) -> str:
-        """Send the logout, again if the connection was lost. Return what went wrong, or "". Nothing
-        is printed yet: that can block, as with | less, and the logout must not wait."""
-        client = self.client
-        if self.console.interrupted:
-            # The old client may be in the middle of a request, and hold a lock
-            client = Client(client.report, self.console)
-            client.auth, client.next_start = self.client.auth, self.client.next_start
-        client.timeout = LOGOUT_TIMEOUT
-        for last in (False, True):
-            try:
-                response = client.request("POST", f"{client.base_url}/logout")
-                if client.status == 200 and not response.content:
-                    return ""
-                answer = read_answer(response)
-                # {"confirmed": true} and {"status": false} both mean: still logged in
-                if answer.get("confirmed") or answer.get("status") is False:
-                    raise Problem(f"IBKR says that it did not log out: {server_words(response)}")
-                return ""
-            except Exception as error:
-                lost = isinstance(error, requests.ConnectionError) and not timed_out(error)
-                if last or not lost:
-                    return explain(error, client)[0]
-        return ""
-
-    def conclude(self, failure: str) -> int:
-        """Print what came of the logout, and how all went; return the exit status."""
-        if self.client.auth:
-            self.console.say("", "Logout")
-            self.client.print_last()
-        if failure:
-            # 200: IBKR declined; 401: the session was already over. Neither spoils the run
-            kind = "warning" if self.client.status in (200, 401) else "error"
-            self.console.complain(kind, failure, "the brokerage session ends by itself in minutes")
-        if self.console.errors or self.console.muted:
-            self.console.say("", f"errors: {self.console.errors}")
-            return 1
-        self.console.say("", "all well")
-        return 0
-
 
 class Client(requests.Session):
-    """Sends one request at a time, at IBKR's pace, and prints a line for each. As long as `auth` is
-    set, requests are signed, and there is a session to log out."""
+    """Sends one request at a time, at IBKR's pace, and prints a line for each. As soon as `auth` of
+    requests.Session is set, requests are signed, and there is a session to log out."""
 
     def __init__(self, report: check.Report, console: Console) -> None:
         super().__init__()
@@ -358,7 +289,7 @@ class Client(requests.Session):
         self.signed: list[str] = []  # with -v, what oauth.py logs of it: what it has signed
         if console.options.verbose:
             oauth.log.setLevel(logging.DEBUG)
-            oauth.log.addFilter(self.keep_signed)  # a filter, so that other handlers get nothing
+            oauth.log.addFilter(self.keep_signed)  # so no other handler gets it
 
     def log_in(self) -> None:
         """Request the live session token, and sign everything with it from then on."""
@@ -397,6 +328,7 @@ class Client(requests.Session):
         return response
 
     def keep_signed(self, record: logging.LogRecord) -> bool:
+        """Collect what oauth.py logs, and let nothing through."""
         self.signed.append(record.getMessage())
         return False
 
@@ -528,10 +460,9 @@ def explain(error: Exception, client: Client) -> list[str]:
             hints = check.suspects("refused", client.report, words=reason, clock=fast)
     elif isinstance(error, OSError):  # no answer; includes the exceptions of `requests`
         reason = f"{urlsplit(client.base_url).netloc}: {str(root_cause(error))[:200]}"
-    else:  # such as a KeyError, for an answer of another form
+    else:  # such as a KeyError
         quoted = "none" if response is None else server_words(response)
-        fault = f"{type(error).__name__}: {error}"
-        reason = f"an answer of another form than expected ({fault}): {quoted}"
+        reason = f"an answer of an unexpected form ({type(error).__name__}: {error}): {quoted}"
     message = f"{client.request_line}: {reason}"
     if not hints:
         text = f"{client.status} {message}".lower()
@@ -549,6 +480,13 @@ class Console:
         self.errors = 0
         self.muted = False  # print no more to stdout
         self.interrupted = False  # by a signal: print no more errors, either
+
+    def interrupt(self, number: int, _frame: object) -> None:
+        """Handle Ctrl-C, SIGTERM and SIGHUP. The first one mutes stdout, upon which `Client.call`
+        ends the steps. After it, a Ctrl-C ends the program at once."""
+        if self.interrupted and number == signal.SIGINT:
+            os._exit(130)
+        self.interrupted = self.muted = True
 
     def say(self, *lines: str, stream: Any = None) -> None:
         """Print lines, to stdout unless another stream is given."""
@@ -576,7 +514,8 @@ class Console:
         if kind == "error":
             self.errors += 1
         lines = [f"{kind}: {message}", *[f"hint: {hint}" for hint in hints]]
-        in_report = self.options.check and not self.muted  # --check prints all to stdout
+        # --check prints all to stdout, also that the config cannot be read
+        in_report = self.options.check and not self.muted
         self.say(*lines, stream=None if in_report else sys.stderr)
 
     def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
@@ -618,6 +557,76 @@ def cell(value: Any, min_decimals: int = 2) -> str:
     whole, _, fraction = f"{exact:,.{places}f}".partition(".")
     fraction = fraction.rstrip("0").ljust(min_decimals, "0")
     return f"{whole}.{fraction}" if fraction else whole
+
+
+# The run, from the first step to the logout
+
+
+def run(client: Client) -> int:
+    """Take all steps, log out however they ended, and return the exit status."""
+    console = client.console
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # no system has all
+        known = getattr(signal, name, None)
+        if known and signal.getsignal(known) != signal.SIG_IGN:  # as nohup does
+            signal.signal(known, console.interrupt)
+    # In a thread of their own: after a signal it is left behind, even if it is waiting for an
+    # answer, or for a pager to read what it prints
+    steps = ThreadPoolExecutor(1).submit(Demo(client).steps)
+    while not (steps.done() or console.interrupted):
+        wait([steps], timeout=0.1)
+    if client.auth is None:
+        wait([steps], LOGOUT_TIMEOUT)  # no wait, unless a log-in is still under way
+    logged_in = client.auth is not None
+    failure = log_out(client) if logged_in else ""
+    if console.interrupted:
+        outcome = "logged out" if logged_in else "not logged in"
+        console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
+        return 130
+    with suppress(Stop):
+        steps.result()  # raises what `step` has not caught
+    return conclude(client, failure)
+
+
+def log_out(client: Client) -> str:
+    """Send the logout, again if the connection was lost. Return what went wrong, or "". Nothing is
+    printed yet: that can block, as with | less, and the logout must not wait."""
+    if client.console.interrupted:
+        # The old client may be in the middle of a request, and hold a lock
+        old, client = client, Client(client.report, client.console)
+        client.auth, client.next_start = old.auth, old.next_start
+    client.timeout = LOGOUT_TIMEOUT
+    for last in (False, True):
+        try:
+            response = client.request("POST", f"{client.base_url}/logout")
+            if client.status == 200 and not response.content:
+                break
+            answer = read_answer(response)
+            # {"confirmed": true} and {"status": false} both mean: still logged in
+            if answer.get("confirmed") or answer.get("status") is False:
+                raise Problem(f"IBKR says that it did not log out: {server_words(response)}")
+            break
+        except Exception as error:
+            lost = isinstance(error, requests.ConnectionError) and not timed_out(error)
+            if last or not lost:
+                return explain(error, client)[0]
+    return ""
+
+
+def conclude(client: Client, failure: str) -> int:
+    """Print what came of the logout, and how all went; return the exit status."""
+    console = client.console
+    if client.auth:
+        console.say("", "Logout")
+        client.print_last()
+    if failure:
+        # 200: IBKR declined; 401: the session was already over. Neither spoils the run
+        kind = "warning" if client.status in (200, 401) else "error"
+        console.complain(kind, failure, "the brokerage session ends by itself in minutes")
+    if console.errors or console.muted:
+        console.say("", f"errors: {console.errors}")
+        return 1
+    console.say("", "all well")
+    return 0
 
 
 # The command line
@@ -700,7 +709,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 2
         if options.check:
             return 1 if console.muted else 0  # 1 if the report was cut off
-        return Demo(Client(report, console)).run()
+        return run(Client(report, console))
     except Problem as problem:
         console.complain("error", f"{options.config}: {problem}", *problem.hints)
         return 2

@@ -164,7 +164,7 @@ def test_an_error_is_quoted_and_its_hint_helps_with_it() -> None:
         (at.SUMMARY, Answer(404), f"{where}HTTP 404: (empty)\nhint: ", 1, "base_url"),
         (at.SUMMARY, Answer(503, PAGE), f"{where}HTTP 503: Log in here\nhint: ", 1),
         (at.SUMMARY, Answer(200, PAGE), where, 1),
-        (at.SUMMARY, [1], "than expected (AttributeError: ", 1),
+        (at.SUMMARY, [1], "an answer of an unexpected form (AttributeError: ", 1),
         (at.POSITIONS, {"a": 1}, '): { "a": 1 }\nhint: ', 1),
         (at.LEDGER, FORBIDDEN, "HTTP 403: Forbidden not for this user\nhint: ", 1),
         (at.LEDGER, Answer(cut=0), "Positions of DU0001234\n", 1),
