@@ -3,8 +3,7 @@
 Reads a config, logs in, calls a handful of read-only endpoints, prints what they answer, and logs
 out. oauth.py shows how requests are signed, keys/check.py what is checked beforehand.
 
-In this order: the steps, the client, what errors mean, the console, the run with its logout, and
-the command line.
+In this order: the steps, the client, errors and hints, the console, the run, the command line.
 """
 
 from __future__ import annotations
@@ -163,7 +162,7 @@ class Demo:
             return HELD
         if not up and str(answer.get("message") or "ok").lower() != "ok":
             return REFUSED
-        return SETTLING  # not yet established, or {"wait": 1000}
+        return SETTLING  # such as {"wait": 1000}, or "established": false
 
     def accounts(self) -> str:
         """Return the account to show: the one asked for, or the first that is not the group All."""
@@ -267,8 +266,7 @@ class Demo:
 
 
 class Client(requests.Session):
-    """Sends one request at a time, at IBKR's pace, and prints a line for each. As soon as `auth` of
-    requests.Session is set, requests are signed, and there is a session to log out."""
+    """Sends one request at a time, at IBKR's pace, and prints a line for each."""
 
     def __init__(self, report: check.Report, console: Console) -> None:
         super().__init__()
@@ -279,9 +277,10 @@ class Client(requests.Session):
         self.console = console
         console.secrets.append(self.credentials.access_token_secret.hex())
         self.headers["User-Agent"] = "ibkr-oauth-demo"
-        # http is for this computer only (see check_base_url): no proxies from the environment
+        # http is for this computer only (see check.check_base_url): no proxies from the environment
         self.trust_env = self.base_url.startswith("https:")
         self.timeout: Any = oauth.TIMEOUT
+        self.auth: Any = None  # once set, all requests are signed, and a session must be logged out
         self.next_start = 0.0  # the earliest time of the next request
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer (requests.Response), once complete
@@ -294,7 +293,6 @@ class Client(requests.Session):
     def log_in(self) -> None:
         """Request the live session token, and sign everything with it from then on."""
         try:
-            # Its session.post calls `request`, below
             token = oauth.request_live_session_token(self, self.base_url, self.credentials)
             self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
             self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
@@ -303,9 +301,8 @@ class Client(requests.Session):
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
     def call(self, method: str, path: str, **content: Any) -> Any:
-        """Send a request and return the JSON of its answer. `content`: `params`, a dict of strings,
-        for the query, or `json` for the body. Raises Problem if the answer is an error or not JSON,
-        and what `requests` raises."""
+        """Send a request and return its answer's JSON. `content`: `params`, a dict of strings, or
+        `json`, the body. Raises Problem for an error or no JSON, and what `requests` raises."""
         if self.console.muted:  # by a signal, or since nobody reads on
             raise Stop
         try:
@@ -317,7 +314,7 @@ class Client(requests.Session):
         return read_answer(response)
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        """Wait for the request's turn, and send it. oauth.py's request comes here, too."""
+        """Wait for the request's turn, and send it. oauth.py's session.post comes here, too."""
         sleep(max(0.0, self.next_start - monotonic()))
         self.next_start = monotonic() + PACE
         self.request_line = f"{method} {url.removeprefix(self.base_url)}"
@@ -413,7 +410,6 @@ def timed_out(error: BaseException) -> bool:
 # `explain` looks for each pattern in "status method path: message", in lower case, and takes the
 # first that it finds. The status is 0 if no complete answer came
 HINTS = {
-    # words of IBKR, of a proxy, of the system
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session has it: {CLOSE_OTHERS}, or with --compete",
     "permissions|no data of type": SUBSCRIBE,
@@ -421,24 +417,21 @@ HINTS = {
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
     "invalid signature": "run python -m tests.sandbox --serve: it names what a signature got wrong",
     "post /oauth.*(http 3|http 40[04]|not json)": (
-        f"is base_url right? IBKR's own is {check.BASE_URL}; "
-        "or a log-in page, a proxy or IBKR's maintenance answers"
+        f"is base_url right? IBKR's is {check.BASE_URL}; or a proxy or a log-in page answers"
     ),
     "a redirect to": "a proxy or a log-in page answers in IBKR's place; or is base_url wrong?",
     "has expired|not yet valid": "set this computer's clock; or the certificate is out of date",
     "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
     "proxy|tunnel connection": "check the proxy that HTTPS_PROXY names",
-    # no answer
     "^0 post /oauth": "is base_url right? is there a network? does it need HTTPS_PROXY?",
     "^0 ": "check the network, or try later",
-    # statuses
     "^401 get /portfolio/\\S+/": "is it an account of this username? if it was before, try later",
     "^401": "the live session token is not accepted any more: run the demo again",
     "^403": "this address is blocked: try without a VPN, or from another network",
     "^410": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
     "^429": "too many requests: wait 15 minutes, each try before prolongs the ban",
     "^503": "IBKR is slow or in maintenance (midnight, Saturday evening, New York time): try later",
-    "timeout|^5": "try later",
+    "^5": "try later",
     "": "with -v the demo shows the whole answer",
 }
 
@@ -476,7 +469,7 @@ class Console:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.secrets: list[str] = []  # printed as ***
+        self.secrets: list[str] = []  # printed as ***, should an answer or an error have them
         self.errors = 0
         self.muted = False  # print no more to stdout
         self.interrupted = False  # by a signal: print no more errors, either
@@ -490,7 +483,7 @@ class Console:
 
     def say(self, *lines: str, stream: Any = None) -> None:
         """Print lines, to stdout unless another stream is given."""
-        if not lines or (self.muted and stream is None):
+        if self.muted and stream is None:
             return
         text = "\n".join(lines)
         for secret in self.secrets:
@@ -514,8 +507,7 @@ class Console:
         if kind == "error":
             self.errors += 1
         lines = [f"{kind}: {message}", *[f"hint: {hint}" for hint in hints]]
-        # --check prints all to stdout, also that the config cannot be read
-        in_report = self.options.check and not self.muted
+        in_report = self.options.check and not self.muted  # --check prints all to stdout
         self.say(*lines, stream=None if in_report else sys.stderr)
 
     def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
@@ -575,7 +567,7 @@ def run(client: Client) -> int:
     while not (steps.done() or console.interrupted):
         wait([steps], timeout=0.1)
     if client.auth is None:
-        wait([steps], LOGOUT_TIMEOUT)  # no wait, unless a log-in is still under way
+        wait([steps], LOGOUT_TIMEOUT)  # the log-in has failed (no wait), or is still under way
     logged_in = client.auth is not None
     failure = log_out(client) if logged_in else ""
     if console.interrupted:
@@ -595,21 +587,22 @@ def log_out(client: Client) -> str:
         old, client = client, Client(client.report, client.console)
         client.auth, client.next_start = old.auth, old.next_start
     client.timeout = LOGOUT_TIMEOUT
-    for last in (False, True):
+    failure = ""
+    for _ in range(2):
         try:
             response = client.request("POST", f"{client.base_url}/logout")
             if client.status == 200 and not response.content:
-                break
+                return ""
             answer = read_answer(response)
             # {"confirmed": true} and {"status": false} both mean: still logged in
             if answer.get("confirmed") or answer.get("status") is False:
                 raise Problem(f"IBKR says that it did not log out: {server_words(response)}")
-            break
+            return ""
         except Exception as error:
-            lost = isinstance(error, requests.ConnectionError) and not timed_out(error)
-            if last or not lost:
-                return explain(error, client)[0]
-    return ""
+            failure = explain(error, client)[0]
+            if timed_out(error) or not isinstance(error, requests.ConnectionError):
+                break  # a second try is for lost connections
+    return failure
 
 
 def conclude(client: Client, failure: str) -> int:
