@@ -281,6 +281,7 @@ class Client(requests.Session):
         self.trust_env = self.base_url.startswith("https:")
         self.timeout: Any = oauth.TIMEOUT
         self.auth: Any = None  # once set, all requests are signed, and a session must be logged out
+        self.leaving = False  # True for the logout
         self.next_start = 0.0  # the earliest time of the next request
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer (requests.Response), once complete
@@ -303,8 +304,6 @@ class Client(requests.Session):
     def call(self, method: str, path: str, **content: Any) -> Any:
         """Send a request and return its answer's JSON. `content`: `params`, a dict of strings, or
         `json`, the body. Raises Problem for an error or no JSON, and what `requests` raises."""
-        if self.console.muted:  # by a signal, or since nobody reads on
-            raise Stop
         try:
             response = self.request(method, self.base_url + path, **content)
         finally:
@@ -314,8 +313,11 @@ class Client(requests.Session):
         return read_answer(response)
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        """Wait for the request's turn, and send it. oauth.py's session.post comes here, too."""
+        """Wait for the request's turn, and send it. oauth.py's session.post comes here, too. Raises
+        Stop if the output is muted (by a signal, or since nobody reads on), unless `leaving`."""
         sleep(max(0.0, self.next_start - monotonic()))
+        if self.console.muted and not self.leaving:
+            raise Stop
         self.next_start = monotonic() + PACE
         self.request_line = f"{method} {url.removeprefix(self.base_url)}"
         self.response, self.status, self.signed = None, 0, []
@@ -475,8 +477,8 @@ class Console:
         self.interrupted = False  # by a signal: print no more errors, either
 
     def interrupt(self, number: int, _frame: object) -> None:
-        """Handle Ctrl-C, SIGTERM and SIGHUP. The first one mutes stdout, upon which `Client.call`
-        ends the steps. After it, a Ctrl-C ends the program at once."""
+        """Handle Ctrl-C, SIGTERM and SIGHUP. The first one mutes stdout, and the next request then
+        raises Stop. After it, a Ctrl-C ends the program at once."""
         if self.interrupted and number == signal.SIGINT:
             os._exit(130)
         self.interrupted = self.muted = True
@@ -586,6 +588,7 @@ def log_out(client: Client) -> str:
         # The old client may be in the middle of a request, and hold a lock
         old, client = client, Client(client.report, client.console)
         client.auth, client.next_start = old.auth, old.next_start
+    client.leaving = True
     client.timeout = LOGOUT_TIMEOUT
     failure = ""
     for _ in range(2):

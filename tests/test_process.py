@@ -114,6 +114,18 @@ def test_a_signal_logs_out_and_a_second_ctrl_c_does_not_wait_for_that() -> None:
     assert wrong == []
 
 
+LONG_PACE = "import demo, os, sys; demo.PACE = 0.6; os._exit(demo.main(sys.argv[1:]))"
+
+
+def test_after_a_signal_between_two_requests_only_the_logout_is_sent(sandbox: Sandbox) -> None:
+    process = start("-c", LONG_PACE, str(sandbox.config_path))
+    wait_for(at.INIT, sandbox, process)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    assert finish(process, sandbox) == (130, LOGGED_OUT)
+    assert paths(sandbox) == [at.TOKEN, at.INIT, at.LOGOUT]
+
+
 def test_without_a_token_there_is_nothing_to_log_out(sandbox: Sandbox) -> None:
     sandbox.answers[f"POST {at.TOKEN}"] = Answer(503, delay=LATE)
     process = start_demo(sandbox.config_path)
