@@ -575,7 +575,7 @@ def run(client: Client) -> int:
     if console.interrupted:
         outcome = "logged out" if logged_in else "not logged in"
         console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
-        return 130
+        os._exit(130)  # a return would destroy the old client, which may wait for ever
     with suppress(Stop):
         steps.result()  # raises what `step` has not caught
     return conclude(client, failure)
@@ -585,7 +585,7 @@ def log_out(client: Client) -> str:
     """Send the logout, again if the connection was lost. Return what went wrong, or "". Nothing is
     printed yet: that can block, as with | less, and the logout must not wait."""
     if client.console.interrupted:
-        # The old client may be in the middle of a request, and hold a lock
+        # The old client may be in the middle of a request, and have locked its connections
         old, client = client, Client(client.report, client.console)
         client.auth, client.next_start = old.auth, old.next_start
     client.leaving = True
@@ -718,5 +718,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # Does not wait for the steps' thread, which a signal may have left behind
+    # sys.exit would flush stdout once more, which may be closed
     os._exit(main())
