@@ -277,11 +277,11 @@ class Client(requests.Session):
         self.console = console
         console.secrets.append(self.credentials.access_token_secret.hex())
         self.headers["User-Agent"] = "ibkr-oauth-demo"
-        # http is for this computer only (see check.check_base_url): no proxies from the environment
+        # No proxies from the environment for http, which is allowed for localhost only
         self.trust_env = self.base_url.startswith("https:")
         self.timeout: Any = oauth.TIMEOUT
         self.auth: Any = None  # once set, all requests are signed, and a session must be logged out
-        self.leaving = False  # True for the logout
+        self.leaving = False  # True for the logout, which is sent although output is muted
         self.next_start = 0.0  # the earliest time of the next request
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer (requests.Response), once complete
@@ -398,7 +398,7 @@ def read_answer(response: requests.Response) -> Any:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """Return the first exception of a chain, which says most. Not every link is a __cause__."""
+    """Return the first exception of a chain, which says most. (Few are raised with `from`.)"""
     while error.__context__ is not None:
         error = error.__context__
     return error
@@ -409,8 +409,8 @@ def timed_out(error: BaseException) -> bool:
     return isinstance(root_cause(error), socket.timeout)
 
 
-# `explain` looks for each pattern in "status method path: message", in lower case, and takes the
-# first that it finds. The status is 0 if no complete answer came
+# `explain` takes the first pattern that it finds in a text like "401 get /portfolio/x/ledger: http
+# 401: not authenticated". The status is 0 if no complete answer came
 HINTS = {
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session has it: {CLOSE_OTHERS}, or with --compete",
@@ -569,13 +569,14 @@ def run(client: Client) -> int:
     while not (steps.done() or console.interrupted):
         wait([steps], timeout=0.1)
     if client.auth is None:
-        wait([steps], LOGOUT_TIMEOUT)  # the log-in has failed (no wait), or is still under way
+        # If the log-in has failed, this returns at once; if it is still under way, a token may come
+        wait([steps], LOGOUT_TIMEOUT)
     logged_in = client.auth is not None
     failure = log_out(client) if logged_in else ""
     if console.interrupted:
         outcome = "logged out" if logged_in else "not logged in"
         console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
-        os._exit(130)  # a return would destroy the old client, which may wait for ever
+        os._exit(130)  # a return would destroy the client, whose pool may still be locked
     with suppress(Stop):
         steps.result()  # raises what `step` has not caught
     return conclude(client, failure)
@@ -585,9 +586,10 @@ def log_out(client: Client) -> str:
     """Send the logout, again if the connection was lost. Return what went wrong, or "". Nothing is
     printed yet: that can block, as with | less, and the logout must not wait."""
     if client.console.interrupted:
-        # The old client may be in the middle of a request, and have locked its connections
-        old, client = client, Client(client.report, client.console)
-        client.auth, client.next_start = old.auth, old.next_start
+        # Its thread may be in the middle of a request, and hold the lock of its connection pool
+        fresh = Client(client.report, client.console)
+        fresh.auth, fresh.next_start = client.auth, client.next_start
+        client = fresh
     client.leaving = True
     client.timeout = LOGOUT_TIMEOUT
     failure = ""
