@@ -449,7 +449,7 @@ def explain(error: Exception, client: Client) -> list[str]:
         reason += f": {server_words(response)}"
         # Keys or tokens are suspect after a 401 or an error in JSON, but not after a 503
         if client.status == 401 or (client.status in (200, 400) and error_in(response)):
-            fast = 0.0  # seconds that this clock is fast
+            fast = 0.0  # how many seconds this computer's clock is fast
             with suppress(KeyError, TypeError, ValueError):  # no date, or a malformed one
                 fast = time() - parsedate_to_datetime(response.headers["Date"]).timestamp()
             hints = check.suspects("refused", client.report, words=reason, clock=fast)
@@ -573,13 +573,14 @@ def run(client: Client) -> int:
         wait([steps], LOGOUT_TIMEOUT)
     logged_in = client.auth is not None
     failure = log_out(client) if logged_in else ""
+    status = conclude(client, failure)  # prints nothing after a signal
     if console.interrupted:
         outcome = "logged out" if logged_in else "not logged in"
         console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
         os._exit(130)  # a return would destroy the client, whose pool may still be locked
     with suppress(Stop):
         steps.result()  # raises what `step` has not caught
-    return conclude(client, failure)
+    return status
 
 
 def log_out(client: Client) -> str:
