@@ -22,8 +22,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import datetime, timezone
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
-from time import monotonic, sleep, time
+from logging.handlers import BufferingHandler
+from time import monotonic, sleep
 from typing import Any, Callable
 from urllib.parse import urlsplit
 
@@ -58,7 +58,7 @@ UNSUBSCRIBED = {"N": "not subscribed", "O": "market-data agreement incomplete"}
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
 SUMMARY += ["excessliquidity", "buyingpower", "initmarginreq", "maintmarginreq"]
 COUNTS = {"position", "volume"}  # columns with no need for decimals
-# JSON names whose values -v shows as ***: they tell of the account's holder, or of the session
+# JSON names whose values are never shown: they tell of the account's holder, or of the session
 PRIVATE = {"accountvan", "accounttitle", "displayname", "accountalias", "aliases", "desc"}
 PRIVATE |= {"acctdesc", "username", "mac", "hardware_info", "session", "sessionid"}
 
@@ -252,12 +252,9 @@ class Demo:
         """Print the last five daily bars, with the time at which each day's session opened."""
         params = {"conid": conid, "period": "1m", "bar": "1d"}
         answer = self.client.call("GET", "/iserver/marketdata/history", params=params)
-        bars = answer.get("data")
-        if not bars:
-            raise Problem("no bars in the answer")
         names = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}
         rows = []
-        for bar in bars[-5:]:
+        for bar in answer["data"][-5:]:
             opened = datetime.fromtimestamp(bar["t"] / 1000, timezone.utc)
             day = f"{opened:%Y-%m-%d %H:%M}".replace(" 00:00", "")  # midnight says nothing
             values = {name: bar.get(letter) for name, letter in names.items()}
@@ -279,17 +276,16 @@ class Client(requests.Session):
         self.headers["User-Agent"] = "ibkr-oauth-demo"
         # No proxies from the environment for http, which is allowed for localhost only
         self.trust_env = self.base_url.startswith("https:")
-        self.timeout: Any = oauth.TIMEOUT
         self.auth: Any = None  # once set, all requests are signed, and a session must be logged out
         self.leaving = False  # True for the logout, which is sent although output is muted
         self.next_start = 0.0  # the earliest time of the next request
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer (requests.Response), once complete
         self.status = 0  # of its answer
-        self.signed: list[str] = []  # with -v, what oauth.py logs of it: what it has signed
+        self.log = BufferingHandler(capacity=100)  # with -v, what oauth.py has signed
         if console.options.verbose:
             oauth.log.setLevel(logging.DEBUG)
-            oauth.log.addFilter(self.keep_signed)  # so no other handler gets it
+            oauth.log.addHandler(self.log)
 
     def log_in(self) -> None:
         """Request the live session token, and sign everything with it from then on."""
@@ -320,21 +316,18 @@ class Client(requests.Session):
             raise Stop
         self.next_start = monotonic() + PACE
         self.request_line = f"{method} {url.removeprefix(self.base_url)}"
-        self.response, self.status, self.signed = None, 0, []
-        kwargs.update(timeout=self.timeout, allow_redirects=False)  # also oauth.py's
+        self.response, self.status = None, 0
+        self.log.flush()  # empties it
+        timeout = LOGOUT_TIMEOUT if self.leaving else oauth.TIMEOUT
+        kwargs.update(timeout=timeout, allow_redirects=False)  # also oauth.py's
         response = super().request(method, url, *args, **kwargs)
         self.response, self.status = response, response.status_code
         return response
 
-    def keep_signed(self, record: logging.LogRecord) -> bool:
-        """Collect what oauth.py logs, and let nothing through."""
-        self.signed.append(record.getMessage())
-        return False
-
     def print_last(self) -> None:
         """Print a line for the last answer, if one came; with -v all of it, and what was signed."""
-        for line in self.signed:
-            self.console.say(f"    > {line}")
+        for record in self.log.buffer:
+            self.console.say(f"    > {record.getMessage()}")
         if self.response is not None:
             milliseconds = self.response.elapsed.total_seconds() * 1000
             self.console.say(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
@@ -346,12 +339,20 @@ class Client(requests.Session):
 # What answers say, what errors mean, and what helps
 
 
-def json_of(response: requests.Response, hook: Any = None) -> Any:
-    """Return the JSON of an answer, its objects changed by `hook`, or None if it is not JSON."""
+def json_of(response: requests.Response) -> Any:
+    """Return the JSON of an answer, with *** for private values, or None if it is not JSON."""
     try:
-        return json.loads(response.content, object_hook=hook)
+        return json.loads(response.content, object_hook=masked)
     except ValueError:
         return None
+
+
+def masked(values: dict[str, Any]) -> dict[str, Any]:
+    """Replace the private values of a JSON object."""
+    for name in values:
+        if values[name] and name.lower() in PRIVATE:
+            values[name] = "***"
+    return values
 
 
 def error_in(response: requests.Response) -> str:
@@ -363,17 +364,9 @@ def error_in(response: requests.Response) -> str:
 
 
 def readable(response: requests.Response) -> str:
-    """Return an answer's text. JSON is indented, with *** for private values."""
-    answer = json_of(response, masked)
+    """Return an answer's text, indented if it is JSON."""
+    answer = json_of(response)
     return str(response.text) if answer is None else json.dumps(answer, indent=2)
-
-
-def masked(values: dict[str, Any]) -> dict[str, Any]:
-    """Replace private values in a JSON object; a hook of json.loads."""
-    for name in values:
-        if values[name] and name.lower() in PRIVATE:
-            values[name] = "***"
-    return values
 
 
 def server_words(response: requests.Response) -> str:
@@ -388,12 +381,10 @@ def server_words(response: requests.Response) -> str:
 def read_answer(response: requests.Response) -> Any:
     """Return the JSON of an answer. Raises Problem if it is not JSON, or an error."""
     answer = json_of(response)
-    if response.status_code // 100 != 2:
+    if response.status_code // 100 != 2 or error_in(response):
         raise Problem(f"HTTP {response.status_code}: {server_words(response)}")
     if answer is None:
         raise Problem(f"the answer is not JSON: {server_words(response)}")
-    if error_in(response):
-        raise Problem(f"HTTP {response.status_code} with an error: {server_words(response)}")
     return answer
 
 
@@ -444,15 +435,13 @@ def explain(error: Exception, client: Client) -> list[str]:
     if isinstance(error, Problem):
         hints = [*error.hints]
     elif isinstance(error, oauth.ExchangeError):  # a subclass of the next
-        hints = check.suspects("exchange", client.report)
+        hints = check.exchange_suspects(client.report)
     elif isinstance(error, oauth.AnswerError):  # from the token request
         reason += f": {server_words(response)}"
         # Keys or tokens are suspect after a 401 or an error in JSON, but not after a 503
         if client.status == 401 or (client.status in (200, 400) and error_in(response)):
-            fast = 0.0  # how many seconds this computer's clock is fast
-            with suppress(KeyError, TypeError, ValueError):  # no date, or a malformed one
-                fast = time() - parsedate_to_datetime(response.headers["Date"]).timestamp()
-            hints = check.suspects("refused", client.report, words=reason, clock=fast)
+            date = response.headers.get("Date", "")
+            hints = check.refusal_suspects(client.report, reason, date)
     elif isinstance(error, OSError):  # no answer; includes the exceptions of `requests`
         reason = f"{urlsplit(client.base_url).netloc}: {str(root_cause(error))[:200]}"
     else:  # such as a KeyError
@@ -592,7 +581,6 @@ def log_out(client: Client) -> str:
         fresh.auth, fresh.next_start = client.auth, client.next_start
         client = fresh
     client.leaving = True
-    client.timeout = LOGOUT_TIMEOUT
     failure = ""
     for _ in range(2):
         try:
@@ -646,31 +634,6 @@ def command_line(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def load_config(path: str) -> dict[str, Any]:
-    """Return the JSON object in a file. Raises Problem."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read()
-        if not text.lstrip().startswith("{"):  # a list would pass for pairs, below
-            hint = "begin with the template, config.json, and copy the values into it"
-            raise Problem("not a JSON object", hint)
-        # Not strict: pasted values may have line breaks. As pairs, to find duplicates below
-        pairs = json.loads(text, strict=False, object_pairs_hook=list)
-    except OSError as error:
-        raise Problem(str(error.strerror), check.did_you_mean(path) or "check the path") from None
-    except json.JSONDecodeError as error:
-        hint = "look there, and at the line before; in a path, write a backslash twice"
-        raise Problem(f"not a JSON object: {error}", hint) from None
-    except UnicodeError:
-        raise Problem("not a UTF-8 text", "save it as UTF-8") from None
-    values = {}
-    for name, value in pairs:
-        if name in values:
-            raise Problem(f"{name[:40]} is there twice", "leave one of them out")
-        values[name] = value
-    return values
-
-
 def print_findings(report: check.Report, console: Console) -> None:
     """Print errors and warnings; with --check, every ingredient and the next command to run."""
     path = console.options.config
@@ -699,7 +662,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = command_line(arguments)
     console = Console(options)
     try:
-        values = load_config(options.config)
+        values = check.load_config(options.config)
         for name in ("access_token", "access_token_secret"):
             console.secrets.append(str(values.get(name, "")).strip())
         report = check.check_config(values, options.config)

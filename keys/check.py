@@ -1,8 +1,9 @@
 """The ingredients of a log-in: is each in order, and which is suspect after a refusal?
 
-`check_config` reads a config forgivingly and judges it strictly, without the network; `suspects`
-ranks what may be wrong once the server has refused. Nothing here prints, and no message holds a
-secret: a value is shown only where it is in its right form, or is a path.
+`load_config` and `check_config` read a config forgivingly and judge it strictly, without the
+network; `refusal_suspects` and `exchange_suspects` rank what may be wrong once IBKR has refused.
+Nothing here prints, and no message holds a secret: a value is shown only where it is in its right
+form, or is a path.
 
 To add a field: a function that returns its value, "ok" or "warn", a message and hints, or raises
 Problem; a line in `read_fields`, and one for its default, which the function gets as if it stood in
@@ -14,9 +15,12 @@ from __future__ import annotations
 import base64
 import difflib
 import hashlib
+import json
 import os
 import re
+import time
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
@@ -88,6 +92,31 @@ class Report:
                 self.add(kind, name, message, *hints)
             except Problem as problem:
                 self.add("error", name, str(problem), *problem.hints)
+
+
+def load_config(path: str) -> dict[str, Any]:
+    """Return the JSON object in a file. Raises Problem."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
+        if not text.lstrip().startswith("{"):  # a list would pass for pairs, below
+            hint = "begin with the template, config.json, and copy the values into it"
+            raise Problem("not a JSON object", hint)
+        # Not strict: pasted values may have line breaks. As pairs, to find duplicates below
+        pairs = json.loads(text, strict=False, object_pairs_hook=list)
+    except OSError as error:
+        raise Problem(str(error.strerror), did_you_mean(path) or "check the path") from None
+    except json.JSONDecodeError as error:
+        hint = "look there, and at the line before; in a path, write a backslash twice"
+        raise Problem(f"not a JSON object: {error}", hint) from None
+    except UnicodeError:
+        raise Problem("not a UTF-8 text", "save it as UTF-8") from None
+    values = {}
+    for name, value in pairs:
+        if name in values:
+            raise Problem(f"{name[:40]} is there twice", "leave one of them out")
+        values[name] = value
+    return values
 
 
 def check_config(values: dict[str, Any], path: str) -> Report:
@@ -425,49 +454,41 @@ def parameters(prime: int, generator: int) -> str:
     return f"{digest(prime)}, generator {shown_generator(generator)}"
 
 
-# After a refusal
+# After a refusal: at most three hints, the likeliest cause first
 
 
-def suspects(kind: str, report: Report, words: str = "", clock: float = 0) -> list[str]:
-    """Return at most three hints, the likeliest cause first: what the answer names; the clock,
-    alone if nothing is named; what --check warned of, files before fields; the usual causes.
+def refusal_suspects(report: Report, words: str, date: str) -> list[str]:
+    """Return the hints after a token request that got a 401, or an error in JSON.
 
-    `kind`: "refused" (the token request, by a 401 or an error in JSON) or "exchange" (wrong proof,
-    or a Diffie-Hellman response out of range); `words` of the server; `clock`: seconds that this
-    computer is ahead, of which 30 do not matter.
+    First what the server's `words` name; then the clock, alone if nothing is named; then what
+    --check warned of, files before fields; then the usual causes. `date`: the answer's Date.
     """
-    warned = report.warned
-    drift = []
-    if abs(clock) > 30:
-        side = "ahead of" if clock > 0 else "behind"
-        drift = [f"set this computer's clock, which is {abs(clock):,.0f} s {side} the server's"]
-    if kind == "exchange":
-        hints = exchange_suspects(report)
-    elif "invalid consumer" in words.lower():
+    warned, clock = report.warned, clock_hints(date)
+    if "invalid consumer" in words.lower():
         hints = [warned["realm"], warned["consumer_key"]]
-        hints += ["compare consumer_key with the portal, letter by letter", *drift]
+        hints += ["compare consumer_key with the portal, letter by letter", *clock]
         hints += [*warned.values(), "a new key is active after up to 24 hours, or a weekend"]
         hints += ["paper and live have consumer keys, keys and tokens of their own"]
     elif "no access secret key found" in words.lower():
         hints = ["compare access_token with the one that the portal shows now"]
-        hints += [*drift, *warned.values()]
+        hints += [*clock, *warned.values()]
         if not any(hints[1:]):
             hints.append(f"only then {GENERATE}")
+    elif clock:
+        return clock
     else:
-        hints = drift or [*warned.values(), *refusal_suspects(report)]
-    return list(dict.fromkeys(filter(None, hints)))[:3]  # each once
-
-
-def refusal_suspects(report: Report) -> list[str]:
-    hints = ['access_token_secret: was "Generate" pressed since? Compare the others before you do']
-    if not report.warned["public_signature.pem"]:  # which has said both digests
-        key = digest(report.good["signature_key_fp"])
-        hints += [f"signature_key_fp: was its public half uploaded? It has {key}: see the README"]
-    return [*hints, "access_token: compare it with where it was generated, digit by digit"]
+        used = 'access_token_secret: was "Generate" pressed since? Compare the others before you do'
+        hints = [*warned.values(), used]
+        if not warned["public_signature.pem"]:  # which has said both digests
+            key = f"It has {digest(report.good['signature_key_fp'])}: see the README"
+            hints.append(f"signature_key_fp: was its public half uploaded? {key}")
+        hints.append("access_token: compare it with where it was generated, digit by digit")
+    return first_three(hints)
 
 
 def exchange_suspects(report: Report) -> list[str]:
-    """Return what changes the token: IBKR has accepted the signature, and with it the secret."""
+    """Return the hints after a wrong proof, or a Diffie-Hellman response out of range: what changes
+    the token. IBKR has accepted the signature, and with it the secret."""
     good, warned = report.good, report.warned
     hints = [warned["dhparam.pem"], warned["consumer_key"]]
     if good["dh_generator"] != 2:
@@ -475,4 +496,20 @@ def exchange_suspects(report: Report) -> list[str]:
     if not warned["dhparam.pem"]:  # which has said both digests
         config = parameters(good["dh_prime"], good["dh_generator"])
         hints.append(f"dh_prime or dh_generator: was a dhparam.pem with {config} uploaded?")
-    return hints
+    return first_three(hints)
+
+
+def clock_hints(date: str) -> list[str]:
+    """Return what to do if this computer's clock is more than 30 s off an answer's Date."""
+    try:
+        ahead = time.time() - parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError):  # no date, or a malformed one
+        return []
+    side = "ahead of" if ahead > 0 else "behind"
+    hint = f"set this computer's clock, which is {abs(ahead):,.0f} s {side} the server's"
+    return [hint] if abs(ahead) > 30 else []
+
+
+def first_three(hints: list[str]) -> list[str]:
+    """Leave out what is empty, or there twice."""
+    return list(dict.fromkeys(filter(None, hints)))[:3]

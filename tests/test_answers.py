@@ -145,7 +145,8 @@ def test_bars_say_when_their_session_opened() -> None:
 """
     rows = [
         (at.HISTORY, {"data": [bar, hour_later]}, shown, 0),
-        (at.HISTORY, {"points": 4}, "no bars in the answer\nhint: ", 1),
+        (at.HISTORY, {"points": 4}, "an answer of an unexpected form (KeyError: 'data')", 1),
+        (at.HISTORY, {"data": []}, "\n    none\n", 0),
     ]
     check(rows)
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from Crypto.PublicKey import RSA
 
-import demo
 import oauth
 from keys import check
 from tests.sandbox.identity import Identity, read_dh_parameters
@@ -25,7 +24,7 @@ def read_rehearsal(path: str) -> Rehearsal | None:
     """The rehearsal of a config; None where `demo.py --check` has an error."""
     path = os.path.expanduser(path)
     try:
-        values = demo.load_config(path)
+        values = check.load_config(path)
     except check.Problem:
         return None
     report = check.check_config(values, path)
