@@ -154,12 +154,12 @@ class Demo:
         if up and answer.get("established") is not False:
             return UP  # whatever the other fields say
         fail = str(answer.get("fail") or "")
-        if fail.startswith("Force compete capability"):  # status, if another one holds it
-            return HELD
+        if fail.startswith("Force compete capability"):
+            return HELD  # in the words of status
         if fail:
             return REFUSED
-        if answer.get("passed") is False or answer.get("competing") is True:  # init, if so
-            return HELD
+        if answer.get("passed") is False or answer.get("competing") is True:
+            return HELD  # in those of init
         if not up and str(answer.get("message") or "ok").lower() != "ok":
             return REFUSED
         return SETTLING  # such as {"wait": 1000}, or "established": false
@@ -282,7 +282,7 @@ class Client(requests.Session):
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer (requests.Response), once complete
         self.status = 0  # of its answer
-        self.log = BufferingHandler(capacity=100)  # with -v, what oauth.py has signed
+        self.log = BufferingHandler(capacity=100)  # of what oauth.py has signed, with -v
         if console.options.verbose:
             oauth.log.setLevel(logging.DEBUG)
             oauth.log.addHandler(self.log)
