@@ -16,7 +16,6 @@ import logging
 import os
 import re
 import signal
-import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -114,7 +113,7 @@ class Demo:
             return action(*values)
         except Exception as error:  # such as a KeyError for a field that an answer lacks
             self.console.complain("error", *explain(error, self.client))
-            if timed_out(error) or self.client.status == 429:
+            if isinstance(error, requests.Timeout) or self.client.status == 429:
                 raise Stop from None  # later steps would wait as long, or prolong the ban
             return None
 
@@ -388,18 +387,6 @@ def read_answer(response: requests.Response) -> Any:
     return answer
 
 
-def root_cause(error: BaseException) -> BaseException:
-    """Return the first exception of a chain, which says most. (Few are raised with `from`.)"""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error
-
-
-def timed_out(error: BaseException) -> bool:
-    """Tell whether this is a time-out; within a body `requests` raises it as ConnectionError."""
-    return isinstance(root_cause(error), socket.timeout)
-
-
 # `explain` takes the first pattern that it finds in a text like "401 get /portfolio/x/ledger: http
 # 401: not authenticated". The status is 0 if no complete answer came
 HINTS = {
@@ -443,7 +430,10 @@ def explain(error: Exception, client: Client) -> list[str]:
             date = response.headers.get("Date", "")
             hints = check.refusal_suspects(client.report, reason, date)
     elif isinstance(error, OSError):  # no answer; includes the exceptions of `requests`
-        reason = f"{urlsplit(client.base_url).netloc}: {str(root_cause(error))[:200]}"
+        cause: BaseException = error
+        while cause.__context__ is not None:  # the first exception of a chain says most
+            cause = cause.__context__
+        reason = f"{urlsplit(client.base_url).netloc}: {str(cause)[:200]}"
     else:  # such as a KeyError
         quoted = "none" if response is None else server_words(response)
         reason = f"an answer of an unexpected form ({type(error).__name__}: {error}): {quoted}"
@@ -594,7 +584,8 @@ def log_out(client: Client) -> str:
             return ""
         except Exception as error:
             failure = explain(error, client)[0]
-            if timed_out(error) or not isinstance(error, requests.ConnectionError):
+            lost = isinstance(error, requests.ConnectionError)
+            if isinstance(error, requests.Timeout) or not lost:
                 break  # a second try is for lost connections
     return failure
 
