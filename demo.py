@@ -65,10 +65,6 @@ CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and r
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
 
 
-class Stop(BaseException):
-    """Ends the steps; `run` catches it. It is not an Exception, so that `step` does not."""
-
-
 class Demo:
     """The steps: most call one endpoint, and show what is of interest in its JSON."""
 
@@ -114,7 +110,7 @@ class Demo:
         except Exception as error:  # such as a KeyError for a field that an answer lacks
             self.console.complain("error", *explain(error, self.client))
             if isinstance(error, requests.Timeout) or self.client.status == 429:
-                raise Stop from None  # later steps would wait as long, or prolong the ban
+                sys.exit()  # ends this thread: later steps would wait as long, or prolong the ban
             return None
 
     def open_brokerage_session(self) -> None:
@@ -308,11 +304,11 @@ class Client(requests.Session):
         return read_answer(response)
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        """Wait for the request's turn, and send it. oauth.py's session.post comes here, too. Raises
-        Stop if the output is muted (by a signal, or since nobody reads on), unless `leaving`."""
+        """Wait for the request's turn, and send it. oauth.py's session.post comes here, too. Ends
+        the steps if output is muted (by a signal, or since nobody reads on), unless `leaving`."""
         sleep(max(0.0, self.next_start - monotonic()))
         if self.console.muted and not self.leaving:
-            raise Stop
+            sys.exit()  # ends the thread of the steps; no `except Exception` catches it
         self.next_start = monotonic() + PACE
         self.request_line = f"{method} {url.removeprefix(self.base_url)}"
         self.response, self.status = None, 0
@@ -457,7 +453,7 @@ class Console:
 
     def interrupt(self, number: int, _frame: object) -> None:
         """Handle Ctrl-C, SIGTERM and SIGHUP. The first one mutes stdout, and the next request then
-        raises Stop. After it, a Ctrl-C ends the program at once."""
+        ends the steps. After it, a Ctrl-C ends the program at once."""
         if self.interrupted and number == signal.SIGINT:
             os._exit(130)
         self.interrupted = self.muted = True
@@ -557,7 +553,7 @@ def run(client: Client) -> int:
         outcome = "logged out" if logged_in else "not logged in"
         console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
         os._exit(130)  # a return would destroy the client, whose pool may still be locked
-    with suppress(Stop):
+    with suppress(SystemExit):
         steps.result()  # raises what `step` has not caught
     return status
 
