@@ -331,9 +331,6 @@ class Client(requests.Session):
                     self.console.say(f"    < {line}")
 
 
-# What answers say, what errors mean, and what helps
-
-
 def json_of(response: requests.Response) -> Any:
     """Return the JSON of an answer, with *** for private values, or None if it is not JSON."""
     try:
@@ -528,9 +525,6 @@ def cell(value: Any, min_decimals: int = 2) -> str:
     return f"{whole}.{fraction}" if fraction else whole
 
 
-# The run, from the first step to the logout
-
-
 def run(client: Client) -> int:
     """Take all steps, log out however they ended, and return the exit status."""
     console = client.console
@@ -601,9 +595,6 @@ def conclude(client: Client, failure: str) -> int:
         return 1
     console.say("", "all well")
     return 0
-
-
-# The command line
 
 
 def command_line(arguments: list[str] | None) -> argparse.Namespace:
