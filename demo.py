@@ -298,10 +298,16 @@ class Client(requests.Session):
         try:
             response = self.request(method, self.base_url + path, **content)
         finally:
-            self.print_last()
+            if not self.leaving:  # the logout is printed when it is over
+                self.print_last()
         if self.status < 200:
             self.close()  # after a 103, for example, the actual answer is still to come
-        return read_answer(response)
+        answer = json_of(response)
+        if self.status // 100 != 2 or error_in(response):
+            raise Problem(f"HTTP {self.status}: {server_words(response)}")
+        if answer is None:
+            raise Problem(f"the answer is not JSON: {server_words(response)}")
+        return answer
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
         """Wait for the request's turn, and send it. oauth.py's session.post comes here, too. Ends
@@ -368,16 +374,6 @@ def server_words(response: requests.Response) -> str:
     text = error_in(response) or readable(response)
     text = re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", text)
     return " ".join(text.split())[:200] or "(empty)"
-
-
-def read_answer(response: requests.Response) -> Any:
-    """Return the JSON of an answer. Raises Problem if it is not JSON, or an error."""
-    answer = json_of(response)
-    if response.status_code // 100 != 2 or error_in(response):
-        raise Problem(f"HTTP {response.status_code}: {server_words(response)}")
-    if answer is None:
-        raise Problem(f"the answer is not JSON: {server_words(response)}")
-    return answer
 
 
 # `explain` takes the first pattern that it finds in a text like "401 get /portfolio/x/ledger: http
@@ -564,13 +560,11 @@ def log_out(client: Client) -> str:
     failure = ""
     for _ in range(2):
         try:
-            response = client.request("POST", f"{client.base_url}/logout")
-            if client.status == 200 and not response.content:
-                return ""
-            answer = read_answer(response)
+            answer = client.call("POST", "/logout")
             # {"confirmed": true} and {"status": false} both mean: still logged in
             if answer.get("confirmed") or answer.get("status") is False:
-                raise Problem(f"IBKR says that it did not log out: {server_words(response)}")
+                words = server_words(client.response)
+                raise Problem(f"IBKR says that it did not log out: {words}")
             return ""
         except Exception as error:
             failure = explain(error, client)[0]
