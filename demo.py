@@ -568,9 +568,8 @@ def log_out(client: Client) -> str:
             return ""
         except Exception as error:
             failure = explain(error, client)[0]
-            lost = isinstance(error, requests.ConnectionError)
-            if isinstance(error, requests.Timeout) or not lost:
-                break  # a second try is for lost connections
+            if client.status or isinstance(error, requests.Timeout):
+                break  # a second try is for a lost connection
     return failure
 
 
