@@ -247,14 +247,13 @@ class Demo:
         """Print the last five daily bars, with the time at which each day's session opened."""
         params = {"conid": conid, "period": "1m", "bar": "1d"}
         answer = self.client.call("GET", "/iserver/marketdata/history", params=params)
-        names = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}
         rows = []
         for bar in answer["data"][-5:]:
             opened = datetime.fromtimestamp(bar["t"] / 1000, timezone.utc)
             day = f"{opened:%Y-%m-%d %H:%M}".replace(" 00:00", "")  # midnight says nothing
-            values = {name: bar.get(letter) for name, letter in names.items()}
-            rows.append({"opened (UTC)": day, **values})
-        self.console.table(["opened (UTC)", *names], rows)
+            prices = {"open": bar["o"], "high": bar["h"], "low": bar["l"], "close": bar["c"]}
+            rows.append({"opened (UTC)": day, **prices, "volume": bar["v"]})
+        self.console.table(["opened (UTC)", "open", "high", "low", "close", "volume"], rows)
 
 
 class Client(requests.Session):
