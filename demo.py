@@ -503,11 +503,7 @@ class Console:
 
 def cell(value: Any, min_decimals: int = 2) -> str:
     """Format a JSON value for people. What is neither text nor a number is "-". Numbers have at
-    least `min_decimals`, and more where that is needed to show eight significant digits.
-
-    >>> cell(1339037.2), cell(0.0066895), cell(300.0, 0), cell(1.234e-05, 0)
-    ('1,339,037.20', '0.0066895', '300', '0.00001234')
-    """
+    least `min_decimals`, and more to show eight significant digits: 1,339,037.20 or 0.0066895."""
     if isinstance(value, str):
         return " ".join(value.split())[:40] or "-"
     if type(value) not in (int, float):  # leaves out bool
