@@ -63,6 +63,7 @@ PRIVATE |= {"acctdesc", "username", "mac", "hardware_info", "session", "sessioni
 
 CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and run again"
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
+NOT_IBKR = f"is base_url right? IBKR's is {check.BASE_URL}; or a proxy or a log-in page answers"
 
 
 class Demo:
@@ -384,10 +385,7 @@ HINTS = {
     "not yet been authorized": "ask IBKR's API support to enable this consumer key for trading",
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
     "invalid signature": "run python -m tests.sandbox --serve: it names what a signature got wrong",
-    "post /oauth.*(http 3|http 40[04]|not json)": (
-        f"is base_url right? IBKR's is {check.BASE_URL}; or a proxy or a log-in page answers"
-    ),
-    "a redirect to": "a proxy or a log-in page answers in IBKR's place; or is base_url wrong?",
+    "http 3|post /oauth.*(http 40[04]|not json)": NOT_IBKR,
     "has expired|not yet valid": "set this computer's clock; or the certificate is out of date",
     "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
     "proxy|tunnel connection": "check the proxy that HTTPS_PROXY names",
