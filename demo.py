@@ -85,8 +85,6 @@ class Demo:
             f"host      {urlsplit(self.client.base_url).netloc}",
         )
         self.step("Live session token", self.client.log_in)
-        if self.client.auth is None:  # log_in has failed
-            return
         self.step("Brokerage session", self.open_brokerage_session)
         account = self.step("Accounts", self.accounts)
         if account:
@@ -110,8 +108,9 @@ class Demo:
             return action(*values)
         except Exception as error:  # such as a KeyError for a field that an answer lacks
             self.console.complain("error", *explain(error, self.client))
-            if isinstance(error, requests.Timeout) or self.client.status == 429:
-                sys.exit()  # ends this thread: later steps would wait as long, or prolong the ban
+            logged_in = self.client.auth is not None
+            if not logged_in or isinstance(error, requests.Timeout) or self.client.status == 429:
+                sys.exit()  # ends this thread: later steps would fail, wait, or prolong the ban
             return None
 
     def open_brokerage_session(self) -> None:
