@@ -135,12 +135,11 @@ class Demo:
         self.console.say(f"    {self.brokerage}: {note}" if note else f"    {self.brokerage}")
         if self.brokerage == REFUSED:
             raise Problem(f"no brokerage session: {note}")
+        if self.brokerage == HELD and self.options.compete:
+            raise Problem(f"{HELD}, in spite of --compete", CLOSE_OTHERS)
         if self.brokerage == HELD:
-            if self.options.compete:
-                raise Problem(f"{HELD}, in spite of --compete", CLOSE_OTHERS)
-            message = "another session of this username holds the brokerage session"
             hint = "or run with --compete, which logs it out"
-            self.console.complain("warning", message, CLOSE_OTHERS, hint)
+            self.console.complain("warning", f"no brokerage session: {HELD}", CLOSE_OTHERS, hint)
 
     @staticmethod
     def session_state(answer: dict[str, Any]) -> str:

@@ -53,7 +53,7 @@ def check(rows: list[tuple[Any, ...]]) -> None:
 
 UP = recorded(f"POST {at.INIT}")
 DOWN = {**UP, "authenticated": False, "established": False}
-OTHER = "warning: another session of this username holds the brokerage session\nhint: "
+OTHER = "warning: no brokerage session: held by another session\nhint: "
 SLOW = "Timeout while contacting the authentication server"
 
 
