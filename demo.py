@@ -96,8 +96,7 @@ class Demo:
             self.step("Wait for the brokerage session", self.await_brokerage_session)
         if self.brokerage != UP:
             self.console.say("", "Quote and daily bars: left out, without a brokerage session")
-            return
-        if conid:
+        elif conid:
             self.step(f"Quote of {symbol}, conid {conid}", self.quote, conid)
             self.step(f"Daily bars of {symbol}, conid {conid}", self.history, conid)
 
