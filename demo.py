@@ -553,8 +553,7 @@ def log_out(client: Client) -> str:
             answer = client.call("POST", "/logout")
             # {"confirmed": true} and {"status": false} both mean: still logged in
             if answer.get("confirmed") or answer.get("status") is False:
-                words = server_words(client.response)
-                raise Problem(f"IBKR says that it did not log out: {words}")
+                raise Problem(f"not logged out: {server_words(client.response)}")
             return ""
         except Exception as error:
             failure = explain(error, client)[0]
