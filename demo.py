@@ -504,8 +504,7 @@ def cell(value: Any, min_decimals: int = 2) -> str:
     if type(value) not in (int, float):  # leaves out bool
         return "-"
     exact = Decimal(repr(value or 0))  # `or 0` for -0.0
-    # Eight digits: adjusted() is the first one's power of ten
-    places = max(min_decimals, 7 - exact.adjusted())
+    places = max(min_decimals, 7 - exact.adjusted())  # by the power of ten of the first digit
     whole, _, fraction = f"{exact:,.{places}f}".partition(".")
     fraction = fraction.rstrip("0").ljust(min_decimals, "0")
     return f"{whole}.{fraction}" if fraction else whole
