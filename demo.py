@@ -56,6 +56,7 @@ QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delaye
 UNSUBSCRIBED = {"N": "not subscribed", "O": "market-data agreement incomplete"}
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
 SUMMARY += ["excessliquidity", "buyingpower", "initmarginreq", "maintmarginreq"]
+BAR = {"o": "open", "h": "high", "l": "low", "c": "close", "v": "volume"}
 COUNTS = {"position", "volume"}  # columns with no need for decimals
 # JSON names whose values are never shown: they tell of the account's holder, or of the session
 PRIVATE = {"accountvan", "accounttitle", "displayname", "accountalias", "aliases", "desc"}
@@ -85,6 +86,8 @@ class Demo:
             f"host      {urlsplit(self.client.base_url).netloc}",
         )
         self.step("Live session token", self.client.log_in)
+        if self.client.auth is None:  # log_in has failed
+            return
         self.step("Brokerage session", self.open_brokerage_session)
         account = self.step("Accounts", self.accounts)
         if account:
@@ -107,9 +110,8 @@ class Demo:
             return action(*values)
         except Exception as error:  # such as a KeyError for a field that an answer lacks
             self.console.complain("error", *explain(error, self.client))
-            logged_in = self.client.auth is not None
-            if not logged_in or isinstance(error, requests.Timeout) or self.client.status == 429:
-                sys.exit()  # ends this thread: later steps would fail, wait, or prolong the ban
+            if isinstance(error, requests.Timeout) or self.client.status == 429:
+                sys.exit()  # ends all steps: the next ones would wait as long, or prolong the ban
             return None
 
     def open_brokerage_session(self) -> None:
@@ -143,8 +145,8 @@ class Demo:
     @staticmethod
     def session_state(answer: dict[str, Any]) -> str:
         """Return the state that an answer of init or status describes. Either lacks some fields."""
-        up = answer.get("authenticated") is True and answer.get("connected") is True
-        if up and answer.get("established") is not False:
+        connected = answer.get("authenticated") is True and answer.get("connected") is True
+        if connected and answer.get("established") is not False:
             return UP  # whatever the other fields say
         fail = str(answer.get("fail") or "")
         if fail.startswith("Force compete capability"):
@@ -153,7 +155,7 @@ class Demo:
             return REFUSED
         if answer.get("passed") is False or answer.get("competing") is True:
             return HELD  # in those of init
-        if not up and str(answer.get("message") or "ok").lower() != "ok":
+        if not connected and str(answer.get("message") or "ok").lower() != "ok":
             return REFUSED
         return SETTLING  # such as {"wait": 1000}, or "established": false
 
@@ -249,9 +251,9 @@ class Demo:
         for bar in answer["data"][-5:]:
             opened = datetime.fromtimestamp(bar["t"] / 1000, timezone.utc)
             day = f"{opened:%Y-%m-%d %H:%M}".replace(" 00:00", "")  # midnight says nothing
-            prices = {"open": bar["o"], "high": bar["h"], "low": bar["l"], "close": bar["c"]}
-            rows.append({"opened (UTC)": day, **prices, "volume": bar["v"]})
-        self.console.table(["opened (UTC)", "open", "high", "low", "close", "volume"], rows)
+            values = {name: bar.get(letter) for letter, name in BAR.items()}
+            rows.append({"opened (UTC)": day, **values})
+        self.console.table(["opened (UTC)", *BAR.values()], rows)
 
 
 class Client(requests.Session):
@@ -269,7 +271,7 @@ class Client(requests.Session):
         # No proxies from the environment for http, which is allowed for localhost only
         self.trust_env = self.base_url.startswith("https:")
         self.auth: Any = None  # once set, all requests are signed, and a session must be logged out
-        self.leaving = False  # True for the logout, which is sent although output is muted
+        self.leaving = False  # True for the logout, which is sent even if stdout is muted
         self.next_start = 0.0  # the earliest time of the next request
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer (requests.Response), once complete
@@ -290,12 +292,13 @@ class Client(requests.Session):
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
     def call(self, method: str, path: str, **content: Any) -> Any:
-        """Send a request and return its answer's JSON. `content`: `params`, a dict of strings, or
-        `json`, the body. Raises Problem for an error or no JSON, and what `requests` raises."""
+        """Send a request and return its answer's JSON, with *** for what is PRIVATE. `content`:
+        `params`, a dict of strings, or `json`, the body. Raises Problem for an error or no JSON,
+        and what `requests` raises."""
         try:
             response = self.request(method, self.base_url + path, **content)
         finally:
-            if not self.leaving:  # the logout is printed when it is over
+            if not self.leaving:  # `conclude` prints the logout
                 self.print_last()
         if self.status < 200:
             self.close()  # after a 103, for example, the actual answer is still to come
@@ -307,17 +310,17 @@ class Client(requests.Session):
         return answer
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        """Wait for the request's turn, and send it. oauth.py's session.post comes here, too. Ends
-        the steps if output is muted (by a signal, or since nobody reads on), unless `leaving`."""
+        """Wait for the request's turn, and send it. oauth.py's session.post comes here, too. If
+        stdout is muted (by a signal, or as nobody reads on), the steps end here."""
         sleep(max(0.0, self.next_start - monotonic()))
         if self.console.muted and not self.leaving:
-            sys.exit()  # ends the thread of the steps; no `except Exception` catches it
+            sys.exit()  # raises SystemExit, which `step` does not catch, but `run` does
         self.next_start = monotonic() + PACE
         self.request_line = f"{method} {url.removeprefix(self.base_url)}"
         self.response, self.status = None, 0
-        self.log.flush()  # empties it
+        self.log.flush()  # forgets the request before
         timeout = LOGOUT_TIMEOUT if self.leaving else oauth.TIMEOUT
-        kwargs.update(timeout=timeout, allow_redirects=False)  # also oauth.py's
+        kwargs.update(timeout=timeout, allow_redirects=False)  # replaces what oauth.py gives
         response = super().request(method, url, *args, **kwargs)
         self.response, self.status = response, response.status_code
         return response
@@ -373,11 +376,11 @@ def server_words(response: requests.Response) -> str:
     return " ".join(text.split())[:200] or "(empty)"
 
 
-# `explain` takes the first pattern that it finds in a text like "401 get /portfolio/x/ledger: http
-# 401: not authenticated". The status is 0 if no complete answer came
+# `explain` takes the first pattern that it finds in a text of status, request and error, such as
+# "401 get /portfolio/x/ledger: http 401: (empty)". The status is 0 if no complete answer came
 HINTS = {
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
-    "not authenticated|different ip": f"another session has it: {CLOSE_OTHERS}, or with --compete",
+    "not authenticated|different ip": f"another session came up: {CLOSE_OTHERS}, or with --compete",
     "permissions|no data of type": SUBSCRIBE,
     "not yet been authorized": "ask IBKR's API support to enable this consumer key for trading",
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
@@ -404,9 +407,9 @@ def explain(error: Exception, client: Client) -> list[str]:
     reason, hints, response = str(error), [], client.response
     if isinstance(error, Problem):
         hints = [*error.hints]
-    elif isinstance(error, oauth.ExchangeError):  # a subclass of the next
+    elif isinstance(error, oauth.ExchangeError):  # a wrong proof, for example
         hints = check.exchange_suspects(client.report)
-    elif isinstance(error, oauth.AnswerError):  # from the token request
+    elif isinstance(error, oauth.AnswerError):  # the token request was refused
         reason += f": {server_words(response)}"
         # Keys or tokens are suspect after a 401 or an error in JSON, but not after a 503
         if client.status == 401 or (client.status in (200, 400) and error_in(response)):
@@ -418,8 +421,8 @@ def explain(error: Exception, client: Client) -> list[str]:
             cause = cause.__context__
         reason = f"{urlsplit(client.base_url).netloc}: {str(cause)[:200]}"
     else:  # such as a KeyError
-        quoted = "none" if response is None else server_words(response)
-        reason = f"an answer of an unexpected form ({type(error).__name__}: {error}): {quoted}"
+        missing = f"{type(error).__name__}: {error}"
+        reason = f"an answer of an unexpected form ({missing}): {server_words(response)}"
     message = f"{client.request_line}: {reason}"
     if not hints:
         text = f"{client.status} {message}".lower()
@@ -435,12 +438,12 @@ class Console:
         self.options = options
         self.secrets: list[str] = []  # printed as ***, should an answer or an error have them
         self.errors = 0
-        self.muted = False  # print no more to stdout
-        self.interrupted = False  # by a signal: print no more errors, either
+        self.muted = False  # print no more to stdout; the next request ends the steps
+        self.interrupted = False  # by a signal, which mutes, too: print no more errors, either
 
     def interrupt(self, number: int, _frame: object) -> None:
-        """Handle Ctrl-C, SIGTERM and SIGHUP. The first one mutes stdout, and the next request then
-        ends the steps. After it, a Ctrl-C ends the program at once."""
+        """Handle Ctrl-C, SIGTERM and SIGHUP: `run` sees the first one. After it, a Ctrl-C ends the
+        program at once."""
         if self.interrupted and number == signal.SIGINT:
             os._exit(130)
         self.interrupted = self.muted = True
@@ -471,7 +474,7 @@ class Console:
         if kind == "error":
             self.errors += 1
         lines = [f"{kind}: {message}", *[f"hint: {hint}" for hint in hints]]
-        in_report = self.options.check and not self.muted  # --check prints all to stdout
+        in_report = self.options.check and not self.muted  # --check has all on stdout
         self.say(*lines, stream=None if in_report else sys.stderr)
 
     def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
@@ -511,14 +514,16 @@ def cell(value: Any, min_decimals: int = 2) -> str:
 
 
 def run(client: Client) -> int:
-    """Take all steps, log out however they ended, and return the exit status."""
+    """Take all steps, log out however they ended, and return the exit status.
+
+    The steps have a thread of their own. A signal leaves it behind, even while it is waiting for an
+    answer, or for a pager to read what it prints: the logout must not wait.
+    """
     console = client.console
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # no system has all
         known = getattr(signal, name, None)
         if known and signal.getsignal(known) != signal.SIG_IGN:  # as nohup does
             signal.signal(known, console.interrupt)
-    # In a thread of their own: after a signal it is left behind, even if it is waiting for an
-    # answer, or for a pager to read what it prints
     steps = ThreadPoolExecutor(1).submit(Demo(client).steps)
     while not (steps.done() or console.interrupted):
         wait([steps], timeout=0.1)
@@ -533,15 +538,14 @@ def run(client: Client) -> int:
         console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
         os._exit(130)  # a return would destroy the client, whose pool may still be locked
     with suppress(SystemExit):
-        steps.result()  # raises what `step` has not caught
+        steps.result()  # raises what ended the steps: SystemExit, or a fault of the demo
     return status
 
 
 def log_out(client: Client) -> str:
-    """Send the logout, again if the connection was lost. Return what went wrong, or "". Nothing is
-    printed yet: that can block, as with | less, and the logout must not wait."""
+    """Send the logout, again if the connection was lost. Return what went wrong, or ""."""
     if client.console.interrupted:
-        # Its thread may be in the middle of a request, and hold the lock of its connection pool
+        # The thread of the steps may still use the old client, and hold its connection pool's lock
         fresh = Client(client.report, client.console)
         fresh.auth, fresh.next_start = client.auth, client.next_start
         client = fresh
@@ -555,6 +559,8 @@ def log_out(client: Client) -> str:
                 raise Problem(f"not logged out: {server_words(client.response)}")
             return ""
         except Exception as error:
+            if client.status == 200 and not client.response.content:
+                return ""
             failure = explain(error, client)[0]
             if client.status or isinstance(error, requests.Timeout):
                 break  # a second try is for a lost connection

@@ -183,7 +183,7 @@ def test_an_error_is_quoted_and_its_hint_helps_with_it() -> None:
 def test_a_logout_that_did_not_happen_is_a_warning() -> None:
     lost = Answer(cut=0)
     rows = [
-        (at.LOGOUT, Answer(200), "warning: POST /logout: ", 0),
+        (at.LOGOUT, Answer(200), "all well", 0, "warning"),
         (at.LOGOUT, (lost, {"status": True}), "all well", 0, "warning"),
         (at.LOGOUT, lost, "error: POST /logout: ", 1),
         (at.LOGOUT, {"status": True, "confirmed": True}, "warning: POST /logout: ", 0),
