@@ -99,7 +99,8 @@ class Demo:
             self.step("Wait for the brokerage session", self.await_brokerage_session)
         if self.brokerage != UP:
             self.console.say("", "Quote and daily bars: left out, without a brokerage session")
-        elif conid:
+            return
+        if conid:
             self.step(f"Quote of {symbol}, conid {conid}", self.quote, conid)
             self.step(f"Daily bars of {symbol}, conid {conid}", self.history, conid)
 
@@ -111,7 +112,7 @@ class Demo:
         except Exception as error:  # such as a KeyError for a field that an answer lacks
             self.console.complain("error", *explain(error, self.client))
             if isinstance(error, requests.Timeout) or self.client.status == 429:
-                sys.exit()  # ends all steps: the next ones would wait as long, or prolong the ban
+                sys.exit()  # only the logout comes then: a step would wait, or prolong the ban
             return None
 
     def open_brokerage_session(self) -> None:
@@ -144,17 +145,18 @@ class Demo:
 
     @staticmethod
     def session_state(answer: dict[str, Any]) -> str:
-        """Return the state that an answer of init or status describes. Either lacks some fields."""
+        """Return the state that an answer describes, of which none has all fields. If another
+        session holds it, init has {"passed": false}, status {"fail": "Force compete ..."}."""
         connected = answer.get("authenticated") is True and answer.get("connected") is True
         if connected and answer.get("established") is not False:
             return UP  # whatever the other fields say
         fail = str(answer.get("fail") or "")
         if fail.startswith("Force compete capability"):
-            return HELD  # in the words of status
+            return HELD
         if fail:
             return REFUSED
         if answer.get("passed") is False or answer.get("competing") is True:
-            return HELD  # in those of init
+            return HELD
         if not connected and str(answer.get("message") or "ok").lower() != "ok":
             return REFUSED
         return SETTLING  # such as {"wait": 1000}, or "established": false
@@ -214,18 +216,20 @@ class Demo:
             hint = "the username has none, or its brokerage session is not up"
             raise Problem("no account in the answer", hint)
         quote = self.snapshot(conid)
-        unsubscribed = quote["data"][0] in UNSUBSCRIBED
+        code = quote["data"][0]
+        unsubscribed = code in UNSUBSCRIBED
         if not unsubscribed and {quote["last"], quote["bid"], quote["ask"]} == {"-"}:
             raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
         # As in C187.20 and H187.20
         quote["last"] = quote["last"].replace("C", "previous close ").replace("H", "halted ")
-        quote["data"] = (QUALITY | UNSUBSCRIBED).get(quote["data"][0], quote["data"])
+        quote["data"] = (QUALITY | UNSUBSCRIBED).get(code, quote["data"])
         self.console.table(list(quote), [quote])
         if unsubscribed:
             self.console.complain("warning", f"{self.options.symbol}: {quote['data']}", SUBSCRIBE)
 
     def snapshot(self, conid: str) -> dict[str, str]:
-        """Return the quote as far as it came. The first call only subscribes, then it fills up."""
+        """Return the quote, with "-" for what did not come. The first call only subscribes, then it
+        fills up."""
         params = {"conids": conid, "fields": ",".join(QUOTE)}
         began = monotonic()
         quote = dict.fromkeys(QUOTE.values(), "-")
@@ -271,15 +275,15 @@ class Client(requests.Session):
         # No proxies from the environment for http, which is allowed for localhost only
         self.trust_env = self.base_url.startswith("https:")
         self.auth: Any = None  # once set, all requests are signed, and a session must be logged out
-        self.leaving = False  # True for the logout, which is sent even if stdout is muted
+        self.logging_out = False  # True for the logout, which is sent even if stdout is muted
         self.next_start = 0.0  # the earliest time of the next request
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer (requests.Response), once complete
         self.status = 0  # of its answer
-        self.log = BufferingHandler(capacity=100)  # of what oauth.py has signed, with -v
+        self.signed = BufferingHandler(capacity=100)  # with -v, what oauth.py logs of it
         if console.options.verbose:
             oauth.log.setLevel(logging.DEBUG)
-            oauth.log.addHandler(self.log)
+            oauth.log.addHandler(self.signed)
 
     def log_in(self) -> None:
         """Request the live session token, and sign everything with it from then on."""
@@ -298,12 +302,12 @@ class Client(requests.Session):
         try:
             response = self.request(method, self.base_url + path, **content)
         finally:
-            if not self.leaving:  # `conclude` prints the logout
+            if not self.logging_out:  # `conclude` prints the logout
                 self.print_last()
         if self.status < 200:
             self.close()  # after a 103, for example, the actual answer is still to come
         answer = json_of(response)
-        if self.status // 100 != 2 or error_in(response):
+        if self.status // 100 != 2 or error_in(answer):
             raise Problem(f"HTTP {self.status}: {server_words(response)}")
         if answer is None:
             raise Problem(f"the answer is not JSON: {server_words(response)}")
@@ -313,13 +317,13 @@ class Client(requests.Session):
         """Wait for the request's turn, and send it. oauth.py's session.post comes here, too. If
         stdout is muted (by a signal, or as nobody reads on), the steps end here."""
         sleep(max(0.0, self.next_start - monotonic()))
-        if self.console.muted and not self.leaving:
+        if self.console.muted and not self.logging_out:
             sys.exit()  # raises SystemExit, which `step` does not catch, but `run` does
         self.next_start = monotonic() + PACE
         self.request_line = f"{method} {url.removeprefix(self.base_url)}"
         self.response, self.status = None, 0
-        self.log.flush()  # forgets the request before
-        timeout = LOGOUT_TIMEOUT if self.leaving else oauth.TIMEOUT
+        self.signed.flush()  # forgets the request before
+        timeout = LOGOUT_TIMEOUT if self.logging_out else oauth.TIMEOUT
         kwargs.update(timeout=timeout, allow_redirects=False)  # replaces what oauth.py gives
         response = super().request(method, url, *args, **kwargs)
         self.response, self.status = response, response.status_code
@@ -327,7 +331,7 @@ class Client(requests.Session):
 
     def print_last(self) -> None:
         """Print a line for the last answer, if one came; with -v all of it, and what was signed."""
-        for record in self.log.buffer:
+        for record in self.signed.buffer:
             self.console.say(f"    > {record.getMessage()}")
         if self.response is not None:
             milliseconds = self.response.elapsed.total_seconds() * 1000
@@ -353,9 +357,8 @@ def masked(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def error_in(response: requests.Response) -> str:
+def error_in(answer: Any) -> str:
     """Return the error message in an answer's JSON, or ""."""
-    answer = json_of(response)
     if isinstance(answer, dict) and answer.get("error"):
         return f"{answer['error']} {answer.get('error_description', '')}"
     return ""
@@ -371,7 +374,7 @@ def server_words(response: requests.Response) -> str:
     """Sum an answer up in one line: its redirect, its error, or its text without HTML tags."""
     if "Location" in response.headers:
         return f"a redirect to {response.headers['Location'][:200]}"
-    text = error_in(response) or readable(response)
+    text = error_in(json_of(response)) or readable(response)
     text = re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", text)
     return " ".join(text.split())[:200] or "(empty)"
 
@@ -386,7 +389,7 @@ HINTS = {
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
     "invalid signature": "run python -m tests.sandbox --serve: it names what a signature got wrong",
     "http 3|post /oauth.*(http 40[04]|not json)": NOT_IBKR,
-    "has expired|not yet valid": "set this computer's clock; or the certificate is out of date",
+    "certificate.*(expired|yet)": "set this computer's clock; or the certificate is out of date",
     "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
     "proxy|tunnel connection": "check the proxy that HTTPS_PROXY names",
     "^0 post /oauth": "is base_url right? is there a network? does it need HTTPS_PROXY?",
@@ -407,12 +410,12 @@ def explain(error: Exception, client: Client) -> list[str]:
     reason, hints, response = str(error), [], client.response
     if isinstance(error, Problem):
         hints = [*error.hints]
-    elif isinstance(error, oauth.ExchangeError):  # a wrong proof, for example
+    elif isinstance(error, oauth.ExchangeError):  # a kind of AnswerError, so first
         hints = check.exchange_suspects(client.report)
     elif isinstance(error, oauth.AnswerError):  # the token request was refused
         reason += f": {server_words(response)}"
         # Keys or tokens are suspect after a 401 or an error in JSON, but not after a 503
-        if client.status == 401 or (client.status in (200, 400) and error_in(response)):
+        if client.status == 401 or (client.status in (200, 400) and error_in(json_of(response))):
             date = response.headers.get("Date", "")
             hints = check.refusal_suspects(client.report, reason, date)
     elif isinstance(error, OSError):  # no answer; includes the exceptions of `requests`
@@ -421,8 +424,8 @@ def explain(error: Exception, client: Client) -> list[str]:
             cause = cause.__context__
         reason = f"{urlsplit(client.base_url).netloc}: {str(cause)[:200]}"
     else:  # such as a KeyError
-        missing = f"{type(error).__name__}: {error}"
-        reason = f"an answer of an unexpected form ({missing}): {server_words(response)}"
+        quoted = "none" if response is None else server_words(response)
+        reason = f"an answer of an unexpected form ({type(error).__name__}: {error}): {quoted}"
     message = f"{client.request_line}: {reason}"
     if not hints:
         text = f"{client.status} {message}".lower()
@@ -507,7 +510,7 @@ def cell(value: Any, min_decimals: int = 2) -> str:
     if type(value) not in (int, float):  # leaves out bool
         return "-"
     exact = Decimal(repr(value or 0))  # `or 0` for -0.0
-    places = max(min_decimals, 7 - exact.adjusted())  # by the power of ten of the first digit
+    places = max(min_decimals, 7 - exact.adjusted())  # 6 of 1,339,037.2; -3 of 0.0066895
     whole, _, fraction = f"{exact:,.{places}f}".partition(".")
     fraction = fraction.rstrip("0").ljust(min_decimals, "0")
     return f"{whole}.{fraction}" if fraction else whole
@@ -527,9 +530,8 @@ def run(client: Client) -> int:
     steps = ThreadPoolExecutor(1).submit(Demo(client).steps)
     while not (steps.done() or console.interrupted):
         wait([steps], timeout=0.1)
-    if client.auth is None:
-        # If the log-in has failed, this returns at once; if it is still under way, a token may come
-        wait([steps], LOGOUT_TIMEOUT)
+    if console.interrupted and client.auth is None:
+        wait([steps], LOGOUT_TIMEOUT)  # the log-in may be under way, and a token come
     logged_in = client.auth is not None
     failure = log_out(client) if logged_in else ""
     status = conclude(client, failure)  # prints nothing after a signal
@@ -545,11 +547,11 @@ def run(client: Client) -> int:
 def log_out(client: Client) -> str:
     """Send the logout, again if the connection was lost. Return what went wrong, or ""."""
     if client.console.interrupted:
-        # The thread of the steps may still use the old client, and hold its connection pool's lock
+        # The thread of the steps may still use this client, and hold its connection pool's lock
         fresh = Client(client.report, client.console)
         fresh.auth, fresh.next_start = client.auth, client.next_start
         client = fresh
-    client.leaving = True
+    client.logging_out = True
     failure = ""
     for _ in range(2):
         try:
@@ -560,10 +562,11 @@ def log_out(client: Client) -> str:
             return ""
         except Exception as error:
             if client.status == 200 and not client.response.content:
-                return ""
+                return ""  # an empty answer is no JSON, but well
             failure = explain(error, client)[0]
-            if client.status or isinstance(error, requests.Timeout):
-                break  # a second try is for a lost connection
+            lost = client.status == 0 and not isinstance(error, requests.Timeout)
+            if not lost:
+                break
     return failure
 
 
