@@ -145,8 +145,8 @@ class Demo:
 
     @staticmethod
     def session_state(answer: dict[str, Any]) -> str:
-        """Return the state that an answer describes, of which none has all fields. If another
-        session holds it, init has {"passed": false}, status {"fail": "Force compete ..."}."""
+        """Return the state that an answer describes. No answer has all fields: if another session
+        holds it, init says {"passed": false, ...}, status {"fail": "Force compete ..."}."""
         connected = answer.get("authenticated") is True and answer.get("connected") is True
         if connected and answer.get("established") is not False:
             return UP  # whatever the other fields say
