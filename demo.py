@@ -18,7 +18,6 @@ import re
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
 from datetime import datetime, timezone
 from decimal import Decimal
 from logging.handlers import BufferingHandler
@@ -56,13 +55,14 @@ QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delaye
 UNSUBSCRIBED = {"N": "not subscribed", "O": "market-data agreement incomplete"}
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
 SUMMARY += ["excessliquidity", "buyingpower", "initmarginreq", "maintmarginreq"]
-BAR = {"o": "open", "h": "high", "l": "low", "c": "close", "v": "volume"}
+BAR = {"o": "open", "h": "high", "l": "low", "c": "close"}
 COUNTS = {"position", "volume"}  # columns with no need for decimals
-# JSON names whose values are never shown: they tell of the account's holder, or of the session
+# JSON names whose values -v shows as ***: they tell of the account's holder, or of the session
 PRIVATE = {"accountvan", "accounttitle", "displayname", "accountalias", "aliases", "desc"}
 PRIVATE |= {"acctdesc", "username", "mac", "hardware_info", "session", "sessionid"}
 
 CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and run again"
+FAULT = "this is a fault of the demo: report it"
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
 NOT_IBKR = f"is base_url right? IBKR's is {check.BASE_URL}; or a proxy or a log-in page answers"
 
@@ -112,7 +112,7 @@ class Demo:
         except Exception as error:  # such as a KeyError for a field that an answer lacks
             self.console.complain("error", *explain(error, self.client))
             if isinstance(error, requests.Timeout) or self.client.status == 429:
-                sys.exit()  # only the logout comes then: a step would wait, or prolong the ban
+                sys.exit()  # ends this thread, not the run: steps would wait, or prolong the ban
             return None
 
     def open_brokerage_session(self) -> None:
@@ -154,11 +154,11 @@ class Demo:
         if fail.startswith("Force compete capability"):
             return HELD
         if fail:
-            return REFUSED
+            return REFUSED  # for another reason
         if answer.get("passed") is False or answer.get("competing") is True:
             return HELD
         if not connected and str(answer.get("message") or "ok").lower() != "ok":
-            return REFUSED
+            return REFUSED  # such as "consumer key has not yet been authorized for trading"
         return SETTLING  # such as {"wait": 1000}, or "established": false
 
     def accounts(self) -> str:
@@ -251,13 +251,14 @@ class Demo:
         """Print the last five daily bars, with the time at which each day's session opened."""
         params = {"conid": conid, "period": "1m", "bar": "1d"}
         answer = self.client.call("GET", "/iserver/marketdata/history", params=params)
+        factor = answer.get("volumeFactor") or 1
         rows = []
         for bar in answer["data"][-5:]:
             opened = datetime.fromtimestamp(bar["t"] / 1000, timezone.utc)
             day = f"{opened:%Y-%m-%d %H:%M}".replace(" 00:00", "")  # midnight says nothing
-            values = {name: bar.get(letter) for letter, name in BAR.items()}
-            rows.append({"opened (UTC)": day, **values})
-        self.console.table(["opened (UTC)", *BAR.values()], rows)
+            prices = {name: bar.get(letter) for letter, name in BAR.items()}
+            rows.append({"opened (UTC)": day, **prices, "volume": bar["v"] * factor})
+        self.console.table(["opened (UTC)", *BAR.values(), "volume"], rows)
 
 
 class Client(requests.Session):
@@ -296,13 +297,12 @@ class Client(requests.Session):
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
     def call(self, method: str, path: str, **content: Any) -> Any:
-        """Send a request and return its answer's JSON, with *** for what is PRIVATE. `content`:
-        `params`, a dict of strings, or `json`, the body. Raises Problem for an error or no JSON,
-        and what `requests` raises."""
+        """Send a request and return its answer's JSON. `content`: `params`, a dict of strings, or
+        `json`, the body. Raises Problem for an error or no JSON, and what `requests` raises."""
         try:
             response = self.request(method, self.base_url + path, **content)
         finally:
-            if not self.logging_out:  # `conclude` prints the logout
+            if not self.logging_out:  # the logout is printed when it is over, by `conclude`
                 self.print_last()
         if self.status < 200:
             self.close()  # after a 103, for example, the actual answer is still to come
@@ -316,13 +316,13 @@ class Client(requests.Session):
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
         """Wait for the request's turn, and send it. oauth.py's session.post comes here, too. If
         stdout is muted (by a signal, or as nobody reads on), the steps end here."""
+        self.request_line = f"{method} {url.removeprefix(self.base_url)}"
+        self.response, self.status = None, 0
+        self.signed.buffer.clear()
         sleep(max(0.0, self.next_start - monotonic()))
         if self.console.muted and not self.logging_out:
             sys.exit()  # raises SystemExit, which `step` does not catch, but `run` does
         self.next_start = monotonic() + PACE
-        self.request_line = f"{method} {url.removeprefix(self.base_url)}"
-        self.response, self.status = None, 0
-        self.signed.flush()  # forgets the request before
         timeout = LOGOUT_TIMEOUT if self.logging_out else oauth.TIMEOUT
         kwargs.update(timeout=timeout, allow_redirects=False)  # replaces what oauth.py gives
         response = super().request(method, url, *args, **kwargs)
@@ -341,10 +341,10 @@ class Client(requests.Session):
                     self.console.say(f"    < {line}")
 
 
-def json_of(response: requests.Response) -> Any:
-    """Return the JSON of an answer, with *** for private values, or None if it is not JSON."""
+def json_of(response: requests.Response, object_hook: Any = None) -> Any:
+    """Return the JSON of an answer, None if it is none. The hook may change each object in it."""
     try:
-        return json.loads(response.content, object_hook=masked)
+        return json.loads(response.content, object_hook=object_hook)
     except ValueError:
         return None
 
@@ -365,8 +365,8 @@ def error_in(answer: Any) -> str:
 
 
 def readable(response: requests.Response) -> str:
-    """Return an answer's text, indented if it is JSON."""
-    answer = json_of(response)
+    """Return an answer's text. JSON is indented, with *** for private values."""
+    answer = json_of(response, masked)
     return str(response.text) if answer is None else json.dumps(answer, indent=2)
 
 
@@ -410,9 +410,9 @@ def explain(error: Exception, client: Client) -> list[str]:
     reason, hints, response = str(error), [], client.response
     if isinstance(error, Problem):
         hints = [*error.hints]
-    elif isinstance(error, oauth.ExchangeError):  # a kind of AnswerError, so first
+    elif isinstance(error, oauth.ExchangeError):  # log-in: wrong proof or Diffie-Hellman number
         hints = check.exchange_suspects(client.report)
-    elif isinstance(error, oauth.AnswerError):  # the token request was refused
+    elif isinstance(error, oauth.AnswerError):  # log-in: any other bad answer, such as "HTTP 401"
         reason += f": {server_words(response)}"
         # Keys or tokens are suspect after a 401 or an error in JSON, but not after a 503
         if client.status == 401 or (client.status in (200, 400) and error_in(json_of(response))):
@@ -477,7 +477,7 @@ class Console:
         if kind == "error":
             self.errors += 1
         lines = [f"{kind}: {message}", *[f"hint: {hint}" for hint in hints]]
-        in_report = self.options.check and not self.muted  # --check has all on stdout
+        in_report = self.options.check and not self.muted  # all on stdout, unless that failed
         self.say(*lines, stream=None if in_report else sys.stderr)
 
     def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
@@ -510,7 +510,8 @@ def cell(value: Any, min_decimals: int = 2) -> str:
     if type(value) not in (int, float):  # leaves out bool
         return "-"
     exact = Decimal(repr(value or 0))  # `or 0` for -0.0
-    places = max(min_decimals, 7 - exact.adjusted())  # 6 of 1,339,037.2; -3 of 0.0066895
+    digits = exact.adjusted() + 1  # before the point: 7 for 1,339,037.2, -2 for 0.0066895
+    places = max(min_decimals, 8 - digits)
     whole, _, fraction = f"{exact:,.{places}f}".partition(".")
     fraction = fraction.rstrip("0").ljust(min_decimals, "0")
     return f"{whole}.{fraction}" if fraction else whole
@@ -519,8 +520,9 @@ def cell(value: Any, min_decimals: int = 2) -> str:
 def run(client: Client) -> int:
     """Take all steps, log out however they ended, and return the exit status.
 
-    The steps have a thread of their own. A signal leaves it behind, even while it is waiting for an
-    answer, or for a pager to read what it prints: the logout must not wait.
+    The steps have a thread of their own. After a signal it is left behind, whether it waits for an
+    answer or for a pager to read what it prints. It may then hold the lock of its client's
+    connection pool: so the logout has a client of its own, and the program ends by os._exit.
     """
     console = client.console
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # no system has all
@@ -534,20 +536,19 @@ def run(client: Client) -> int:
         wait([steps], LOGOUT_TIMEOUT)  # the log-in may be under way, and a token come
     logged_in = client.auth is not None
     failure = log_out(client) if logged_in else ""
+    if steps.done() and isinstance(steps.exception(), Exception):  # which `step` has not caught
+        console.complain("error", repr(steps.exception()), FAULT)
     status = conclude(client, failure)  # prints nothing after a signal
-    if console.interrupted:
+    if console.interrupted:  # asked only now, as the signal may come until here
         outcome = "logged out" if logged_in else "not logged in"
         console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
-        os._exit(130)  # a return would destroy the client, whose pool may still be locked
-    with suppress(SystemExit):
-        steps.result()  # raises what ended the steps: SystemExit, or a fault of the demo
+        os._exit(130)
     return status
 
 
 def log_out(client: Client) -> str:
     """Send the logout, again if the connection was lost. Return what went wrong, or ""."""
     if client.console.interrupted:
-        # The thread of the steps may still use this client, and hold its connection pool's lock
         fresh = Client(client.report, client.console)
         fresh.auth, fresh.next_start = client.auth, client.next_start
         client = fresh
@@ -562,7 +563,7 @@ def log_out(client: Client) -> str:
             return ""
         except Exception as error:
             if client.status == 200 and not client.response.content:
-                return ""  # an empty answer is no JSON, but well
+                return ""  # `call` has raised "not JSON", but an empty answer will do here
             failure = explain(error, client)[0]
             lost = client.status == 0 and not isinstance(error, requests.Timeout)
             if not lost:
@@ -647,7 +648,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.say("interrupted: not logged in", stream=sys.stderr)
         return 130
     except Exception as error:  # the last resort
-        console.complain("error", repr(error), "this is a fault of the demo: report it")
+        console.complain("error", repr(error), FAULT)
         return 1
 
 

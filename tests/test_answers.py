@@ -136,15 +136,15 @@ def test_a_quote_fills_up_and_is_shown_as_far_as_it_came() -> None:
 
 
 def test_bars_say_when_their_session_opened() -> None:
-    bar = {"o": 50.1, "h": 51.0, "l": 49.5, "c": 0.00004, "v": 31000.0, "t": 1794783600000}
-    hour_later = {**bar, "v": 441876.5, "t": bar["t"] + 3600_000}
+    bar = {"o": 50.1, "h": 51.0, "l": 49.5, "c": 0.00004, "v": 310.0, "t": 1794783600000}
+    hour_later = {**bar, "v": 4418.765, "t": bar["t"] + 3600_000}
     shown = """
     opened (UTC)       open   high    low    close     volume
     2026-11-15 23:00  50.10  51.00  49.50  0.00004     31,000
     2026-11-16        50.10  51.00  49.50  0.00004  441,876.5
 """
     rows = [
-        (at.HISTORY, {"data": [bar, hour_later]}, shown, 0),
+        (at.HISTORY, {"volumeFactor": 100, "data": [bar, hour_later]}, shown, 0),
         (at.HISTORY, {"points": 4}, "an answer of an unexpected form (KeyError: 'data')", 1),
         (at.HISTORY, {"data": []}, "\n    none\n", 0),
     ]
@@ -164,7 +164,7 @@ def test_an_error_is_quoted_and_its_hint_helps_with_it() -> None:
     rows = [
         (at.SUMMARY, Answer(404), f"{where}HTTP 404: (empty)\nhint: ", 1, "base_url"),
         (at.SUMMARY, Answer(503, PAGE), f"{where}HTTP 503: Log in here\nhint: ", 1),
-        (at.SUMMARY, Answer(200, PAGE), where, 1),
+        (at.SUMMARY, Answer(200, PAGE), f"{where}the answer is not JSON: Log in here\nhint: ", 1),
         (at.SUMMARY, [1], "an answer of an unexpected form (AttributeError: ", 1),
         (at.POSITIONS, {"a": 1}, '): { "a": 1 }\nhint: ', 1),
         (at.LEDGER, FORBIDDEN, "HTTP 403: Forbidden not for this user\nhint: ", 1),

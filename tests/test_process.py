@@ -141,6 +141,14 @@ def test_ctrl_c_while_the_config_is_checked_is_told(sandbox: Sandbox) -> None:
     assert (result.status, result.err) == (130, "interrupted: not logged in\n")
 
 
+def test_a_fault_of_the_demo_itself_is_one_line_too(sandbox: Sandbox) -> None:
+    with mock.patch.object(demo.Demo, "steps", side_effect=NameError("oops")):
+        result = run(sandbox)
+    hint = "hint: this is a fault of the demo: report it\n"
+    assert (result.status, result.err) == (1, f"error: NameError('oops')\n{hint}")
+    assert "all well" not in result.out
+
+
 LOCK_TAKEN = """
 import queue, runpy, signal, sys
 genuine = queue.Queue.put
