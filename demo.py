@@ -316,13 +316,13 @@ class Client(requests.Session):
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
         """Wait for the request's turn, and send it. oauth.py's session.post comes here, too. If
         stdout is muted (by a signal, or as nobody reads on), the steps end here."""
+        sleep(max(0.0, self.next_start - monotonic()))
+        if self.console.muted and not self.logging_out:
+            sys.exit()  # ends this thread: `step` does not catch SystemExit
+        self.next_start = monotonic() + PACE
         self.request_line = f"{method} {url.removeprefix(self.base_url)}"
         self.response, self.status = None, 0
         self.signed.buffer.clear()
-        sleep(max(0.0, self.next_start - monotonic()))
-        if self.console.muted and not self.logging_out:
-            sys.exit()  # raises SystemExit, which `step` does not catch, but `run` does
-        self.next_start = monotonic() + PACE
         timeout = LOGOUT_TIMEOUT if self.logging_out else oauth.TIMEOUT
         kwargs.update(timeout=timeout, allow_redirects=False)  # replaces what oauth.py gives
         response = super().request(method, url, *args, **kwargs)
