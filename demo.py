@@ -57,7 +57,7 @@ SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablef
 SUMMARY += ["excessliquidity", "buyingpower", "initmarginreq", "maintmarginreq"]
 BAR = {"o": "open", "h": "high", "l": "low", "c": "close"}
 COUNTS = {"position", "volume"}  # columns with no need for decimals
-# JSON names whose values -v shows as ***: they tell of the account's holder, or of the session
+# JSON names, in lower case, whose values -v shows as ***: of the account's holder or the session
 PRIVATE = {"accountvan", "accounttitle", "displayname", "accountalias", "aliases", "desc"}
 PRIVATE |= {"acctdesc", "username", "mac", "hardware_info", "session", "sessionid"}
 
@@ -112,7 +112,7 @@ class Demo:
         except Exception as error:  # such as a KeyError for a field that an answer lacks
             self.console.complain("error", *explain(error, self.client))
             if isinstance(error, requests.Timeout) or self.client.status == 429:
-                sys.exit()  # ends this thread, not the run: steps would wait, or prolong the ban
+                sys.exit()  # ends all steps: the next would wait as long, or prolong the ban
             return None
 
     def open_brokerage_session(self) -> None:
@@ -150,7 +150,7 @@ class Demo:
         connected = answer.get("authenticated") is True and answer.get("connected") is True
         if connected and answer.get("established") is not False:
             return UP  # whatever the other fields say
-        fail = str(answer.get("fail") or "")
+        fail = str(answer.get("fail") or "")  # tells more than passed and competing
         if fail.startswith("Force compete capability"):
             return HELD
         if fail:
@@ -271,7 +271,6 @@ class Client(requests.Session):
         self.credentials = report.credentials
         self.base_url = report.base_url
         self.console = console
-        console.secrets.append(self.credentials.access_token_secret.hex())
         self.headers["User-Agent"] = "ibkr-oauth-demo"
         # No proxies from the environment for http, which is allowed for localhost only
         self.trust_env = self.base_url.startswith("https:")
@@ -287,7 +286,8 @@ class Client(requests.Session):
             oauth.log.addHandler(self.signed)
 
     def log_in(self) -> None:
-        """Request the live session token, and sign everything with it from then on."""
+        """Request the live session token, and sign everything with it from then on. oauth.py posts
+        through `request`, below, and signs with RSA instead of `auth`."""
         try:
             token = oauth.request_live_session_token(self, self.base_url, self.credentials)
             self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
@@ -314,11 +314,11 @@ class Client(requests.Session):
         return answer
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        """Wait for the request's turn, and send it. oauth.py's session.post comes here, too. If
-        stdout is muted (by a signal, or as nobody reads on), the steps end here."""
+        """Wait for the request's turn, and send it. If stdout is muted (by a signal, or as nobody
+        reads on), the steps end here."""
         sleep(max(0.0, self.next_start - monotonic()))
         if self.console.muted and not self.logging_out:
-            sys.exit()  # ends this thread: `step` does not catch SystemExit
+            sys.exit()  # ends all steps: `step` does not catch SystemExit, their thread does
         self.next_start = monotonic() + PACE
         self.request_line = f"{method} {url.removeprefix(self.base_url)}"
         self.response, self.status = None, 0
@@ -342,7 +342,7 @@ class Client(requests.Session):
 
 
 def json_of(response: requests.Response, object_hook: Any = None) -> Any:
-    """Return the JSON of an answer, None if it is none. The hook may change each object in it."""
+    """Return the JSON of an answer, or None if it is not JSON. The hook may change its objects."""
     try:
         return json.loads(response.content, object_hook=object_hook)
     except ValueError:
@@ -380,7 +380,8 @@ def server_words(response: requests.Response) -> str:
 
 
 # `explain` takes the first pattern that it finds in a text of status, request and error, such as
-# "401 get /portfolio/x/ledger: http 401: (empty)". The status is 0 if no complete answer came
+# "401 get /portfolio/x/ledger: http 401: (empty)", or, if no complete answer came, "0 post /oauth/
+# live_session_token: api.ibkr.com: timed out"
 HINTS = {
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session came up: {CLOSE_OTHERS}, or with --compete",
@@ -391,7 +392,7 @@ HINTS = {
     "http 3|post /oauth.*(http 40[04]|not json)": NOT_IBKR,
     "certificate.*(expired|yet)": "set this computer's clock; or the certificate is out of date",
     "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
-    "proxy|tunnel connection": "check the proxy that HTTPS_PROXY names",
+    "^0 .*(proxy|tunnel connection)": "check the proxy that HTTPS_PROXY names",
     "^0 post /oauth": "is base_url right? is there a network? does it need HTTPS_PROXY?",
     "^0 ": "check the network, or try later",
     "^401 get /portfolio/\\S+/": "is it an account of this username? if it was before, try later",
@@ -465,7 +466,7 @@ class Console:
             print(text, file=stream or sys.stdout, flush=True)
         except OSError as error:
             if self.muted:
-                return  # stderr fails, too
+                return  # so this was stderr: nothing can be said
             self.muted = True
             if error.errno not in (errno.EPIPE, errno.EINVAL):  # of | head, on Unix and on Windows
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
@@ -520,27 +521,30 @@ def cell(value: Any, min_decimals: int = 2) -> str:
 def run(client: Client) -> int:
     """Take all steps, log out however they ended, and return the exit status.
 
-    The steps have a thread of their own. After a signal it is left behind, whether it waits for an
-    answer or for a pager to read what it prints. It may then hold the lock of its client's
-    connection pool: so the logout has a client of its own, and the program ends by os._exit.
+    The steps have a thread of their own, which is left behind after a signal: it may be waiting for
+    an answer, or for a pager to read on, and hold the lock of its client's connection pool. So the
+    logout then has a client of its own, and the program ends by os._exit.
     """
     console = client.console
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # no system has all
         known = getattr(signal, name, None)
         if known and signal.getsignal(known) != signal.SIG_IGN:  # as nohup does
             signal.signal(known, console.interrupt)
-    steps = ThreadPoolExecutor(1).submit(Demo(client).steps)
-    while not (steps.done() or console.interrupted):
-        wait([steps], timeout=0.1)
-    if console.interrupted and client.auth is None:
-        wait([steps], LOGOUT_TIMEOUT)  # the log-in may be under way, and a token come
-    logged_in = client.auth is not None
-    failure = log_out(client) if logged_in else ""
-    if steps.done() and isinstance(steps.exception(), Exception):  # which `step` has not caught
-        console.complain("error", repr(steps.exception()), FAULT)
+    future = ThreadPoolExecutor(1).submit(Demo(client).steps)
+    while not (future.done() or console.interrupted):
+        wait([future], timeout=0.1)
+    if console.interrupted:
+        if client.auth is None:
+            wait([future], LOGOUT_TIMEOUT)  # the log-in may be under way, and a token come
+        fresh = Client(client.report, console)
+        fresh.auth, fresh.next_start = client.auth, client.next_start
+        client = fresh
+    failure = log_out(client) if client.auth else ""
+    if future.done() and isinstance(future.exception(), Exception):  # which `step` has not caught
+        console.complain("error", repr(future.exception()), FAULT)
     status = conclude(client, failure)  # prints nothing after a signal
     if console.interrupted:  # asked only now, as the signal may come until here
-        outcome = "logged out" if logged_in else "not logged in"
+        outcome = "logged out" if client.auth else "not logged in"
         console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
         os._exit(130)
     return status
@@ -548,10 +552,6 @@ def run(client: Client) -> int:
 
 def log_out(client: Client) -> str:
     """Send the logout, again if the connection was lost. Return what went wrong, or ""."""
-    if client.console.interrupted:
-        fresh = Client(client.report, client.console)
-        fresh.auth, fresh.next_start = client.auth, client.next_start
-        client = fresh
     client.logging_out = True
     failure = ""
     for _ in range(2):
@@ -565,9 +565,8 @@ def log_out(client: Client) -> str:
             if client.status == 200 and not client.response.content:
                 return ""  # `call` has raised "not JSON", but an empty answer will do here
             failure = explain(error, client)[0]
-            lost = client.status == 0 and not isinstance(error, requests.Timeout)
-            if not lost:
-                break
+            if client.status or isinstance(error, requests.Timeout):
+                break  # only a lost connection is tried again
     return failure
 
 
@@ -638,6 +637,7 @@ def main(arguments: list[str] | None = None) -> int:
         print_findings(report, console)
         if report.credentials is None:
             return 2
+        console.secrets.append(report.credentials.access_token_secret.hex())
         if options.check:
             return 1 if console.muted else 0  # 1 if the report was cut off
         return run(Client(report, console))
