@@ -22,7 +22,7 @@ import time
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable
 
 from Crypto.Math.Numbers import Integer
 from Crypto.PublicKey import RSA
@@ -38,7 +38,8 @@ PLACEHOLDER = r"\s*|(your|path-to|generated)-[a-z-]+"  # in the templates, for a
 GENERATE = "generate the token again, which ends the present secret"
 OTHERS_READ = "others may read the file"  # a warning that never explains why IBKR refuses
 CAUSES = "public_signature.pem", "public_encryption.pem", "dhparam.pem", "realm", "consumer_key"
-Checked = tuple[Any, ...]  # value, kind ("ok", "warn" or "-"), message, and any number of hints
+Checked = tuple[Any, ...]  # value, kind ("ok", "warn", or "-" if not tried), message, any hints
+Finding = tuple[str, str, str, tuple[str, ...]]  # kind (or "error"), name, message, hints
 
 
 class Problem(Exception):
@@ -47,15 +48,6 @@ class Problem(Exception):
     def __init__(self, message: str, *hints: str) -> None:
         super().__init__(message)
         self.hints = hints
-
-
-class Finding(NamedTuple):
-    """What was found of one ingredient. `kind`: "ok", "warn", "error", or "-" if not tried."""
-
-    kind: str
-    name: str
-    message: str
-    hints: tuple[str, ...]
 
 
 class Report:
@@ -79,7 +71,7 @@ class Report:
         self.blank = False  # whether no key or token is in yet
 
     def add(self, kind: str, name: str, message: str, *hints: str) -> None:
-        self.findings.append(Finding(kind, name, message, hints))
+        self.findings.append((kind, name, message, hints))
         if kind == "warn" and message != OTHERS_READ:
             self.warned[name] = f"{name}: {message}"
 

@@ -35,11 +35,11 @@ def read_rehearsal(path: str) -> Rehearsal | None:
         values[name] = str(folder / os.path.expanduser(values[name].strip()))
     missing = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"]
     stale = []
-    for finding in report.findings:
-        if finding.name in missing:
-            missing.remove(finding.name)
-            if finding.kind == "warn":
-                stale.append(finding.name)
+    for kind, name, _, _ in report.findings:
+        if name in missing:
+            missing.remove(name)
+            if kind == "warn":
+                stale.append(name)
     return Rehearsal(values, identity_of(values, report.credentials), missing, stale)
 
 
