@@ -269,7 +269,7 @@ class Client(requests.Session):
         assert report.credentials is not None  # main checks that
         self.report = report
         self.credentials = report.credentials
-        self.base_url = report.base_url
+        self.base_url = report.good["base_url"]
         self.console = console
         self.headers["User-Agent"] = "ibkr-oauth-demo"
         # No proxies from the environment for http, which is allowed for localhost only

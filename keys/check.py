@@ -67,7 +67,6 @@ class Report:
         self.findings: list[Finding] = []
         self.warned = dict.fromkeys(CAUSES, "")  # what may be why IBKR refuses, likeliest first
         self.credentials: oauth.Credentials | None = None  # None if a finding is an error
-        self.base_url = ""
         self.blank = False  # whether no key or token is in yet
 
     def add(self, kind: str, name: str, message: str, *hints: str) -> None:
@@ -120,7 +119,6 @@ def check_config(values: dict[str, Any], path: str) -> Report:
     blank = good.keys().isdisjoint(["encryption_key_fp", "signature_key_fp", "access_token"])
     report.blank = blank and values.keys() <= set(report.names)
     if good.keys() >= set(report.names):  # no error
-        report.base_url = good["base_url"]
         report.credentials = oauth.Credentials(
             realm=good["realm"],
             consumer_key=good["consumer_key"],
