@@ -235,12 +235,6 @@ def check_base_url(value: object) -> Checked:
 
 COPY_AGAIN = "copy the file again from where it was made"
 NEW_KEYS = "if the file is right, make new keys with keys/generate.sh; upload their public halves"
-SAVE_AS_TEXT = "save it as plain text, in ASCII or UTF-8"
-OTHER_FILES = {  # how files begin that are taken for a key in PEM form
-    b"{\\rtf": ("is an RTF document", SAVE_AS_TEXT),
-    b"\xff\xfe": ("is UTF-16 text", SAVE_AS_TEXT),
-    b"0\x82": ("is in DER form", "make a PEM file: openssl rsa -inform DER -in OLD -out NEW.pem"),
-}
 # What the first line of a private key says of its kind, in base64
 PKCS8_RSA, PKCS8_RSA_PSS = "BgkqhkiG9w0BAQEF", "BgkqhkiG9w0BAQo"  # object identifiers
 OPENSSH_RSA, OPENSSH_PLAIN = "dzc2gtcn", "AAAABG5vbmUA"  # "ssh-rsa"; the cipher "none"
@@ -305,9 +299,11 @@ def private_key(path: Path) -> RSA.RsaKey:
 
 def pem_block(data: bytes) -> tuple[str, str]:
     """Return the label of a file's first private block, or else its first, and its body."""
-    for beginning, problem in OTHER_FILES.items():
-        if data.startswith(beginning):
-            raise Problem(*problem)
+    if data.startswith((b"{\\rtf", b"\xff\xfe")):
+        raise Problem("is RTF or UTF-16, not plain text", "save it as plain text, in UTF-8")
+    if data.startswith(b"0\x82"):
+        hint = "make a PEM file: openssl rsa -inform DER -in OLD -out NEW.pem"
+        raise Problem("is in DER form", hint)
     text = data.decode("utf-8-sig", "replace")
     blocks = re.findall(r"-----BEGIN ([A-Z0-9. ]+)-----(.*?)-----END \1-----", text, re.DOTALL)
     if blocks:
