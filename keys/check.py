@@ -408,17 +408,15 @@ def shown_generator(generator: int) -> str:
 
 def compare(path: Path, expected: str, report: Report) -> None:
     """Compare a file beside a key, if it is there, with what the config has."""
-    if not path.exists():
-        return
     uploaded = digest_of_file(path)
     if uploaded == expected:
         report.add("ok", path.name, "fits")
-        return
-    message = f"does not fit: {uploaded}; the config's: {expected}"
-    hint = "if this file was uploaded, name the private key that belongs to it"
-    if path.name == "dhparam.pem":
-        hint = f"if this file was uploaded, put into dh_prime what this prints: {ASN1PARSE}"
-    report.add("warn", path.name, message, hint, "if not, upload the one that fits the config")
+    elif path.exists():
+        message = f"does not fit: {uploaded}; the config's: {expected}"
+        hint = "if this file was uploaded, name the private key that belongs to it"
+        if path.name == "dhparam.pem":
+            hint = f"if this file was uploaded, put into dh_prime what this prints: {ASN1PARSE}"
+        report.add("warn", path.name, message, hint, "if not, upload the one that fits the config")
 
 
 def digest_of_file(path: Path) -> str:
