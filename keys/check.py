@@ -5,9 +5,8 @@ network; `refusal_suspects` and `exchange_suspects` rank what may be wrong once 
 Nothing here prints, and no message holds a secret: a value is shown only where it is in its right
 form, or is a path.
 
-To add a field: a function that returns its value, "ok" or "warn", a message and hints, or raises
-Problem; a line in `read_fields`, and one for its default, which the function gets as if it stood in
-the config, if it is optional. The value is then in `Report.good`.
+To add a field: a function that returns what `Checked` says, or raises Problem; a line in
+`read_fields`; and if it is optional, a default in `Report.values`. `Report.good` then has it.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class Report:
     """What is in a config, and what was found of it."""
 
     def __init__(self, values: dict[str, Any], folder: str) -> None:
-        self.values: dict[str, Any] = {}  # of the fields that are filled in
+        self.values: dict[str, Any] = {"base_url": BASE_URL}  # defaults, and what is filled in
         for name, value in values.items():
             if value is not None and not re.fullmatch(PLACEHOLDER, str(value)):
                 self.values[name] = value
@@ -149,7 +148,6 @@ def read_fields(report: Report) -> None:
         compare(key_paths["signature"].with_name("dhparam.pem"), expected, report)
     report.read("access_token", check_access_token)
     report.read("access_token_secret", check_secret, report)
-    report.values.setdefault("base_url", BASE_URL)
     report.read("base_url", check_base_url)
 
 
