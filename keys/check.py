@@ -482,13 +482,12 @@ def exchange_suspects(report: Report) -> list[str]:
 
 def clock_hints(date: str) -> list[str]:
     """Return what to do if this computer's clock is more than 30 s off an answer's Date."""
-    try:
+    with suppress(TypeError, ValueError):  # no date, or a malformed one
         ahead = time.time() - parsedate_to_datetime(date).timestamp()
-    except (TypeError, ValueError):  # no date, or a malformed one
-        return []
-    side = "ahead of" if ahead > 0 else "behind"
-    hint = f"set this computer's clock, which is {abs(ahead):,.0f} s {side} the server's"
-    return [hint] if abs(ahead) > 30 else []
+        if abs(ahead) > 30:
+            side = "ahead of" if ahead > 0 else "behind"
+            return [f"set this computer's clock, which is {abs(ahead):,.0f} s {side} the server's"]
+    return []
 
 
 def first_three(hints: list[str]) -> list[str]:
