@@ -153,8 +153,7 @@ def read_fields(report: Report) -> None:
 def add_other_fields(report: Report, values: dict[str, Any]) -> None:
     """Add what there is to say of fields that could not be read: unknown, or not filled in."""
     for name in sorted(values.keys() - report.names):
-        close = closest(name, report.names)
-        hint = f"did you mean {close}?" if close else "it is ignored"
+        hint = suggestion(name, report.names) or "it is ignored"
         report.add("warn", shown(name, ".{1,40}"), "unknown field", hint)
     unfilled = [name for name in report.names if name not in report.values]
     if unfilled:
@@ -164,13 +163,14 @@ def add_other_fields(report: Report, values: dict[str, Any]) -> None:
         report.add("error", "not filled in", ", ".join(unfilled), hint)
 
 
-def closest(name: str, names: list[str]) -> str:
-    """Return the name that is most like this one, "" if none is."""
+def suggestion(name: str, names: list[str], folder: str = "") -> str:
+    """Return a hint that tells the name most like this one, "" if none is."""
     plain = name.lower().replace(" ", "")
+    close = difflib.get_close_matches(plain, names, n=1)
     for other in names:
         if sorted(plain) == sorted(other.lower()):  # config-test.json
-            return other
-    return "".join(difflib.get_close_matches(plain, names, n=1))
+            close = [other]
+    return f"did you mean {os.path.join(folder, close[0])}?" if close else ""
 
 
 # Texts
@@ -267,8 +267,7 @@ def did_you_mean(path: str) -> str:
         return "give a file that you may read"
     if not os.path.isdir(folder):
         return f"there is no folder {folder}"
-    close = closest(name, os.listdir(folder))
-    return close and f"did you mean {os.path.join(folder, close)}?"
+    return suggestion(name, os.listdir(folder), folder)
 
 
 def private_key(path: Path) -> RSA.RsaKey:
