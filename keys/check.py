@@ -66,7 +66,7 @@ class Report:
         self.findings: list[Finding] = []
         self.warned = dict.fromkeys(CAUSES, "")  # what may be why IBKR refuses, likeliest first
         self.credentials: oauth.Credentials | None = None  # None if a finding is an error
-        self.blank = False  # whether no key or token is in yet
+        self.blank = False  # whether no key or token is in yet, nor a field of another name
 
     def add(self, kind: str, name: str, message: str, *hints: str) -> None:
         self.findings.append((kind, name, message, hints))
@@ -113,10 +113,9 @@ def check_config(values: dict[str, Any], path: str) -> Report:
     report = Report(values, os.path.dirname(path))
     read_fields(report)
     add_other_fields(report, values)
-    good = report.good
-    blank = good.keys().isdisjoint(["encryption_key_fp", "signature_key_fp", "access_token"])
-    report.blank = blank and values.keys() <= set(report.names)
-    if good.keys() >= set(report.names):  # no error
+    good, names = report.good, set(report.names)
+    report.blank = not (report.key_paths or "access_token" in good or values.keys() - names)
+    if good.keys() >= names:  # no error
         report.credentials = oauth.Credentials(
             realm=good["realm"],
             consumer_key=good["consumer_key"],
