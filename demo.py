@@ -157,7 +157,8 @@ class Demo:
             return REFUSED  # for another reason
         if answer.get("passed") is False or answer.get("competing") is True:
             return HELD
-        if not connected and str(answer.get("message") or "ok").lower() != "ok":
+        message = str(answer.get("message") or "ok").lower()
+        if message != "ok" and not connected:
             return REFUSED  # such as "consumer key has not yet been authorized for trading"
         return SETTLING  # such as {"wait": 1000}, or "established": false
 
@@ -186,7 +187,8 @@ class Demo:
         """Print the cash of each currency; BASE is the total of all, in the base currency."""
         answer = self.client.call("GET", f"/portfolio/{account}/ledger")
         columns = ["currency", "cashbalance", "settledcash", "stockmarketvalue"]
-        self.console.table([*columns, "netliquidationvalue"], list(answer.values()))
+        columns.append("netliquidationvalue")
+        self.console.table(columns, list(answer.values()))
 
     def positions(self, account: str) -> None:
         """Print the first page, of up to 100 positions; the next page is /positions/1."""
@@ -218,10 +220,11 @@ class Demo:
         quote = self.snapshot(conid)
         code = quote["data"][0]
         unsubscribed = code in UNSUBSCRIBED
-        if not unsubscribed and {quote["last"], quote["bid"], quote["ask"]} == {"-"}:
+        no_price = {quote["last"], quote["bid"], quote["ask"]} == {"-"}
+        if no_price and not unsubscribed:
             raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
-        # As in C187.20 and H187.20
-        quote["last"] = quote["last"].replace("C", "previous close ").replace("H", "halted ")
+        quote["last"] = quote["last"].replace("C", "previous close ")  # as in C187.20
+        quote["last"] = quote["last"].replace("H", "halted ")
         quote["data"] = (QUALITY | UNSUBSCRIBED).get(code, quote["data"])
         self.console.table(list(quote), [quote])
         if unsubscribed:
@@ -291,7 +294,8 @@ class Client(requests.Session):
         try:
             token = oauth.request_live_session_token(self, self.base_url, self.credentials)
             self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
-            self.console.secrets += [base64.b64encode(token.token).decode(), token.token.hex()]
+            self.console.secrets.append(token.token.hex())
+            self.console.secrets.append(base64.b64encode(token.token).decode())
         finally:
             self.print_last()
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
@@ -416,7 +420,8 @@ def explain(error: Exception, client: Client) -> list[str]:
     elif isinstance(error, oauth.AnswerError):  # log-in: any other bad answer, such as "HTTP 401"
         reason += f": {server_words(response)}"
         # Keys or tokens are suspect after a 401 or an error in JSON, but not after a 503
-        if client.status == 401 or (client.status in (200, 400) and error_in(json_of(response))):
+        says_why = error_in(json_of(response)) != ""
+        if client.status == 401 or (client.status in (200, 400) and says_why):
             date = response.headers.get("Date", "")
             hints = check.refusal_suspects(client.report, reason, date)
     elif isinstance(error, OSError):  # no answer; includes the exceptions of `requests`
@@ -430,7 +435,8 @@ def explain(error: Exception, client: Client) -> list[str]:
     message = f"{client.request_line}: {reason}"
     if not hints:
         text = f"{client.status} {message}".lower()
-        hints = [next(hint for known, hint in HINTS.items() if re.search(known, text))]
+        fitting = [hint for known, hint in HINTS.items() if re.search(known, text)]
+        hints = fitting[:1]
     return [message, *hints]
 
 
@@ -602,27 +608,12 @@ def command_line(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def print_findings(report: check.Report, console: Console) -> None:
-    """Print errors and warnings; with --check, every ingredient and the next command to run."""
-    path = console.options.config
-    if not console.options.check:
-        for kind, name, message, hints in report.findings:
-            if kind in ("error", "warn"):
-                kind = kind.replace("warn", "warning")
-                console.complain(kind, f"{path}: {name}: {message}", *hints)
-        return
-    console.say(f"config {path}")
+def complain_of(report: check.Report, console: Console) -> None:
+    """Print the errors and warnings among what was found."""
     for kind, name, message, hints in report.findings:
-        console.say(f"  {kind:<5}  {name:<21}  {message}")
-        for hint in hints:
-            console.say(f"         {hint}")
-    if report.blank:  # nothing is filled in yet
-        console.say("next: python -m tests.sandbox (which needs no account)")
-    elif report.credentials is None:
-        console.say(f'next: mend the errors, then python demo.py --check "{path}"')
-    else:
-        console.say(f'next: python demo.py "{path}"')
-        console.say(f'or, before IBKR knows the key: python -m tests.sandbox --config "{path}"')
+        if kind in ("error", "warn"):
+            kind = kind.replace("warn", "warning")
+            console.complain(kind, f"{console.options.config}: {name}: {message}", *hints)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -634,7 +625,10 @@ def main(arguments: list[str] | None = None) -> int:
         for name in ("access_token", "access_token_secret"):
             console.secrets.append(str(values.get(name, "")).strip())
         report = check.check_config(values, options.config)
-        print_findings(report, console)
+        if options.check:
+            console.say(*check.report_lines(report, options.config))
+        else:
+            complain_of(report, console)
         if report.credentials is None:
             return 2
         console.secrets.append(report.credentials.access_token_secret.hex())

@@ -172,6 +172,22 @@ def suggestion(name: str, names: list[str], folder: str = "") -> str:
     return f"did you mean {os.path.join(folder, close[0])}?" if close else ""
 
 
+def report_lines(report: Report, path: str) -> list[str]:
+    """Return what --check prints: each ingredient with its hints, and the next command to run."""
+    lines = [f"config {path}"]
+    for kind, name, message, hints in report.findings:
+        lines.append(f"  {kind:<5}  {name:<21}  {message}")
+        lines += [f"         {hint}" for hint in hints]
+    if report.blank:  # nothing is filled in yet
+        lines.append("next: python -m tests.sandbox (which needs no account)")
+    elif report.credentials is None:
+        lines.append(f'next: mend the errors, then python demo.py --check "{path}"')
+    else:
+        lines.append(f'next: python demo.py "{path}"')
+        lines.append(f'or, before IBKR knows the key: python -m tests.sandbox --config "{path}"')
+    return lines
+
+
 # Texts
 
 WORD = "[!-~]+", "not one word of plain letters"  # a form, and the problem of a text without it
