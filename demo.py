@@ -17,7 +17,7 @@ import os
 import re
 import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timezone
 from decimal import Decimal
 from logging.handlers import BufferingHandler
@@ -145,22 +145,21 @@ class Demo:
 
     @staticmethod
     def session_state(answer: dict[str, Any]) -> str:
-        """Return the state that an answer describes. No answer has all fields: if another session
-        holds it, init says {"passed": false, ...}, status {"fail": "Force compete ..."}."""
+        """Return the state that an answer of init or status describes. None has all fields."""
         connected = answer.get("authenticated") is True and answer.get("connected") is True
         if connected and answer.get("established") is not False:
             return UP  # whatever the other fields say
-        fail = str(answer.get("fail") or "")  # tells more than passed and competing
+        fail = str(answer.get("fail") or "")
         if fail.startswith("Force compete capability"):
-            return HELD
+            return HELD  # status: {"fail": "Force compete capability must be used ..."}
         if fail:
-            return REFUSED  # for another reason
+            return REFUSED  # status: {"fail": "Timeout while contacting ..."}
         if answer.get("passed") is False or answer.get("competing") is True:
-            return HELD
+            return HELD  # init: {"passed": false, "authenticated": false, "competing": false}
         message = str(answer.get("message") or "ok").lower()
         if message != "ok" and not connected:
-            return REFUSED  # such as "consumer key has not yet been authorized for trading"
-        return SETTLING  # such as {"wait": 1000}, or "established": false
+            return REFUSED  # {"message": "consumer key has not yet been authorized ..."}
+        return SETTLING  # {"wait": 1000}, or {"established": false, ...}
 
     def accounts(self) -> str:
         """Return the account to show: the one asked for, or the first that is not the group All."""
@@ -278,7 +277,7 @@ class Client(requests.Session):
         # No proxies from the environment for http, which is allowed for localhost only
         self.trust_env = self.base_url.startswith("https:")
         self.auth: Any = None  # once set, all requests are signed, and a session must be logged out
-        self.logging_out = False  # True for the logout, which is sent even if stdout is muted
+        self.logging_out = False  # the logout is sent even if the run was stopped
         self.next_start = 0.0  # the earliest time of the next request
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer (requests.Response), once complete
@@ -318,11 +317,11 @@ class Client(requests.Session):
         return answer
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        """Wait for the request's turn, and send it. If stdout is muted (by a signal, or as nobody
-        reads on), the steps end here."""
+        """Wait for the request's turn, and send it. If the run was stopped, by a signal or since
+        nobody reads what it prints, the steps end here."""
         sleep(max(0.0, self.next_start - monotonic()))
-        if self.console.muted and not self.logging_out:
-            sys.exit()  # ends all steps: `step` does not catch SystemExit, their thread does
+        if self.console.stopped and not self.logging_out:
+            sys.exit()  # ends all steps: their thread catches SystemExit, `step` does not
         self.next_start = monotonic() + PACE
         self.request_line = f"{method} {url.removeprefix(self.base_url)}"
         self.response, self.status = None, 0
@@ -411,17 +410,18 @@ HINTS = {
 
 
 def explain(error: Exception, client: Client) -> list[str]:
-    """Return an error's message, and its hints: its own, or the first match in HINTS."""
-    reason, hints, response = str(error), [], client.response
+    """Return an error's message, and hints: its own, check.py's suspects, or one of HINTS."""
+    reason, response = str(error), client.response
+    hints: list[str] = []
     if isinstance(error, Problem):
         hints = [*error.hints]
     elif isinstance(error, oauth.ExchangeError):  # log-in: wrong proof or Diffie-Hellman number
         hints = check.exchange_suspects(client.report)
     elif isinstance(error, oauth.AnswerError):  # log-in: any other bad answer, such as "HTTP 401"
         reason += f": {server_words(response)}"
+        error_text = error_in(json_of(response))
         # Keys or tokens are suspect after a 401 or an error in JSON, but not after a 503
-        says_why = error_in(json_of(response)) != ""
-        if client.status == 401 or (client.status in (200, 400) and says_why):
+        if client.status == 401 or (client.status in (200, 400) and error_text):
             date = response.headers.get("Date", "")
             hints = check.refusal_suspects(client.report, reason, date)
     elif isinstance(error, OSError):  # no answer; includes the exceptions of `requests`
@@ -442,25 +442,25 @@ def explain(error: Exception, client: Client) -> list[str]:
 
 class Console:
     """Prints results to stdout; errors, warnings and hints to stderr. Printing never raises: if it
-    fails, stdout is muted."""
+    fails, the run stops."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.secrets: list[str] = []  # printed as ***, should an answer or an error have them
         self.errors = 0
-        self.muted = False  # print no more to stdout; the next request ends the steps
-        self.interrupted = False  # by a signal, which mutes, too: print no more errors, either
+        self.stopped = False  # stdout has failed, or a signal came: print no more, send no more
+        self.interrupted = False  # a signal came: print no errors, either
 
     def interrupt(self, number: int, _frame: object) -> None:
         """Handle Ctrl-C, SIGTERM and SIGHUP: `run` sees the first one. After it, a Ctrl-C ends the
         program at once."""
         if self.interrupted and number == signal.SIGINT:
             os._exit(130)
-        self.interrupted = self.muted = True
+        self.interrupted = self.stopped = True
 
     def say(self, *lines: str, stream: Any = None) -> None:
         """Print lines, to stdout unless another stream is given."""
-        if self.muted and stream is None:
+        if self.stopped and stream is None:
             return
         text = "\n".join(lines)
         for secret in self.secrets:
@@ -471,9 +471,9 @@ class Console:
         try:
             print(text, file=stream or sys.stdout, flush=True)
         except OSError as error:
-            if self.muted:
+            if self.stopped:
                 return  # so this was stderr: nothing can be said
-            self.muted = True
+            self.stopped = True
             if error.errno not in (errno.EPIPE, errno.EINVAL):  # of | head, on Unix and on Windows
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
@@ -484,8 +484,8 @@ class Console:
         if kind == "error":
             self.errors += 1
         lines = [f"{kind}: {message}", *[f"hint: {hint}" for hint in hints]]
-        in_report = self.options.check and not self.muted  # all on stdout, unless that failed
-        self.say(*lines, stream=None if in_report else sys.stderr)
+        to_stdout = self.options.check and not self.stopped  # --check prints all there
+        self.say(*lines, stream=None if to_stdout else sys.stderr)
 
     def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
         """Print the first ten items, a column a name: text to the left, numbers to the right."""
@@ -525,12 +525,8 @@ def cell(value: Any, min_decimals: int = 2) -> str:
 
 
 def run(client: Client) -> int:
-    """Take all steps, log out however they ended, and return the exit status.
-
-    The steps have a thread of their own, which is left behind after a signal: it may be waiting for
-    an answer, or for a pager to read on, and hold the lock of its client's connection pool. So the
-    logout then has a client of its own, and the program ends by os._exit.
-    """
+    """Take all steps, log out however they ended, and return the exit status. The steps have a
+    thread of their own, which a signal leaves behind."""
     console = client.console
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # no system has all
         known = getattr(signal, name, None)
@@ -540,11 +536,7 @@ def run(client: Client) -> int:
     while not (future.done() or console.interrupted):
         wait([future], timeout=0.1)
     if console.interrupted:
-        if client.auth is None:
-            wait([future], LOGOUT_TIMEOUT)  # the log-in may be under way, and a token come
-        fresh = Client(client.report, console)
-        fresh.auth, fresh.next_start = client.auth, client.next_start
-        client = fresh
+        client = fresh_client(client, future)
     failure = log_out(client) if client.auth else ""
     if future.done() and isinstance(future.exception(), Exception):  # which `step` has not caught
         console.complain("error", repr(future.exception()), FAULT)
@@ -552,20 +544,30 @@ def run(client: Client) -> int:
     if console.interrupted:  # asked only now, as the signal may come until here
         outcome = "logged out" if client.auth else "not logged in"
         console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
-        os._exit(130)
+        os._exit(130)  # a return would destroy the old client, and wait for that lock
     return status
+
+
+def fresh_client(client: Client, future: Future[None]) -> Client:
+    """Return a client for the logout after a signal. The thread of the steps may be waiting for an
+    answer, or for a pager to read on, and hold the lock of the old client's connection pool."""
+    if client.auth is None:
+        wait([future], LOGOUT_TIMEOUT)  # the log-in may be under way, and a token come
+    fresh = Client(client.report, client.console)
+    fresh.auth, fresh.next_start = client.auth, client.next_start
+    return fresh
 
 
 def log_out(client: Client) -> str:
     """Send the logout, again if the connection was lost. Return what went wrong, or ""."""
     client.logging_out = True
     failure = ""
-    for _ in range(2):
+    for _ in range(2):  # each time signed anew
         try:
             answer = client.call("POST", "/logout")
             # {"confirmed": true} and {"status": false} both mean: still logged in
             if answer.get("confirmed") or answer.get("status") is False:
-                raise Problem(f"not logged out: {server_words(client.response)}")
+                return f"{client.request_line}: not logged out: {server_words(client.response)}"
             return ""
         except Exception as error:
             if client.status == 200 and not client.response.content:
@@ -586,7 +588,7 @@ def conclude(client: Client, failure: str) -> int:
         # 200: IBKR declined; 401: the session was already over. Neither spoils the run
         kind = "warning" if client.status in (200, 401) else "error"
         console.complain(kind, failure, "the brokerage session ends by itself in minutes")
-    if console.errors or console.muted:
+    if console.errors or console.stopped:
         console.say("", f"errors: {console.errors}")
         return 1
     console.say("", "all well")
@@ -633,7 +635,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 2
         console.secrets.append(report.credentials.access_token_secret.hex())
         if options.check:
-            return 1 if console.muted else 0  # 1 if the report was cut off
+            return 1 if console.stopped else 0  # 1 if the report was cut off
         return run(Client(report, console))
     except Problem as problem:
         console.complain("error", f"{options.config}: {problem}", *problem.hints)
