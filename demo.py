@@ -307,8 +307,6 @@ class Client(requests.Session):
         finally:
             if not self.logging_out:  # the logout is printed when it is over, by `conclude`
                 self.print_last()
-        if self.status < 200:
-            self.close()  # after a 103, for example, the actual answer is still to come
         answer = json_of(response)
         if self.status // 100 != 2 or error_in(answer):
             raise Problem(f"HTTP {self.status}: {server_words(response)}")
@@ -330,6 +328,8 @@ class Client(requests.Session):
         kwargs.update(timeout=timeout, allow_redirects=False)  # replaces what oauth.py gives
         response = super().request(method, url, *args, **kwargs)
         self.response, self.status = response, response.status_code
+        if self.status < 200:
+            self.close()  # a 103, for example, is not the answer, which would be taken for the next
         return response
 
     def print_last(self) -> None:
