@@ -112,7 +112,7 @@ class Demo:
         except Exception as error:  # such as a KeyError for a field that an answer lacks
             self.console.complain("error", *explain(error, self.client))
             if isinstance(error, requests.Timeout) or self.client.status == 429:
-                sys.exit()  # ends all steps: the next would wait as long, or prolong the ban
+                sys.exit()  # ends all steps but the logout: they would wait, or prolong the ban
             return None
 
     def open_brokerage_session(self) -> None:
@@ -305,7 +305,7 @@ class Client(requests.Session):
         try:
             response = self.request(method, self.base_url + path, **content)
         finally:
-            if not self.logging_out:  # the logout is printed when it is over, by `conclude`
+            if not self.logging_out:  # to print may block: `conclude` prints the logout at the end
                 self.print_last()
         answer = json_of(response)
         if self.status // 100 != 2 or error_in(answer):
@@ -329,7 +329,7 @@ class Client(requests.Session):
         response = super().request(method, url, *args, **kwargs)
         self.response, self.status = response, response.status_code
         if self.status < 200:
-            self.close()  # a 103, for example, is not the answer, which would be taken for the next
+            self.close()  # a 103, say: the actual answer may still come, and is not the next one's
         return response
 
     def print_last(self) -> None:
@@ -382,9 +382,10 @@ def server_words(response: requests.Response) -> str:
     return " ".join(text.split())[:200] or "(empty)"
 
 
-# `explain` takes the first pattern that it finds in a text of status, request and error, such as
-# "401 get /portfolio/x/ledger: http 401: (empty)", or, if no complete answer came, "0 post /oauth/
-# live_session_token: api.ibkr.com: timed out"
+# `explain` takes the first pattern that it finds in a text of status, request and error. Without a
+# complete answer the status is 0. Such as
+#     401 get /portfolio/x/ledger: http 401: (empty) problem
+#     0 get /portfolio/accounts: api.ibkr.com: [errno 111] connection refused proxyerror
 HINTS = {
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session came up: {CLOSE_OTHERS}, or with --compete",
@@ -434,7 +435,7 @@ def explain(error: Exception, client: Client) -> list[str]:
         reason = f"an answer of an unexpected form ({type(error).__name__}: {error}): {quoted}"
     message = f"{client.request_line}: {reason}"
     if not hints:
-        text = f"{client.status} {message}".lower()
+        text = f"{client.status} {message} {type(error).__name__}".lower()
         fitting = [hint for known, hint in HINTS.items() if re.search(known, text)]
         hints = fitting[:1]
     return [message, *hints]
@@ -544,7 +545,7 @@ def run(client: Client) -> int:
     if console.interrupted:  # asked only now, as the signal may come until here
         outcome = "logged out" if client.auth else "not logged in"
         console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
-        os._exit(130)  # a return would destroy the old client, and wait for that lock
+        os._exit(130)  # a return would destroy the old client, and wait for its pool's lock
     return status
 
 
@@ -559,7 +560,7 @@ def fresh_client(client: Client, future: Future[None]) -> Client:
 
 
 def log_out(client: Client) -> str:
-    """Send the logout, again if the connection was lost. Return what went wrong, or ""."""
+    """Send the logout; if the connection was lost, again. Return what went wrong, or ""."""
     client.logging_out = True
     failure = ""
     for _ in range(2):  # each time signed anew
@@ -574,7 +575,7 @@ def log_out(client: Client) -> str:
                 return ""  # `call` has raised "not JSON", but an empty answer will do here
             failure = explain(error, client)[0]
             if client.status or isinstance(error, requests.Timeout):
-                break  # only a lost connection is tried again
+                break  # the connection was not lost
     return failure
 
 
