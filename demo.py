@@ -145,7 +145,7 @@ class Demo:
 
     @staticmethod
     def session_state(answer: dict[str, Any]) -> str:
-        """Return the state that an answer of init or status describes. None has all fields."""
+        """Return the state that an answer of init or status describes. No answer has all fields."""
         connected = answer.get("authenticated") is True and answer.get("connected") is True
         if connected and answer.get("established") is not False:
             return UP  # whatever the other fields say
@@ -242,8 +242,9 @@ class Demo:
                     if text not in ("-", "-1", "N/A"):  # `cell` or IBKR says: none
                         quote[name] = text
             complete = "-" not in (quote["last"], quote["bid"], quote["ask"], quote["data"])
+            code = quote["data"][0]
             # In the first two seconds, N may still turn into delayed prices
-            hopeless = quote["data"][0] in UNSUBSCRIBED and monotonic() > began + 2
+            hopeless = code in UNSUBSCRIBED and monotonic() > began + 2
             if complete or hopeless:
                 break
             sleep(0.5)
@@ -288,8 +289,8 @@ class Client(requests.Session):
             oauth.log.addHandler(self.signed)
 
     def log_in(self) -> None:
-        """Request the live session token, and sign everything with it from then on. oauth.py posts
-        through `request`, below, and signs with RSA instead of `auth`."""
+        """Request the live session token, and sign all else with it. The session.post of oauth.py
+        ends in `request`, below, with an auth of its own."""
         try:
             token = oauth.request_live_session_token(self, self.base_url, self.credentials)
             self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
@@ -416,9 +417,9 @@ def explain(error: Exception, client: Client) -> list[str]:
     hints: list[str] = []
     if isinstance(error, Problem):
         hints = [*error.hints]
-    elif isinstance(error, oauth.ExchangeError):  # log-in: wrong proof or Diffie-Hellman number
+    elif isinstance(error, oauth.ExchangeError):  # log-in: wrong proof; a kind of the next
         hints = check.exchange_suspects(client.report)
-    elif isinstance(error, oauth.AnswerError):  # log-in: any other bad answer, such as "HTTP 401"
+    elif isinstance(error, oauth.AnswerError):  # log-in: any other bad answer, as "HTTP 401"
         reason += f": {server_words(response)}"
         error_text = error_in(json_of(response))
         # Keys or tokens are suspect after a 401 or an error in JSON, but not after a 503
@@ -473,7 +474,7 @@ class Console:
             print(text, file=stream or sys.stdout, flush=True)
         except OSError as error:
             if self.stopped:
-                return  # so this was stderr: nothing can be said
+                return  # stdout is silent by now, so stderr has failed
             self.stopped = True
             if error.errno not in (errno.EPIPE, errno.EINVAL):  # of | head, on Unix and on Windows
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
@@ -525,9 +526,12 @@ def cell(value: Any, min_decimals: int = 2) -> str:
     return f"{whole}.{fraction}" if fraction else whole
 
 
+# The steps have a thread of their own. A signal ends them before the next request; until then they
+# may be waiting for an answer, or for a pager to read on, and hold the lock of their client's
+# connection pool. So they are left behind: the logout has a fresh client, and os._exit ends the
+# program, as a return would destroy the old client, and wait for that lock.
 def run(client: Client) -> int:
-    """Take all steps, log out however they ended, and return the exit status. The steps have a
-    thread of their own, which a signal leaves behind."""
+    """Take all steps, log out however they ended, and return the exit status."""
     console = client.console
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # no system has all
         known = getattr(signal, name, None)
@@ -545,13 +549,12 @@ def run(client: Client) -> int:
     if console.interrupted:  # asked only now, as the signal may come until here
         outcome = "logged out" if client.auth else "not logged in"
         console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
-        os._exit(130)  # a return would destroy the old client, and wait for its pool's lock
+        os._exit(130)
     return status
 
 
 def fresh_client(client: Client, future: Future[None]) -> Client:
-    """Return a client for the logout after a signal. The thread of the steps may be waiting for an
-    answer, or for a pager to read on, and hold the lock of the old client's connection pool."""
+    """Return a client for the logout after a signal."""
     if client.auth is None:
         wait([future], LOGOUT_TIMEOUT)  # the log-in may be under way, and a token come
     fresh = Client(client.report, client.console)
@@ -560,19 +563,19 @@ def fresh_client(client: Client, future: Future[None]) -> Client:
 
 
 def log_out(client: Client) -> str:
-    """Send the logout; if the connection was lost, again. Return what went wrong, or ""."""
+    """Send the logout; if the connection was lost, again. Return what went wrong, or "". An empty
+    answer is well; {"confirmed": true} and {"status": false} mean: still logged in."""
     client.logging_out = True
     failure = ""
     for _ in range(2):  # each time signed anew
         try:
             answer = client.call("POST", "/logout")
-            # {"confirmed": true} and {"status": false} both mean: still logged in
             if answer.get("confirmed") or answer.get("status") is False:
                 return f"{client.request_line}: not logged out: {server_words(client.response)}"
             return ""
         except Exception as error:
             if client.status == 200 and not client.response.content:
-                return ""  # `call` has raised "not JSON", but an empty answer will do here
+                return ""  # although it is no JSON
             failure = explain(error, client)[0]
             if client.status or isinstance(error, requests.Timeout):
                 break  # the connection was not lost
