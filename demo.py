@@ -349,7 +349,7 @@ def json_of(response: requests.Response, object_hook: Any = None) -> Any:
     """Return the JSON of an answer, or None if it is not JSON. The hook may change its objects."""
     try:
         return json.loads(response.content, object_hook=object_hook)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -419,7 +419,7 @@ def explain(error: Exception, client: Client) -> list[str]:
         hints = [*error.hints]
     elif isinstance(error, oauth.ExchangeError):  # log-in: wrong proof; a kind of the next
         hints = check.exchange_suspects(client.report)
-    elif isinstance(error, oauth.AnswerError):  # log-in: any other bad answer, as "HTTP 401"
+    elif isinstance(error, oauth.AnswerError):  # log-in: an answer, but another bad one
         reason += f": {server_words(response)}"
         error_text = error_in(json_of(response))
         # Keys or tokens are suspect after a 401 or an error in JSON, but not after a 503
@@ -529,7 +529,7 @@ def cell(value: Any, min_decimals: int = 2) -> str:
 # The steps have a thread of their own. A signal ends them before the next request; until then they
 # may be waiting for an answer, or for a pager to read on, and hold the lock of their client's
 # connection pool. So they are left behind: the logout has a fresh client, and os._exit ends the
-# program, as a return would destroy the old client, and wait for that lock.
+# program without waiting for anything of theirs.
 def run(client: Client) -> int:
     """Take all steps, log out however they ended, and return the exit status."""
     console = client.console
@@ -539,7 +539,7 @@ def run(client: Client) -> int:
             signal.signal(known, console.interrupt)
     future = ThreadPoolExecutor(1).submit(Demo(client).steps)
     while not (future.done() or console.interrupted):
-        wait([future], timeout=0.1)
+        wait([future], timeout=0.1)  # a signal does not end it
     if console.interrupted:
         client = fresh_client(client, future)
     failure = log_out(client) if client.auth else ""
@@ -575,7 +575,7 @@ def log_out(client: Client) -> str:
             return ""
         except Exception as error:
             if client.status == 200 and not client.response.content:
-                return ""  # although it is no JSON
+                return ""  # although `call` has raised "not JSON"
             failure = explain(error, client)[0]
             if client.status or isinstance(error, requests.Timeout):
                 break  # the connection was not lost
