@@ -55,7 +55,7 @@ QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delaye
 UNSUBSCRIBED = {"N": "not subscribed", "O": "market-data agreement incomplete"}
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
 SUMMARY += ["excessliquidity", "buyingpower", "initmarginreq", "maintmarginreq"]
-BAR = {"o": "open", "h": "high", "l": "low", "c": "close"}
+BAR = {"o": "open", "h": "high", "l": "low", "c": "close", "v": "volume"}
 COUNTS = {"position", "volume"}  # columns with no need for decimals
 # JSON names, in lower case, whose values -v shows as ***: of the account's holder or the session
 PRIVATE = {"accountvan", "accounttitle", "displayname", "accountalias", "aliases", "desc"}
@@ -259,9 +259,11 @@ class Demo:
         for bar in answer["data"][-5:]:
             opened = datetime.fromtimestamp(bar["t"] / 1000, timezone.utc)
             day = f"{opened:%Y-%m-%d %H:%M}".replace(" 00:00", "")  # midnight says nothing
-            prices = {name: bar.get(letter) for letter, name in BAR.items()}
-            rows.append({"opened (UTC)": day, **prices, "volume": bar["v"] * factor})
-        self.console.table(["opened (UTC)", *BAR.values(), "volume"], rows)
+            values = {name: bar.get(letter) for letter, name in BAR.items()}
+            if values["volume"]:
+                values["volume"] *= factor
+            rows.append({"opened (UTC)": day, **values})
+        self.console.table(["opened (UTC)", *BAR.values()], rows)
 
 
 class Client(requests.Session):

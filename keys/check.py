@@ -90,7 +90,7 @@ def load_config(path: str) -> dict[str, Any]:
         with open(path, encoding="utf-8-sig") as file:
             text = file.read()
         if not text.lstrip().startswith("{"):  # a list would pass for pairs, below
-            raise Problem("not a JSON object", "begin with the template, config.json")
+            raise Problem("not a JSON object", "begin with this project's template, config.json")
         # Not strict: pasted values may have line breaks. As pairs, to find duplicates below
         pairs = json.loads(text, strict=False, object_pairs_hook=list)
     except OSError as error:

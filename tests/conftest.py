@@ -57,7 +57,7 @@ def assert_no_secret(text: str, secrets: list[Any]) -> None:
 def forget_verbose() -> None:
     """Undo what a run with --verbose has set."""
     oauth.log.setLevel(logging.NOTSET)
-    oauth.log.filters = []
+    oauth.log.handlers = []
 
 
 @pytest.fixture(autouse=True)

@@ -147,6 +147,7 @@ def test_bars_say_when_their_session_opened() -> None:
         (at.HISTORY, {"volumeFactor": 100, "data": [bar, hour_later]}, shown, 0),
         (at.HISTORY, {"points": 4}, "an answer of an unexpected form (KeyError: 'data')", 1),
         (at.HISTORY, {"data": []}, "\n    none\n", 0),
+        (at.HISTORY, {"data": [{"t": bar["t"], "c": 1.5, "v": None}]}, "     1.50  -\n", 0),
     ]
     check(rows)
 
