@@ -229,10 +229,8 @@ def test_values_are_read_as_people_paste(sandbox: Sandbox, monkeypatch: pytest.M
 
 
 ENV = "\n".join(f"{name.upper()}={value}" for name, value in TEMPLATE.items())
-BEGIN, LOOK = (
-    "begin with this project's template, config.json",
-    "look there, and at the line before",
-)
+BEGIN = "begin with this project's template, config.json"
+LOOK = "look there, and at the line before"
 FORMS: dict[str, tuple[str | bytes, str, str]] = {  # words of the message, words of the hint
     "nothing": ("", "not a JSON object", BEGIN),
     ".env": (ENV, "not a JSON object", BEGIN),
