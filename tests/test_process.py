@@ -206,6 +206,7 @@ def test_when_nobody_reads_on_it_logs_out() -> None:
         ("| head -n 1", ""),
         ("| head -n 13", ""),
         (">/dev/full", "error: cannot write: .+\nhint: .+\n"),
+        ("--check >/dev/full", "error: cannot write: .+\nhint: .+\n"),
     ):
         with Sandbox(answers=AT_ONCE) as sandbox:
             done = shell(f"python DEMO config.json {end}", cwd=sandbox.folder)
