@@ -43,6 +43,19 @@ one line. The numbers are those of the functions' examples below, where real one
 
     {"publish": true, "compete": false}
 
+The text that is signed, the signature base string, of the first two; each is one line, *** is the
+secret in front:
+
+    ***POST&https%3A%2F%2Fapi.ibkr.com%2Fv1%2Fapi%2Foauth%2Flive_session_token
+    &diffie_hellman_challenge%3D3a%26oauth_consumer_key%3DABCDEFGHI%26oauth_nonce%3Dcafe
+    %26oauth_signature_method%3DRSA-SHA256%26oauth_timestamp%3D1767225600
+    %26oauth_token%3D6f531f8fd316915af53f
+
+    GET&https%3A%2F%2Fapi.ibkr.com%2Fv1%2Fapi%2Fiserver%2Fmarketdata%2Fsnapshot
+    &conids%3D265598%26fields%3D31%2C84%26oauth_consumer_key%3DABCDEFGHI%26oauth_nonce%3Dbeef
+    %26oauth_signature_method%3DHMAC-SHA256%26oauth_timestamp%3D1767225605
+    %26oauth_token%3D6f531f8fd316915af53f
+
 For every request:
 
 - A body is JSON and is not signed; there is neither a body hash nor an oauth_version.
@@ -248,7 +261,6 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
 
     `url` is scheme and host in small letters, the port if it is not the scheme's own, and the whole
     path as it is sent; the query is not part of it. `params`, in any order, are of three kinds:
-
     - the oauth_* parameters of the header, without oauth_signature
     - diffie_hellman_challenge, in the token request
     - the parameters of the query, decoded
@@ -259,23 +271,9 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
 
         in the query          IBKR, and here          RFC 5849
         fields=31,84          fields%3D31%2C84        fields%3D31%252C84
-        symbols=BRK%20B       symbols%3DBRK%20B       symbols%3DBRK%2520B
 
     `prepend` is IBKR's, for the token request alone: the decrypted access token secret in
     lower-case hex, directly before the method, not encoded. For all other requests it is empty.
-
-    For the first two requests in the module's docstring; each is one line, *** is the prepend:
-
-        ***POST&https%3A%2F%2Fapi.ibkr.com%2Fv1%2Fapi%2Foauth%2Flive_session_token
-        &diffie_hellman_challenge%3D3a%26oauth_consumer_key%3DABCDEFGHI%26oauth_nonce%3Dcafe
-        %26oauth_signature_method%3DRSA-SHA256%26oauth_timestamp%3D1767225600
-        %26oauth_token%3D6f531f8fd316915af53f
-
-        GET&https%3A%2F%2Fapi.ibkr.com%2Fv1%2Fapi%2Fiserver%2Fmarketdata%2Fsnapshot
-        &conids%3D265598%26fields%3D31%2C84%26oauth_consumer_key%3DABCDEFGHI%26oauth_nonce%3Dbeef
-        %26oauth_signature_method%3DHMAC-SHA256%26oauth_timestamp%3D1767225605
-        %26oauth_token%3D6f531f8fd316915af53f
-
     Raises TypeError for a value of another type, and ValueError for a user name in the URL.
 
     >>> signature_base_string("POST", "https://h/a", [("b", "31,84 x"), ("a", "1")], "0102")

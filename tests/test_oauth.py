@@ -91,7 +91,7 @@ def test_the_numbers_of_the_docstrings_are_right(
     sent = session.get(f"{BASE_URL}/iserver/marketdata/snapshot", params=params).request
     url, base_string = caplog.messages
     assert url.replace(BASE_URL, "{base}") in str(oauth.__doc__)
-    documented = re.sub(r"\s", "", f"{oauth.__doc__} {oauth.signature_base_string.__doc__}")
+    documented = re.sub(r"\s", "", str(oauth.__doc__))
     assert sent.headers["Authorization"].replace(" ", "") in documented
     assert base_string.split()[-1].replace("***", "6f531f8fd316915af53f") in documented
 
