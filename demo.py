@@ -17,10 +17,10 @@ import os
 import re
 import signal
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timezone
-from decimal import Decimal
 from logging.handlers import BufferingHandler
+from math import isclose
 from time import monotonic, sleep
 from typing import Any, Callable
 from urllib.parse import urlsplit
@@ -33,7 +33,7 @@ try:
 
     import oauth
     from keys import check
-    from keys.check import Problem  # a message and hints; without hints, `explain` adds one
+    from keys.check import Problem  # a message and hints; `explain`, below, adds one if it has none
 except ImportError as missing:
     file = os.path.join(HERE, "requirements.txt")
     print(f'error: {missing}: run {sys.executable} -m pip install -r "{file}"', file=sys.stderr)
@@ -47,9 +47,10 @@ PACE = 0.11  # seconds between the starts of two requests: IBKR blocks whoever s
 LOGOUT_TIMEOUT = 5  # seconds; also the time to wait for an interrupted log-in
 QUOTE_SECONDS = 8  # how long to ask, twice a second, for a complete quote
 
+# States of the brokerage session
 UP, SETTLING, REFUSED, HELD = "up", "settling", "refused", "held by another session"
 
-# Fields of a quote; "data" is a code, such as "RpB", whose first letter is in one of the next two
+# Fields of a quote; "data" is a code, such as "RpB", whose first letter QUALITY or UNSUBSCRIBED has
 QUOTE = {"31": "last", "84": "bid", "88": "bid size", "86": "ask", "85": "ask size", "6509": "data"}
 QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
 UNSUBSCRIBED = {"N": "not subscribed", "O": "market-data agreement incomplete"}
@@ -61,10 +62,15 @@ COUNTS = {"position", "volume"}  # columns with no need for decimals
 PRIVATE = {"accountvan", "accounttitle", "displayname", "accountalias", "aliases", "desc"}
 PRIVATE |= {"acctdesc", "username", "mac", "hardware_info", "session", "sessionid"}
 
+MAINTENANCE = "midnight, Saturday evening, New York time"
 CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and run again"
 FAULT = "this is a fault of the demo: report it"
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
 NOT_IBKR = f"is base_url right? IBKR's is {check.BASE_URL}; or a proxy or a log-in page answers"
+
+
+class Stop(BaseException):
+    """Ends all steps but the logout. No Exception, so that `step` does not catch it."""
 
 
 class Demo:
@@ -74,30 +80,30 @@ class Demo:
         self.client = client
         self.console = client.console
         self.options = client.console.options
-        self.brokerage = ""  # UP, SETTLING, REFUSED or HELD, once it is known
 
     def steps(self) -> None:
         """Take all steps except the logout. What lacks its input is left out."""
         credentials, symbol = self.client.credentials, self.options.symbol
         self.console.say(
             f"config    {self.options.config}",
+            # `shown` gives no more than the length of a value in another form: it may be a secret
             f"realm     {check.shown(credentials.realm, check.REALM_FORM)}",
             f"consumer  {check.shown(credentials.consumer_key, check.CONSUMER_FORM)}",
             f"host      {urlsplit(self.client.base_url).netloc}",
         )
-        self.step("Live session token", self.client.log_in)
-        if self.client.auth is None:  # log_in has failed
+        self.step("Live session token", self.log_in)
+        if self.client.auth is None:  # it has failed
             return
-        self.step("Brokerage session", self.open_brokerage_session)
+        brokerage = self.step("Brokerage session", self.open_brokerage_session)
         account = self.step("Accounts", self.accounts)
         if account:
             self.step(f"Summary of {account}", self.summary, account)
             self.step(f"Ledger of {account}", self.ledger, account)
             self.step(f"Positions of {account}", self.positions, account)
         conid = self.step(f"Stock {symbol}", self.stock, symbol)
-        if self.brokerage == SETTLING:
-            self.step("Wait for the brokerage session", self.await_brokerage_session)
-        if self.brokerage != UP:
+        if brokerage == SETTLING:
+            brokerage = self.step("Wait for the brokerage session", self.await_brokerage_session)
+        if brokerage != UP:
             self.console.say("", "Quote and daily bars: left out, without a brokerage session")
             return
         if conid:
@@ -112,54 +118,67 @@ class Demo:
         except Exception as error:  # such as a KeyError for a field that an answer lacks
             self.console.complain("error", *explain(error, self.client))
             if isinstance(error, requests.Timeout) or self.client.status == 429:
-                sys.exit()  # ends all steps but the logout: they would wait, or prolong the ban
+                raise Stop from None  # further steps would wait, too, or prolong the ban
             return None
 
-    def open_brokerage_session(self) -> None:
+    def log_in(self) -> None:
+        """Request the live session token, with which the client signs all other requests."""
+        client, credentials = self.client, self.client.credentials
+        try:
+            token = oauth.request_live_session_token(client, client.base_url, credentials)
+            client.auth = oauth.HmacSha256Auth(credentials, token.token)
+            self.console.secrets.append(token.token.hex())
+            self.console.secrets.append(base64.b64encode(token.token).decode())
+        finally:
+            client.print_last()
+        self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
+
+    def open_brokerage_session(self) -> str:
         """Ask for the brokerage session, which /iserver needs. It may take a moment to come up."""
         body = {"publish": True, "compete": self.options.compete}
-        self.show_session(self.client.call("POST", "/iserver/auth/ssodh/init", json=body))
+        return self.show_session(self.client.call("POST", "/iserver/auth/ssodh/init", json=body))
 
-    def await_brokerage_session(self) -> None:
+    def await_brokerage_session(self) -> str:
         """Ask up to ten times, once a second, whether it has come up."""
         for _ in range(10):
-            self.show_session(self.client.call("POST", "/iserver/auth/status"))
-            if self.brokerage != SETTLING:
-                return
+            state = self.show_session(self.client.call("POST", "/iserver/auth/status"))
+            if state != SETTLING:
+                return state
             sleep(1)
         raise Problem("the brokerage session is not up yet", "run again in a minute")
 
-    def show_session(self, answer: dict[str, Any]) -> None:
-        """Print what init or status answered. Raises Problem if the session is refused, or if
-        another one holds it in spite of --compete; without --compete that is only a warning."""
-        self.brokerage = self.session_state(answer)
+    def show_session(self, answer: dict[str, Any]) -> str:
+        """Print and return the state that init or status answered. Raises Problem if the session
+        is refused, or held in spite of --compete; without --compete that is only a warning."""
+        state = self.session_state(answer)
         note = answer.get("fail") or answer.get("message") or ""
-        self.console.say(f"    {self.brokerage}: {note}" if note else f"    {self.brokerage}")
-        if self.brokerage == REFUSED:
+        self.console.say(f"    {state}: {note}" if note else f"    {state}")
+        if state == REFUSED:
             raise Problem(f"no brokerage session: {note}")
-        if self.brokerage == HELD and self.options.compete:
+        if state == HELD and self.options.compete:
             raise Problem(f"{HELD}, in spite of --compete", CLOSE_OTHERS)
-        if self.brokerage == HELD:
+        if state == HELD:
             hint = "or run with --compete, which logs it out"
             self.console.complain("warning", f"no brokerage session: {HELD}", CLOSE_OTHERS, hint)
+        return state
 
     @staticmethod
     def session_state(answer: dict[str, Any]) -> str:
-        """Return the state that an answer of init or status describes. No answer has all fields."""
+        """Return the state that an answer of init or status describes: the first line that fits.
+        No answer has all fields."""
         connected = answer.get("authenticated") is True and answer.get("connected") is True
+        fail, message = str(answer.get("fail") or ""), str(answer.get("message") or "ok")
         if connected and answer.get("established") is not False:
             return UP  # whatever the other fields say
-        fail = str(answer.get("fail") or "")
         if fail.startswith("Force compete capability"):
             return HELD  # status: {"fail": "Force compete capability must be used ..."}
         if fail:
             return REFUSED  # status: {"fail": "Timeout while contacting ..."}
         if answer.get("passed") is False or answer.get("competing") is True:
-            return HELD  # init: {"passed": false, "authenticated": false, "competing": false}
-        message = str(answer.get("message") or "ok").lower()
-        if message != "ok" and not connected:
-            return REFUSED  # {"message": "consumer key has not yet been authorized ..."}
-        return SETTLING  # {"wait": 1000}, or {"established": false, ...}
+            return HELD  # init: {"passed": false, "competing": false, ...}, although it is
+        if connected or message.lower() == "ok":
+            return SETTLING  # {"wait": 1000}, or {"established": false, ...}
+        return REFUSED  # {"message": "consumer key has not yet been authorized ..."}
 
     def accounts(self) -> str:
         """Return the account to show: the one asked for, or the first that is not the group All."""
@@ -239,7 +258,7 @@ class Demo:
             for item in self.client.call("GET", "/iserver/marketdata/snapshot", params=params):
                 for field, name in QUOTE.items():
                     text = cell(item.get(field), min_decimals=0)
-                    if text not in ("-", "-1", "N/A"):  # `cell` or IBKR says: none
+                    if text not in ("-", "-1", "N/A"):  # which all mean: none
                         quote[name] = text
             complete = "-" not in (quote["last"], quote["bid"], quote["ask"], quote["data"])
             code = quote["data"][0]
@@ -252,7 +271,7 @@ class Demo:
 
     def history(self, conid: str) -> None:
         """Print the last five daily bars, with the time at which each day's session opened."""
-        params = {"conid": conid, "period": "1m", "bar": "1d"}
+        params = {"conid": conid, "period": "1m", "bar": "1d"}  # m: month
         answer = self.client.call("GET", "/iserver/marketdata/history", params=params)
         factor = answer.get("volumeFactor") or 1
         rows = []
@@ -267,7 +286,8 @@ class Demo:
 
 
 class Client(requests.Session):
-    """Sends one request at a time, at IBKR's pace, and prints a line for each."""
+    """Sends one request at a time, at IBKR's pace, and prints a line for each. All pass through
+    `request`: those of `call`, and the one for the token, which oauth.py sends by session.post."""
 
     def __init__(self, report: check.Report, console: Console) -> None:
         super().__init__()
@@ -285,22 +305,10 @@ class Client(requests.Session):
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer (requests.Response), once complete
         self.status = 0  # of its answer
-        self.signed = BufferingHandler(capacity=100)  # with -v, what oauth.py logs of it
+        self.signed = BufferingHandler(capacity=100)  # with -v, what oauth.py logs when it signs
         if console.options.verbose:
             oauth.log.setLevel(logging.DEBUG)
             oauth.log.addHandler(self.signed)
-
-    def log_in(self) -> None:
-        """Request the live session token, and sign all else with it. The session.post of oauth.py
-        ends in `request`, below, with an auth of its own."""
-        try:
-            token = oauth.request_live_session_token(self, self.base_url, self.credentials)
-            self.auth = oauth.HmacSha256Auth(self.credentials, token.token)
-            self.console.secrets.append(token.token.hex())
-            self.console.secrets.append(base64.b64encode(token.token).decode())
-        finally:
-            self.print_last()
-        self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
     def call(self, method: str, path: str, **content: Any) -> Any:
         """Send a request and return its answer's JSON. `content`: `params`, a dict of strings, or
@@ -308,8 +316,10 @@ class Client(requests.Session):
         try:
             response = self.request(method, self.base_url + path, **content)
         finally:
-            if not self.logging_out:  # to print may block: `conclude` prints the logout at the end
+            if not self.logging_out:  # `log_out` prints that itself
                 self.print_last()
+        if self.logging_out and self.status == 200 and not response.content:
+            return {}  # the logout's answer may be empty
         answer = json_of(response)
         if self.status // 100 != 2 or error_in(answer):
             raise Problem(f"HTTP {self.status}: {server_words(response)}")
@@ -322,7 +332,7 @@ class Client(requests.Session):
         nobody reads what it prints, the steps end here."""
         sleep(max(0.0, self.next_start - monotonic()))
         if self.console.stopped and not self.logging_out:
-            sys.exit()  # ends all steps: their thread catches SystemExit, `step` does not
+            raise Stop
         self.next_start = monotonic() + PACE
         self.request_line = f"{method} {url.removeprefix(self.base_url)}"
         self.response, self.status = None, 0
@@ -385,10 +395,9 @@ def server_words(response: requests.Response) -> str:
     return " ".join(text.split())[:200] or "(empty)"
 
 
-# `explain` takes the first pattern that it finds in a text of status, request and error. Without a
-# complete answer the status is 0. Such as
-#     401 get /portfolio/x/ledger: http 401: (empty) problem
-#     0 get /portfolio/accounts: api.ibkr.com: [errno 111] connection refused proxyerror
+# A message without a hint of its own gets that of the first pattern found in it. Such messages are
+#     GET /portfolio/x/ledger: HTTP 401: (empty)
+#     GET /portfolio/accounts: no answer from api.ibkr.com: ProxyError: Connection refused
 HINTS = {
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session came up: {CLOSE_OTHERS}, or with --compete",
@@ -396,19 +405,19 @@ HINTS = {
     "not yet been authorized": "ask IBKR's API support to enable this consumer key for trading",
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
     "invalid signature": "run python -m tests.sandbox --serve: it names what a signature got wrong",
-    "http 3|post /oauth.*(http 40[04]|not json)": NOT_IBKR,
+    "HTTP 3|POST /oauth.*(HTTP 40[04]|not JSON)": NOT_IBKR,
     "certificate.*(expired|yet)": "set this computer's clock; or the certificate is out of date",
     "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
-    "^0 .*(proxy|tunnel connection)": "check the proxy that HTTPS_PROXY names",
-    "^0 post /oauth": "is base_url right? is there a network? does it need HTTPS_PROXY?",
-    "^0 ": "check the network, or try later",
-    "^401 get /portfolio/\\S+/": "is it an account of this username? if it was before, try later",
-    "^401": "the live session token is not accepted any more: run the demo again",
-    "^403": "this address is blocked: try without a VPN, or from another network",
-    "^410": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
-    "^429": "too many requests: wait 15 minutes, each try before prolongs the ban",
-    "^503": "IBKR is slow or in maintenance (midnight, Saturday evening, New York time): try later",
-    "^5": "try later",
+    "no answer.*(proxy|tunnel connection)": "check the proxy that HTTPS_PROXY names",
+    "POST /oauth.*no answer": "is base_url right? is there a network? does it need HTTPS_PROXY?",
+    "no answer": "check the network, or try later",
+    "/portfolio/\\S+/.*HTTP 401": "is it an account of this username? if it was before, try later",
+    "HTTP 401": "the live session token is not accepted any more: run the demo again",
+    "HTTP 403": "this address is blocked: try without a VPN, or from another network",
+    "HTTP 410": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
+    "HTTP 429": "too many requests: wait 15 minutes, each try before prolongs the ban",
+    "HTTP 503": f"IBKR is slow, or in maintenance ({MAINTENANCE}): try later",
+    "HTTP 5": "try later",
     "": "with -v the demo shows the whole answer",
 }
 
@@ -428,19 +437,19 @@ def explain(error: Exception, client: Client) -> list[str]:
         if client.status == 401 or (client.status in (200, 400) and error_text):
             date = response.headers.get("Date", "")
             hints = check.refusal_suspects(client.report, reason, date)
-    elif isinstance(error, OSError):  # no answer; includes the exceptions of `requests`
+    elif isinstance(error, OSError):  # includes the exceptions of `requests`
         cause: BaseException = error
         while cause.__context__ is not None:  # the first exception of a chain says most
             cause = cause.__context__
-        reason = f"{urlsplit(client.base_url).netloc}: {str(cause)[:200]}"
+        host, kind = urlsplit(client.base_url).netloc, type(error).__name__
+        reason = f"no answer from {host}: {kind}: {str(cause)[:200]}"
     else:  # such as a KeyError
         quoted = "none" if response is None else server_words(response)
         reason = f"an answer of an unexpected form ({type(error).__name__}: {error}): {quoted}"
     message = f"{client.request_line}: {reason}"
     if not hints:
-        text = f"{client.status} {message} {type(error).__name__}".lower()
-        fitting = [hint for known, hint in HINTS.items() if re.search(known, text)]
-        hints = fitting[:1]
+        known = [hint for words, hint in HINTS.items() if re.search(words, message, re.IGNORECASE)]
+        hints = known[:1]
     return [message, *hints]
 
 
@@ -462,21 +471,12 @@ class Console:
             os._exit(130)
         self.interrupted = self.stopped = True
 
-    def say(self, *lines: str, stream: Any = None) -> None:
-        """Print lines, to stdout unless another stream is given."""
-        if self.stopped and stream is None:
+    def say(self, *lines: str) -> None:
+        """Print lines to stdout, unless that is over."""
+        if self.stopped:
             return
-        text = "\n".join(lines)
-        for secret in self.secrets:
-            if len(secret) >= 8:  # a shorter one, or "", is no secret
-                text = text.replace(secret, "***")
-        # Escape all but printable ASCII: terminals obey control characters, code pages lack others
-        text = re.sub("[^ -~\n]", lambda match: ascii(match[0])[1:-1], text)
-        try:
-            print(text, file=stream or sys.stdout, flush=True)
-        except OSError as error:
-            if self.stopped:
-                return  # stdout is silent by now, so stderr has failed
+        error = self.write(sys.stdout, *lines)
+        if error is not None:
             self.stopped = True
             if error.errno not in (errno.EPIPE, errno.EINVAL):  # of | head, on Unix and on Windows
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
@@ -488,8 +488,24 @@ class Console:
         if kind == "error":
             self.errors += 1
         lines = [f"{kind}: {message}", *[f"hint: {hint}" for hint in hints]]
-        to_stdout = self.options.check and not self.stopped  # --check prints all there
-        self.say(*lines, stream=None if to_stdout else sys.stderr)
+        if self.options.check and not self.stopped:
+            self.say(*lines)  # --check prints all to stdout
+        else:
+            self.write(sys.stderr, *lines)
+
+    def write(self, stream: Any, *lines: str) -> OSError | None:
+        """Print lines to a stream, without secrets. Return the error if that fails."""
+        text = "\n".join(lines)
+        for secret in self.secrets:
+            if len(secret) >= 8:  # a shorter one, or "", is no secret
+                text = text.replace(secret, "***")
+        # Escape all but printable ASCII: terminals obey control characters, code pages lack others
+        text = re.sub("[^ -~\n]", lambda match: ascii(match[0])[1:-1], text)
+        try:
+            print(text, file=stream, flush=True)
+        except OSError as error:
+            return error
+        return None
 
     def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
         """Print the first ten items, a column a name: text to the left, numbers to the right."""
@@ -514,91 +530,72 @@ class Console:
 
 
 def cell(value: Any, min_decimals: int = 2) -> str:
-    """Format a JSON value for people. What is neither text nor a number is "-". Numbers have at
-    least `min_decimals`, and more to show eight significant digits: 1,339,037.20 or 0.0066895."""
+    """Format a JSON value for people. What is neither text nor a number is "-". A number has at
+    least `min_decimals`, and as many as it takes: 1,339,037.20, 0.0066895."""
     if isinstance(value, str):
         return " ".join(value.split())[:40] or "-"
     if type(value) not in (int, float):  # leaves out bool
         return "-"
-    exact = Decimal(repr(value or 0))  # `or 0` for -0.0
-    digits = exact.adjusted() + 1  # before the point: 7 for 1,339,037.2, -2 for 0.0066895
-    places = max(min_decimals, 8 - digits)
-    whole, _, fraction = f"{exact:,.{places}f}".partition(".")
-    fraction = fraction.rstrip("0").ljust(min_decimals, "0")
-    return f"{whole}.{fraction}" if fraction else whole
+    places = min_decimals
+    # To the precision of a float of 32 bits, such as 187.19999695 for a price of 187.20
+    while places < 15 and not isclose(round(value, places), value, rel_tol=6e-8):
+        places += 1
+    return f"{value or 0:,.{places}f}"  # `or 0` for -0.0
 
 
-# The steps have a thread of their own. A signal ends them before the next request; until then they
-# may be waiting for an answer, or for a pager to read on, and hold the lock of their client's
-# connection pool. So they are left behind: the logout has a fresh client, and os._exit ends the
-# program without waiting for anything of theirs.
 def run(client: Client) -> int:
-    """Take all steps, log out however they ended, and return the exit status."""
+    """Take all steps, log out however they ended, and return the exit status.
+
+    The steps have a thread of their own. After a signal it is left behind: it may wait for an
+    answer, or for a pager to read on, and so it may hold the lock of its client's connections.
+    """
     console = client.console
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # no system has all
         known = getattr(signal, name, None)
         if known and signal.getsignal(known) != signal.SIG_IGN:  # as nohup does
             signal.signal(known, console.interrupt)
-    future = ThreadPoolExecutor(1).submit(Demo(client).steps)
-    while not (future.done() or console.interrupted):
-        wait([future], timeout=0.1)  # a signal does not end it
+    steps = ThreadPoolExecutor(1).submit(Demo(client).steps)
+    while not (steps.done() or console.interrupted):
+        wait([steps], timeout=0.1)
     if console.interrupted:
-        client = fresh_client(client, future)
-    failure = log_out(client) if client.auth else ""
-    if future.done() and isinstance(future.exception(), Exception):  # which `step` has not caught
-        console.complain("error", repr(future.exception()), FAULT)
-    status = conclude(client, failure)  # prints nothing after a signal
+        if client.auth is None:
+            wait([steps], LOGOUT_TIMEOUT)  # the log-in may be under way, and a token come
+        left, client = client, Client(client.report, console)  # with new connections
+        client.auth, client.next_start = left.auth, left.next_start
+    outcome = log_out(client) if client.auth else "not logged in"
+    if steps.done() and isinstance(steps.exception(), Exception):  # and no Stop
+        console.complain("error", repr(steps.exception()), FAULT)
+    failed = console.stopped or console.errors > 0
+    console.say("", f"errors: {console.errors}" if failed else "all well")
     if console.interrupted:  # asked only now, as the signal may come until here
-        outcome = "logged out" if client.auth else "not logged in"
-        console.say(f"interrupted: {failure or outcome}", stream=sys.stderr)
-        os._exit(130)
-    return status
-
-
-def fresh_client(client: Client, future: Future[None]) -> Client:
-    """Return a client for the logout after a signal."""
-    if client.auth is None:
-        wait([future], LOGOUT_TIMEOUT)  # the log-in may be under way, and a token come
-    fresh = Client(client.report, client.console)
-    fresh.auth, fresh.next_start = client.auth, client.next_start
-    return fresh
+        console.write(sys.stderr, f"interrupted: {outcome}")
+        os._exit(130)  # does not wait for the thread
+    return 1 if failed else 0
 
 
 def log_out(client: Client) -> str:
-    """Send the logout; if the connection was lost, again. Return what went wrong, or "". An empty
-    answer is well; {"confirmed": true} and {"status": false} mean: still logged in."""
+    """Send the logout; if the connection was lost, once more. Only then, as to print may block,
+    print what came of it. Return that, too."""
     client.logging_out = True
     failure = ""
     for _ in range(2):  # each time signed anew
         try:
             answer = client.call("POST", "/logout")
-            if answer.get("confirmed") or answer.get("status") is False:
-                return f"{client.request_line}: not logged out: {server_words(client.response)}"
-            return ""
+            if answer.get("confirmed") or answer.get("status") is False:  # that it is still open
+                raise Problem(f"not logged out: {server_words(client.response)}")
+            failure = ""
+            break
         except Exception as error:
-            if client.status == 200 and not client.response.content:
-                return ""  # although `call` has raised "not JSON"
             failure = explain(error, client)[0]
             if client.status or isinstance(error, requests.Timeout):
                 break  # the connection was not lost
-    return failure
-
-
-def conclude(client: Client, failure: str) -> int:
-    """Print what came of the logout, and how all went; return the exit status."""
-    console = client.console
-    if client.auth:
-        console.say("", "Logout")
-        client.print_last()
+    client.console.say("", "Logout")
+    client.print_last()
     if failure:
         # 200: IBKR declined; 401: the session was already over. Neither spoils the run
         kind = "warning" if client.status in (200, 401) else "error"
-        console.complain(kind, failure, "the brokerage session ends by itself in minutes")
-    if console.errors or console.stopped:
-        console.say("", f"errors: {console.errors}")
-        return 1
-    console.say("", "all well")
-    return 0
+        client.console.complain(kind, failure, "the brokerage session ends by itself in minutes")
+    return failure or "logged out"
 
 
 def command_line(arguments: list[str] | None) -> argparse.Namespace:
@@ -647,7 +644,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.complain("error", f"{options.config}: {problem}", *problem.hints)
         return 2
     except KeyboardInterrupt:  # before `run` handles signals
-        console.say("interrupted: not logged in", stream=sys.stderr)
+        console.write(sys.stderr, "interrupted: not logged in")
         return 130
     except Exception as error:  # the last resort
         console.complain("error", repr(error), FAULT)
