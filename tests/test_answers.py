@@ -228,14 +228,6 @@ def test_after_an_answer_below_200_its_connection_is_not_used() -> None:
     assert "error: GET /portfolio/accounts: HTTP 103: " in result.err
 
 
-def test_every_request_verifies_certificates_and_says_who_sends_it(server: Sandbox) -> None:
-    genuine = HTTPAdapter.send
-    with mock.patch.object(HTTPAdapter, "send", autospec=True, side_effect=genuine) as send:
-        run(server)
-    assert [call.kwargs["verify"] for call in send.mock_calls] == [True] * len(server.requests)
-    assert {request.headers["User-Agent"] for request in server.requests} == {"ibkr-oauth-demo"}
-
-
 def test_a_request_starts_no_sooner_than_110_ms_after_the_one_before(server: Sandbox) -> None:
     genuine = HTTPAdapter.send
     starts: list[tuple[str, float]] = []
