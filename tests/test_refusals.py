@@ -138,11 +138,9 @@ DERIVATION: dict[str, Row] = {  # `fault`: the sandbox draws a K of that form
 TWO = [
     ("HTTP method in small letters", "parameters unsorted"),
     ("in the URL (http://localhost", "SHA1 instead of SHA-256"),
-    ("in the URL (https://127", "realm signed"),
     ("without the base path", "in hex"),
     ("in the URL (https://api.ibkr.com)", "prepend missing"),
     ("encryption key instead", "prepend in capitals"),
-    ("in the URL (http://127.0.0.1)", "values encoded twice"),
     ("token as base64 text", "fields of a JSON body"),
     ("K as hex text", "secret as hex"),
     ("secret not decrypted", "two slashes"),
