@@ -55,7 +55,6 @@ RIGHT: dict[str, Any] = {
     "order": sorted,
     "encode": lambda method, url, text: f"{method}&{enc(url)}&{enc(text)}",
     "prepend": lambda client: client.secret.hex() if client.for_token else "",
-    "whole": str,
     "digest": "sha256",
     "rsa_key": lambda client: client.signature_key,
     "padding": padding.PKCS1v15(),
@@ -117,7 +116,7 @@ class Client:
         text = "&".join(f"{name}={value}" for name, value in how["order"](pairs))
         url = how["url"](self.config["base_url"] + path)
         text = how["encode"](how["sign_method"](method), url, text)
-        self.base = how["whole"](how["prepend"](self) + text)
+        self.base = how["prepend"](self) + text
         signature = how["form"](self.sign(self.base.encode(), how))
         values = {"realm": spoilt.get("realm", self.config["realm"]), **params}
         items = [f'{name}="{enc(value)}"' for name, value in values.items()]

@@ -19,6 +19,7 @@ from tests.client import (
     FORM,
     INIT,
     JSON,
+    RIGHT,
     TOKEN,
     Client,
     add,
@@ -49,11 +50,6 @@ def twice(text: str) -> str:
 def half_bytes(text: str) -> bytes:
     """Hex as Node's Buffer reads it: an odd last digit is dropped."""
     return bytes.fromhex(text[: len(text) // 2 * 2])
-
-
-def in_utf_8(data: bytes) -> bytes:
-    """Bytes taken for text, as JavaScript does with a key that is a string."""
-    return data.decode("latin-1").encode()
 
 
 # The tables: a word of the reason, and what is spoilt
@@ -132,7 +128,7 @@ DERIVATION: dict[str, Row] = {  # `fault`: the sandbox draws a K of that form
     "secret not decrypted": {"secret": lambda client: client.encrypted},
     "key and message": {"derive": lambda k, secret: hmac_sha1(secret, k)},
     "proof used": {"derive": lambda k, secret: hmac_sha1(hmac_sha1(k, secret), b"SIMULATED")},
-    "K as text in UTF-8": {"k": lambda k: in_utf_8(k.to_bytes(k.bit_length() // 8 + 1, "big"))},
+    "K as text in UTF-8": {"k": lambda k: RIGHT["k"](k).decode("latin-1").encode()},
     "SHA-256 instead of": {"derive": lambda k, secret: hmac.new(k, secret, "sha256").digest()},
 }
 TWO = [
@@ -217,7 +213,7 @@ def test_a_response_whose_last_digit_was_dropped_is_suspected(fresh: Client) -> 
 
 def test_what_was_sent_or_signed_before_is_named(logged_in: Client) -> None:
     earlier = logged_in.base
-    logged_in.send(whole=lambda _: earlier)
+    logged_in.send(encode=lambda *_: earlier)
     check_refused(logged_in, "text of an earlier request")
     assert logged_in.send(params={"oauth_nonce": "once"})
     logged_in.send(params={"oauth_nonce": "once"})
@@ -245,10 +241,7 @@ def test_two_mistakes_are_both_named(fresh: Client, one: str, other: str) -> Non
 def test_without_a_known_mistake_it_says_what_is_excluded(fresh: Client) -> None:
     unknown = {"pairs": add("nobody", "knows")}
     fresh.log_in(**unknown)
-    assert (
-        "no known mistake found in half a second; proved: the key is right, the text is wrong"
-        in fresh.reason
-    )
+    assert "proved: the key is right, the text is wrong" in fresh.reason
     assert hashlib.sha256(fresh.base.encode()).hexdigest() in fresh.log[-1]
     fresh.log_in()
     fresh.send(**unknown)
@@ -256,10 +249,7 @@ def test_without_a_known_mistake_it_says_what_is_excluded(fresh: Client) -> None
     assert f"token       {fresh.token.hex()}" in fresh.log[-2]
     fresh.send()
     fresh.send(**unknown)
-    assert (
-        "no known mistake found in half a second, but this token has signed rightly before"
-        in fresh.reason
-    )
+    assert "this token has signed rightly before" in fresh.reason
     assert "only if they are equal, it is the key" in fresh.log[-1]
     fresh.log_in(params={CHALLENGE: "7" * 617})
     fresh.send()
