@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,6 @@ class Fault(NamedTuple):
     answer: Answer | None = None  # in place of the genuine one
     fields: Mapping[str, Any] = {}  # of the genuine answer, with other values
     rows: int = 0  # as many of the genuine ones, over and over
-    change: Callable[[Any], Any] | None = None  # of the genuine answer's JSON
     dh_response: str | None = None  # sent in place of the genuine one
     k: str = ".*"  # a pattern for K in hex; else the server draws again
     clock_ahead: float = 0  # seconds
@@ -41,8 +40,6 @@ class Fault(NamedTuple):
         return path.startswith(tuple(self.where.split()))
 
     def changed(self, data: Any) -> Any:
-        if self.change:
-            return self.change(data)
         if self.rows:
             return (data * self.rows)[: self.rows]
         return {**data, **self.fields} if self.fields else data
