@@ -293,7 +293,7 @@ def test_all_errors_and_warnings_are_said_at_once_and_nothing_is_sent(sandbox: S
     assert (kinds["access_token_secret"], kinds["realm"], kinds["x"]) == ("-", "warn", "warn")
     assert (checked.status, checked.err, checked.out.count(path)) == (2, "", 2)
     assert re.search(f'^next: .*python demo.py --check "?{path}"?$', checked.out.splitlines()[-1])
-    assert (started.status, started.out, sandbox.connections) == (2, "", 0)
+    assert (started.status, started.out, sandbox.requests) == (2, "", [])
     assert len(re.findall(f"(?m)^error: {path}: ", started.err)) == 4
     assert len(re.findall(f"(?m)^warning: {path}: (?:realm|x): ", started.err)) == 2
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,7 +93,8 @@ ROWS = [
 def hints_seen(row: Row) -> list[str]:
     """The hints of the run's first error, which its warnings stand before."""
     answers = {} if row.answer is None else {"POST /oauth/live_session_token": row.answer}
-    with Sandbox(answers=answers, clock=lambda: time.time() + row.clock) as sandbox:
+    with Sandbox(answers=answers) as sandbox:
+        sandbox.fault = sandbox.fault._replace(clock_ahead=row.clock)
         identity = dataclasses.replace(sandbox.identity, **row.server)
         sandbox.identity = sandbox.gate.identity = identity
         write_files(sandbox.folder, row.files)

@@ -320,4 +320,4 @@ def test_a_run_on_this_computer_uses_one_connection_and_no_proxy(sandbox: Sandbo
         process = start_demo(sandbox.config_path, env={**ENVIRONMENT, **proxies})
         assert finish(process, sandbox) == (0, "")
         assert proxy.seen == []
-    assert sandbox.connections == 1
+    assert len({request.connection for request in sandbox.requests}) == 1

@@ -34,13 +34,11 @@ class Sandbox:
         port: int = 0,
         answers: Mapping[str, Answer] | None = None,
         log: Callable[[str], None] | None = None,
-        clock: Callable[[], float] = time.time,
         identity: Identity | None = None,
     ) -> None:
         self.fault = FAULTS[fault] if fault else Fault("", "")
         self.answers = dict(answers or {})
         self.log = log
-        self.clock = clock
         self.identity = identity or throwaway_identity()
         self.sessions = Sessions()
         self.requests: list[Request] = []
@@ -87,12 +85,8 @@ class Sandbox:
         """In the temporary folder, which nobody else can read."""
         self.config_path.write_text(json.dumps(config, indent=2))
 
-    @property
-    def connections(self) -> int:
-        return len({request.connection for request in self.requests})
-
     def now(self) -> float:
-        return self.clock() + self.fault.clock_ahead
+        return time.time() + self.fault.clock_ahead
 
     def respond(self, request: Request) -> Answer:
         with self._lock:
