@@ -20,12 +20,12 @@ from cryptography.hazmat.primitives import serialization
 import demo
 from tests.conftest import ROOT, run
 from tests.sandbox import DH_PRIME, KEYS, Sandbox
-from tests.sandbox.identity import encrypted_secret, throwaway_identity
+from tests.sandbox.identity import throwaway_identity
 
 pytestmark = pytest.mark.usefixtures("all_well")
 
 IDENTITY = throwaway_identity()
-TOKEN, SECRET = IDENTITY.access_token, encrypted_secret(IDENTITY)
+TOKEN, SECRET = IDENTITY.access_token, IDENTITY.encrypted_secret
 PRIME = f"{DH_PRIME:x}"
 PARAMETERS = Path(__file__).parent / "dh-parameters"
 TEXT = (ROOT / "config.json").read_text()
@@ -117,7 +117,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 # Fields
 
-OLD = encrypted_secret(IDENTITY)  # of an earlier "Generate"
+OLD = throwaway_identity().encrypted_secret  # of an earlier "Generate"
 GENERATE = "generate the token again, which ends the present secret"
 GENERATOR = "leave it out if openssl asn1parse prints 02"
 COPY_PRIME = "copy all that this prints: openssl asn1parse -in dhparam.pem"

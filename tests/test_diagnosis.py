@@ -18,7 +18,7 @@ from Crypto.PublicKey import RSA
 
 from tests.conftest import ROOT, run, write_files
 from tests.sandbox import Answer, Sandbox, error_answer
-from tests.sandbox.identity import encrypted_secret, read_dh_parameters, throwaway_identity
+from tests.sandbox.identity import read_dh_parameters, throwaway_identity
 
 pytestmark = pytest.mark.usefixtures("all_well")
 
@@ -47,7 +47,7 @@ SMALLER = read_dh_parameters(PARAMETERS)[0]  # than the sandbox's, which takes a
 OLD_SIGNATURE = {"public_signature.pem": OTHER_KEY.public_key().export_key()}
 OLD_ENCRYPTION = {"public_encryption.pem": OTHER_KEY.public_key().export_key()}
 NO_FILES = {"public_signature.pem": b"", "public_encryption.pem": b"", "dhparam.pem": b""}
-OLD_SECRET = {"access_token_secret": encrypted_secret(throwaway_identity())}
+OLD_SECRET = {"access_token_secret": throwaway_identity().encrypted_secret}
 UNKNOWN, WRONG_REALM = {"consumer_key": "ABCDEFGH1"}, {"realm": "test_realm"}
 MIXED, OTHER_PRIME = {"consumer_key": "Simulated"}, {"dh_prime": f"{SMALLER:x}"}
 

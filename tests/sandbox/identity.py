@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hmac
 import re
 import secrets
@@ -34,7 +33,7 @@ class Identity:
     encryption_key: RSA.RsaKey
     prime: int
     generator: int
-    encrypted_secret: str = ""  # base64, as in the config
+    encrypted_secret: str  # base64, as in the config
     throwaway: bool = False  # then the log shows secrets, and TESTCONS is known, too
 
 
@@ -49,24 +48,21 @@ DH_PRIME, DH_GENERATOR = read_dh_parameters((KEYS / "dhparam.pem").read_text("as
 
 
 def throwaway_identity() -> Identity:
-    identity = Identity(
+    secret = secrets.token_bytes(32)
+    encryption_key = RSA.import_key((KEYS / "public_encryption.pem").read_bytes())
+    encrypted = PKCS1_v1_5.new(encryption_key).encrypt(secret)
+    return Identity(
         realm="limited_poa",
         consumer_key="SIMULATED",
         access_token=secrets.token_hex(10),
-        secret=secrets.token_bytes(32),
+        secret=secret,
         signature_key=RSA.import_key((KEYS / "public_signature.pem").read_bytes()),
-        encryption_key=RSA.import_key((KEYS / "public_encryption.pem").read_bytes()),
+        encryption_key=encryption_key,
         prime=DH_PRIME,
         generator=DH_GENERATOR,
+        encrypted_secret=base64.b64encode(encrypted).decode(),
         throwaway=True,
     )
-    return dataclasses.replace(identity, encrypted_secret=encrypted_secret(identity))
-
-
-def encrypted_secret(identity: Identity) -> str:
-    """As the portal shows it: base64."""
-    encrypted = PKCS1_v1_5.new(identity.encryption_key).encrypt(identity.secret)
-    return base64.b64encode(encrypted).decode()
 
 
 @dataclass
