@@ -30,9 +30,8 @@ def read_rehearsal(path: str) -> Rehearsal | None:
     report = check.check_config(values, path)
     if report.credentials is None:
         return None
-    folder = Path(path).absolute().parent
-    for name in ("signature_key_fp", "encryption_key_fp"):
-        values[name] = str(folder / os.path.expanduser(values[name].strip()))
+    for use, key_path in report.key_paths.items():
+        values[f"{use}_key_fp"] = str(key_path.absolute())
     missing = ["public_signature.pem", "public_encryption.pem", "dhparam.pem"]
     stale = []
     for kind, name, _, _ in report.findings:
@@ -86,9 +85,7 @@ class Rehearsal(NamedTuple):
 
     def verdict(self, sandbox: Sandbox) -> str:
         if self.stale:
-            names = ", ".join(self.stale)
-            remedy = "upload the file that fits, or make the config fit the one uploaded"
-            return f"rehearsal: does not fit the config: {names}\nrehearsal: {remedy}"
+            return f"rehearsal: does not fit the config: {', '.join(self.stale)}"
         sessions = sandbox.sessions.live + sandbox.sessions.ended
         if not any(session.has_signed for session in sessions):
             return "rehearsal: nothing proved: no call was signed with a live session token"
