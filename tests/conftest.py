@@ -54,12 +54,6 @@ def assert_no_secret(text: str, secrets: list[Any]) -> None:
                 assert quote(form, safe="") not in text, "a secret is in the output"
 
 
-def forget_verbose() -> None:
-    """Undo what a run with --verbose has set."""
-    oauth.log.setLevel(logging.NOTSET)
-    oauth.log.handlers = []
-
-
 @pytest.fixture(autouse=True)
 def _signals() -> None:
     """main() takes them for itself; nohup, and a shell's `&`, have signals ignored, here and by all
@@ -67,7 +61,6 @@ def _signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    forget_verbose()
 
 
 @pytest.fixture
@@ -115,7 +108,6 @@ def run(sandbox: Sandbox, *options: str, config: Any = None) -> Result:
     """Run the demo in this process, without its pauses. `config`: JSON or text, in place of the
     sandbox's own."""
     clock = Clock()
-    forget_verbose()
     path = sandbox.config_path
     if config is not None:
         path = sandbox.folder / "other.json"
@@ -124,6 +116,8 @@ def run(sandbox: Sandbox, *options: str, config: Any = None) -> Result:
     clocked = mock.patch.multiple(demo, sleep=clock.sleep, monotonic=clock.monotonic)
     with clocked, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = demo.main([str(path), *options])
+    oauth.log.setLevel(logging.NOTSET)  # undoes what --verbose sets
+    oauth.log.handlers = []
     result = Result(status, out.getvalue(), err.getvalue())
     assert_no_secret(result.out + result.err, sandbox.secrets)
     assert "Traceback" not in result.err
