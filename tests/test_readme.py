@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,17 +55,16 @@ def test_every_field_of_the_templates_is_in_the_table() -> None:
 
 @pytest.mark.usefixtures("all_well")
 def test_the_code_for_ones_own_program_runs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = README.partition("```python\n")[2].partition("```")[0]
-    with Sandbox() as sandbox:
-        names: dict[str, Any] = dict(sandbox.config)
-        monkeypatch.chdir(Path(sandbox.folder))
-        program = code.replace("https://api.ibkr.com/v1/api", sandbox.base_url)
-        exec(compile(program, "README.md", "exec"), names)
-        assert [request.path for request in sandbox.requests if not request.refused] == [
-            "/oauth/live_session_token",
-            "/portfolio/accounts",
-            "/logout",
-        ]
+    names: dict[str, Any] = dict(server.config)
+    monkeypatch.chdir(server.folder)
+    program = code.replace("https://api.ibkr.com/v1/api", server.base_url)
+    exec(compile(program, "README.md", "exec"), names)
+    assert [request.path for request in server.requests if not request.refused] == [
+        "/oauth/live_session_token",
+        "/portfolio/accounts",
+        "/logout",
+    ]
     assert "'accountId': 'DU0001234'" in capsys.readouterr().out
