@@ -72,7 +72,6 @@ NEW_KEYS, AS_TEXT = "make new keys with keys/generate.sh", "save it as plain tex
 BAD_KEYS = {  # what people give for a private key: the file, words of the message, of the hint
     "empty": (b"", "is empty", COPY),
     "public": ((KEYS / "public_signature.pem").read_bytes(), "is no private key: public key", PRIVATE),
-    "parameters": ((KEYS / "dhparam.pem").read_bytes(), "is no private key: dh parameters", PRIVATE),
     "der": (SIGNATURE.private_bytes(serialization.Encoding.DER, PKCS8, PLAIN), "is in DER form", "openssl rsa -inform DER -in "),
     "utf-16": (KEY.encode("utf-16"), "is RTF or UTF-16, not plain text", AS_TEXT),
     "rtf": (b"{\\rtf1\\ansi " + KEY.encode(), "is RTF or UTF-16, not plain text", AS_TEXT),

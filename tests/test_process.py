@@ -78,7 +78,6 @@ def delay(sandbox: Sandbox, *late: str) -> None:
 
 INTERRUPTIONS = [  # a request, seconds after it, signals, what is said
     (at.TOKEN, 0.0, [signal.SIGINT], LOGGED_OUT),
-    (at.INIT, 0.0, [signal.SIGINT], LOGGED_OUT),
     ("/portfolio/DU0001234/ledger", 0.0, [signal.SIGTERM], LOGGED_OUT),
     (at.SNAPSHOT, 0.0, [signal.SIGHUP], LOGGED_OUT),
     (at.LOGOUT, 0.0, [signal.SIGINT], LOGGED_OUT),

@@ -33,12 +33,10 @@ def client() -> Iterator[Client]:
 
 ORDER: dict[str, tuple[list[str], str, int, str]] = {
     "portfolio before accounts": ([], f"GET /portfolio/{ACCOUNT}/ledger", 400, "query /accounts"),
-    "after accounts": (["GET /portfolio/accounts"], f"GET /portfolio/{ACCOUNT}/ledger", 200, ""),
     "after subaccounts": (["GET /portfolio/subaccounts"], f"GET /portfolio/{ACCOUNT}/meta", 200, ""),
     "unknown account": (["GET /portfolio/accounts"], "GET /portfolio/DU1/meta", 401, "unauthorized"),
     "iserver before init": ([], "GET /iserver/accounts", 400, "no bridge"),
     "init has not settled": ([f"POST {INIT}"], "GET /iserver/accounts", 400, "no bridge"),
-    "it has": ([f"POST {INIT}", f"POST {STATUS}", f"POST {STATUS}"], "GET /iserver/accounts", 200, ""),
     "snapshot before accounts": ([f"GET {INIT}?compete=true"], "GET /iserver/marketdata/snapshot?conids=8314", 500, "query /accounts"),
     "no such path": ([], "GET /nowhere", 404, ""),
     "known for GET only": ([], "POST /trsrv/stocks", 405, "Not Allowed"),
