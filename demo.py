@@ -50,7 +50,7 @@ QUOTE_SECONDS = 8  # how long to ask, twice a second, for a complete quote
 # States of the brokerage session
 UP, SETTLING, REFUSED, HELD = "up", "settling", "refused", "held by another session"
 
-# Fields of a quote; "data" is a code, such as "RpB", whose first letter QUALITY or UNSUBSCRIBED has
+# Fields of a quote; "data" is a code like "RpB", whose first letter is in QUALITY or UNSUBSCRIBED
 QUOTE = {"31": "last", "84": "bid", "88": "bid size", "86": "ask", "85": "ask size", "6509": "data"}
 QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
 UNSUBSCRIBED = {"N": "not subscribed", "O": "market-data agreement incomplete"}
@@ -70,7 +70,7 @@ NOT_IBKR = f"is base_url right? IBKR's is {check.BASE_URL}; or a proxy or a log-
 
 
 class Stop(BaseException):
-    """Ends all steps but the logout. No Exception, so that `step` does not catch it."""
+    """Ends the steps, so that the logout comes next. No Exception: `step` does not catch it."""
 
 
 class Demo:
@@ -86,7 +86,7 @@ class Demo:
         credentials, symbol = self.client.credentials, self.options.symbol
         self.console.say(
             f"config    {self.options.config}",
-            # `shown` gives no more than the length of a value in another form: it may be a secret
+            # A value of the wrong form may be a secret: `shown` gives only its length
             f"realm     {check.shown(credentials.realm, check.REALM_FORM)}",
             f"consumer  {check.shown(credentials.consumer_key, check.CONSUMER_FORM)}",
             f"host      {urlsplit(self.client.base_url).netloc}",
@@ -101,7 +101,7 @@ class Demo:
             self.step(f"Ledger of {account}", self.ledger, account)
             self.step(f"Positions of {account}", self.positions, account)
         conid = self.step(f"Stock {symbol}", self.stock, symbol)
-        if brokerage == SETTLING:
+        if brokerage == SETTLING:  # it has had some time by now
             brokerage = self.step("Wait for the brokerage session", self.await_brokerage_session)
         if brokerage != UP:
             self.console.say("", "Quote and daily bars: left out, without a brokerage session")
@@ -130,7 +130,7 @@ class Demo:
             self.console.secrets.append(token.token.hex())
             self.console.secrets.append(base64.b64encode(token.token).decode())
         finally:
-            client.print_last()
+            client.print_last()  # as `call` does for all other steps
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
     def open_brokerage_session(self) -> str:
@@ -164,18 +164,17 @@ class Demo:
 
     @staticmethod
     def session_state(answer: dict[str, Any]) -> str:
-        """Return the state that an answer of init or status describes: the first line that fits.
-        No answer has all fields."""
+        """Return the state that an answer of init or status describes. None has all fields, and the
+        order of the questions matters."""
         connected = answer.get("authenticated") is True and answer.get("connected") is True
-        fail, message = str(answer.get("fail") or ""), str(answer.get("message") or "ok")
+        fail = str(answer.get("fail") or "")
+        message = str(answer.get("message") or "ok")  # no message is as good as "ok"
         if connected and answer.get("established") is not False:
             return UP  # whatever the other fields say
-        if fail.startswith("Force compete capability"):
-            return HELD  # status: {"fail": "Force compete capability must be used ..."}
-        if fail:
-            return REFUSED  # status: {"fail": "Timeout while contacting ..."}
+        if fail:  # "Force compete capability must be used ...", "Timeout while contacting ..."
+            return HELD if fail.startswith("Force compete capability") else REFUSED
         if answer.get("passed") is False or answer.get("competing") is True:
-            return HELD  # init: {"passed": false, "competing": false, ...}, although it is
+            return HELD  # {"passed": false, "authenticated": false, ...}
         if connected or message.lower() == "ok":
             return SETTLING  # {"wait": 1000}, or {"established": false, ...}
         return REFUSED  # {"message": "consumer key has not yet been authorized ..."}
@@ -236,7 +235,7 @@ class Demo:
             hint = "the username has none, or its brokerage session is not up"
             raise Problem("no account in the answer", hint)
         quote = self.snapshot(conid)
-        code = quote["data"][0]
+        code = quote["data"][0]  # "-" if none came
         unsubscribed = code in UNSUBSCRIBED
         no_price = {quote["last"], quote["bid"], quote["ask"]} == {"-"}
         if no_price and not unsubscribed:
@@ -258,14 +257,12 @@ class Demo:
             for item in self.client.call("GET", "/iserver/marketdata/snapshot", params=params):
                 for field, name in QUOTE.items():
                     text = cell(item.get(field), min_decimals=0)
-                    if text not in ("-", "-1", "N/A"):  # which all mean: none
+                    if text not in ("-", "-1", "N/A"):  # IBKR sends "-1" or "N/A" for: none
                         quote[name] = text
-            complete = "-" not in (quote["last"], quote["bid"], quote["ask"], quote["data"])
-            code = quote["data"][0]
-            # In the first two seconds, N may still turn into delayed prices
-            hopeless = code in UNSUBSCRIBED and monotonic() > began + 2
-            if complete or hopeless:
+            if "-" not in (quote["last"], quote["bid"], quote["ask"], quote["data"]):
                 break
+            if quote["data"][0] in UNSUBSCRIBED and monotonic() > began + 2:
+                break  # before, delayed prices may still come
             sleep(0.5)
         return quote
 
@@ -299,13 +296,14 @@ class Client(requests.Session):
         self.headers["User-Agent"] = "ibkr-oauth-demo"
         # No proxies from the environment for http, which is allowed for localhost only
         self.trust_env = self.base_url.startswith("https:")
-        self.auth: Any = None  # once set, all requests are signed, and a session must be logged out
+        self.auth: Any = None  # once set, all requests are signed, and a logout must end the run
         self.logging_out = False  # the logout is sent even if the run was stopped
         self.next_start = 0.0  # the earliest time of the next request
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer (requests.Response), once complete
         self.status = 0  # of its answer
-        self.signed = BufferingHandler(capacity=100)  # with -v, what oauth.py logs when it signs
+        # With -v, what oauth.py logs of it. Kept until print_last, since to print may block
+        self.signed = BufferingHandler(capacity=100)
         if console.options.verbose:
             oauth.log.setLevel(logging.DEBUG)
             oauth.log.addHandler(self.signed)
@@ -316,33 +314,26 @@ class Client(requests.Session):
         try:
             response = self.request(method, self.base_url + path, **content)
         finally:
-            if not self.logging_out:  # `log_out` prints that itself
-                self.print_last()
-        if self.logging_out and self.status == 200 and not response.content:
-            return {}  # the logout's answer may be empty
-        answer = json_of(response)
-        if self.status // 100 != 2 or error_in(answer):
-            raise Problem(f"HTTP {self.status}: {server_words(response)}")
-        if answer is None:
-            raise Problem(f"the answer is not JSON: {server_words(response)}")
-        return answer
+            self.print_last()
+        return judged(response)
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        """Wait for the request's turn, and send it. If the run was stopped, by a signal or since
-        nobody reads what it prints, the steps end here."""
+        """Wait for the request's turn, and send it. If the run was stopped, by a signal or because
+        stdout has failed, the steps end here."""
+        self.request_line = f"{method} {url.removeprefix(self.base_url)}"
+        self.response, self.status = None, 0
+        self.signed.buffer.clear()
         sleep(max(0.0, self.next_start - monotonic()))
         if self.console.stopped and not self.logging_out:
             raise Stop
         self.next_start = monotonic() + PACE
-        self.request_line = f"{method} {url.removeprefix(self.base_url)}"
-        self.response, self.status = None, 0
-        self.signed.buffer.clear()
-        timeout = LOGOUT_TIMEOUT if self.logging_out else oauth.TIMEOUT
-        kwargs.update(timeout=timeout, allow_redirects=False)  # replaces what oauth.py gives
+        # These two replace what the session.post of oauth.py gives
+        kwargs["timeout"] = LOGOUT_TIMEOUT if self.logging_out else oauth.TIMEOUT
+        kwargs["allow_redirects"] = False
         response = super().request(method, url, *args, **kwargs)
         self.response, self.status = response, response.status_code
         if self.status < 200:
-            self.close()  # a 103, say: the actual answer may still come, and is not the next one's
+            self.close()  # a 103, say: or the next request would get the answer still to come
         return response
 
     def print_last(self) -> None:
@@ -355,6 +346,16 @@ class Client(requests.Session):
             if self.console.options.verbose:
                 for line in readable(self.response).splitlines():
                     self.console.say(f"    < {line}")
+
+
+def judged(response: requests.Response) -> Any:
+    """Return the JSON of an answer. Raises Problem for an error, or if it is not JSON."""
+    answer = json_of(response)
+    if response.status_code // 100 != 2 or error_in(answer):
+        raise Problem(f"HTTP {response.status_code}: {server_words(response)}")
+    if answer is None:
+        raise Problem(f"the answer is not JSON: {server_words(response)}")
+    return answer
 
 
 def json_of(response: requests.Response, object_hook: Any = None) -> Any:
@@ -396,6 +397,7 @@ def server_words(response: requests.Response) -> str:
 
 
 # A message without a hint of its own gets that of the first pattern found in it. Such messages are
+#     POST /oauth/live_session_token: HTTP 404: Not Found
 #     GET /portfolio/x/ledger: HTTP 401: (empty)
 #     GET /portfolio/accounts: no answer from api.ibkr.com: ProxyError: Connection refused
 HINTS = {
@@ -428,14 +430,15 @@ def explain(error: Exception, client: Client) -> list[str]:
     hints: list[str] = []
     if isinstance(error, Problem):
         hints = [*error.hints]
-    elif isinstance(error, oauth.ExchangeError):  # log-in: wrong proof; a kind of the next
+    elif isinstance(error, oauth.ExchangeError):  # log-in: the two sides hold different tokens
         hints = check.exchange_suspects(client.report)
-    elif isinstance(error, oauth.AnswerError):  # log-in: an answer, but another bad one
+    elif isinstance(error, oauth.AnswerError):  # log-in: the base class, for any other bad answer
         reason += f": {server_words(response)}"
         error_text = error_in(json_of(response))
-        # Keys or tokens are suspect after a 401 or an error in JSON, but not after a 503
+        # Keys or tokens are suspect after a 401 or an error in JSON, but not after a 503; without
+        # JSON, a 200 or 400 is not IBKR's
         if client.status == 401 or (client.status in (200, 400) and error_text):
-            date = response.headers.get("Date", "")
+            date = response.headers.get("Date", "")  # shows if the clock is wrong
             hints = check.refusal_suspects(client.report, reason, date)
     elif isinstance(error, OSError):  # includes the exceptions of `requests`
         cause: BaseException = error
@@ -461,8 +464,8 @@ class Console:
         self.options = options
         self.secrets: list[str] = []  # printed as ***, should an answer or an error have them
         self.errors = 0
-        self.stopped = False  # stdout has failed, or a signal came: print no more, send no more
-        self.interrupted = False  # a signal came: print no errors, either
+        self.stopped = False  # by a signal, or a closed pipe or full disk: stdout gets no more
+        self.interrupted = False  # by a signal: stderr gets no more errors, either
 
     def interrupt(self, number: int, _frame: object) -> None:
         """Handle Ctrl-C, SIGTERM and SIGHUP: `run` sees the first one. After it, a Ctrl-C ends the
@@ -499,7 +502,7 @@ class Console:
         for secret in self.secrets:
             if len(secret) >= 8:  # a shorter one, or "", is no secret
                 text = text.replace(secret, "***")
-        # Escape all but printable ASCII: terminals obey control characters, code pages lack others
+        # Escape all but printable ASCII, as \x1b: terminals obey it, or code pages lack it
         text = re.sub("[^ -~\n]", lambda match: ascii(match[0])[1:-1], text)
         try:
             print(text, file=stream, flush=True)
@@ -509,7 +512,7 @@ class Console:
 
     def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
         """Print the first ten items, a column a name: text to the left, numbers to the right."""
-        if items == []:  # anything but a list fails below
+        if items == []:  # None or {}, in place of a list, is an error: items[:10] raises
             self.say("    none")
             return
         columns = []
@@ -537,8 +540,8 @@ def cell(value: Any, min_decimals: int = 2) -> str:
     if type(value) not in (int, float):  # leaves out bool
         return "-"
     places = min_decimals
-    # To the precision of a float of 32 bits, such as 187.19999695 for a price of 187.20
-    while places < 15 and not isclose(round(value, places), value, rel_tol=6e-8):
+    # To the precision of 32-bit floats: 187.19999695 is the price 187.20
+    while places < 15 and not isclose(round(value, places), value, rel_tol=2**-24):
         places += 1
     return f"{value or 0:,.{places}f}"  # `or 0` for -0.0
 
@@ -546,44 +549,47 @@ def cell(value: Any, min_decimals: int = 2) -> str:
 def run(client: Client) -> int:
     """Take all steps, log out however they ended, and return the exit status.
 
-    The steps have a thread of their own. After a signal it is left behind: it may wait for an
-    answer, or for a pager to read on, and so it may hold the lock of its client's connections.
+    The steps have a thread of their own. A signal does not end it, as it may be waiting for an
+    answer, or for a pager to read on: it is left behind, with its client.
     """
     console = client.console
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # no system has all
         known = getattr(signal, name, None)
         if known and signal.getsignal(known) != signal.SIG_IGN:  # as nohup does
             signal.signal(known, console.interrupt)
-    steps = ThreadPoolExecutor(1).submit(Demo(client).steps)
+    steps = ThreadPoolExecutor(1).submit(Demo(client).steps)  # a Future: keeps what ends them
     while not (steps.done() or console.interrupted):
         wait([steps], timeout=0.1)
     if console.interrupted:
-        if client.auth is None:
-            wait([steps], LOGOUT_TIMEOUT)  # the log-in may be under way, and a token come
-        left, client = client, Client(client.report, console)  # with new connections
-        client.auth, client.next_start = left.auth, left.next_start
+        if client.auth is None:  # the log-in may be under way, and a token come
+            wait([steps], LOGOUT_TIMEOUT)
+        fresh = Client(client.report, console)  # the steps' thread may still be using the old one
+        fresh.auth, fresh.next_start = client.auth, client.next_start
+        client = fresh
     outcome = log_out(client) if client.auth else "not logged in"
-    if steps.done() and isinstance(steps.exception(), Exception):  # and no Stop
+    if steps.done() and isinstance(steps.exception(), Exception):  # not Stop
         console.complain("error", repr(steps.exception()), FAULT)
     failed = console.stopped or console.errors > 0
     console.say("", f"errors: {console.errors}" if failed else "all well")
-    if console.interrupted:  # asked only now, as the signal may come until here
+    if console.interrupted:  # perhaps only during the logout
         console.write(sys.stderr, f"interrupted: {outcome}")
         os._exit(130)  # does not wait for the thread
     return 1 if failed else 0
 
 
 def log_out(client: Client) -> str:
-    """Send the logout; if the connection was lost, once more. Only then, as to print may block,
-    print what came of it. Return that, too."""
+    """Send the logout; if the connection was lost, once more. Then print what came of it, not
+    before, because to print may block. Return that, too."""
     client.logging_out = True
-    failure = ""
     for _ in range(2):  # each time signed anew
+        failure = ""
         try:
-            answer = client.call("POST", "/logout")
-            if answer.get("confirmed") or answer.get("status") is False:  # that it is still open
-                raise Problem(f"not logged out: {server_words(client.response)}")
-            failure = ""
+            response = client.request("POST", client.base_url + "/logout")
+            if client.status != 200 or response.content:  # an empty 200 is well
+                answer = judged(response)
+                # {"confirmed": true} means that the session is still open, {"status": false} too
+                if answer.get("confirmed") or answer.get("status") is False:
+                    raise Problem(f"not logged out: {server_words(response)}")
             break
         except Exception as error:
             failure = explain(error, client)[0]
@@ -616,7 +622,7 @@ def command_line(arguments: list[str] | None) -> argparse.Namespace:
 def complain_of(report: check.Report, console: Console) -> None:
     """Print the errors and warnings among what was found."""
     for kind, name, message, hints in report.findings:
-        if kind in ("error", "warn"):
+        if kind in ("error", "warn"):  # others are "ok" and "-"
             kind = kind.replace("warn", "warning")
             console.complain(kind, f"{console.options.config}: {name}: {message}", *hints)
 
@@ -634,11 +640,11 @@ def main(arguments: list[str] | None = None) -> int:
             console.say(*check.report_lines(report, options.config))
         else:
             complain_of(report, console)
-        if report.credentials is None:
+        if report.credentials is None:  # an error was found
             return 2
-        console.secrets.append(report.credentials.access_token_secret.hex())
         if options.check:
-            return 1 if console.stopped else 0  # 1 if the report was cut off
+            return int(console.stopped)  # 1 if the report was cut off
+        console.secrets.append(report.credentials.access_token_secret.hex())
         return run(Client(report, console))
     except Problem as problem:
         console.complain("error", f"{options.config}: {problem}", *problem.hints)

@@ -229,12 +229,13 @@ def test_help_needs_no_more_than_ascii(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_a_run_whose_output_nobody_reads() -> None:
-    for seconds in (0, 1):  # it awaits an answer; or it is in the middle of a write
+    # It awaits an answer; or it is in the middle of a write, be it the first one after the log-in
+    for path, seconds in ((at.INIT, 0), (at.INIT, 1), (at.TOKEN, 1)):
         with Sandbox(answers=AT_ONCE) as sandbox:
-            delay(sandbox, at.INIT)
+            delay(sandbox, path)
             _, output = os.pipe()
             process = start_demo(sandbox.config_path, "-v", stdout=output)
-            wait_for(at.INIT, sandbox, process)
+            wait_for(path, sandbox, process)
             os.set_blocking(output, False)
             with contextlib.suppress(BlockingIOError):
                 while os.write(output, b" "):
