@@ -396,10 +396,11 @@ def server_words(response: requests.Response) -> str:
     return " ".join(text.split())[:200] or "(empty)"
 
 
-# A message without a hint of its own gets that of the first pattern found in it. Such messages are
-#     POST /oauth/live_session_token: HTTP 404: Not Found
-#     GET /portfolio/x/ledger: HTTP 401: (empty)
-#     GET /portfolio/accounts: no answer from api.ibkr.com: ProxyError: Connection refused
+# A message without a hint of its own gets that of the first pattern found in its status (0 without
+# an answer) and words, such as
+#     404 POST /oauth/live_session_token: HTTP 404: Not Found
+#     401 GET /portfolio/x/ledger: HTTP 401: (empty)
+#     0 GET /portfolio/accounts: no answer from api.ibkr.com: ProxyError: Connection refused
 HINTS = {
     "no bridge|query /accounts": "the brokerage session is not ready: run again in a minute",
     "not authenticated|different ip": f"another session came up: {CLOSE_OTHERS}, or with --compete",
@@ -407,26 +408,26 @@ HINTS = {
     "not yet been authorized": "ask IBKR's API support to enable this consumer key for trading",
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
     "invalid signature": "run python -m tests.sandbox --serve: it names what a signature got wrong",
-    "HTTP 3|POST /oauth.*(HTTP 40[04]|not JSON)": NOT_IBKR,
+    "^3|POST /oauth.*(HTTP 40[04]|not JSON)": NOT_IBKR,
     "certificate.*(expired|yet)": "set this computer's clock; or the certificate is out of date",
     "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
-    "no answer.*(proxy|tunnel connection)": "check the proxy that HTTPS_PROXY names",
-    "POST /oauth.*no answer": "is base_url right? is there a network? does it need HTTPS_PROXY?",
-    "no answer": "check the network, or try later",
-    "/portfolio/\\S+/.*HTTP 401": "is it an account of this username? if it was before, try later",
-    "HTTP 401": "the live session token is not accepted any more: run the demo again",
-    "HTTP 403": "this address is blocked: try without a VPN, or from another network",
-    "HTTP 410": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
-    "HTTP 429": "too many requests: wait 15 minutes, each try before prolongs the ban",
-    "HTTP 503": f"IBKR is slow, or in maintenance ({MAINTENANCE}): try later",
-    "HTTP 5": "try later",
+    "^0 .*(proxy|tunnel connection)": "check the proxy that HTTPS_PROXY names",
+    "^0 POST /oauth": "is base_url right? is there a network? does it need HTTPS_PROXY?",
+    "^0 ": "check the network, or try later",
+    "^401 GET /portfolio/\\S+/": "is it an account of this username? if it was before, try later",
+    "^401": "the live session token is not accepted any more: run the demo again",
+    "^403": "this address is blocked: try without a VPN, or from another network",
+    "^410": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
+    "^429": "too many requests: wait 15 minutes, each try before prolongs the ban",
+    "^503": f"IBKR is slow, or in maintenance ({MAINTENANCE}): try later",
+    "^5": "try later",
     "": "with -v the demo shows the whole answer",
 }
 
 
 def explain(error: Exception, client: Client) -> list[str]:
     """Return an error's message, and hints: its own, check.py's suspects, or one of HINTS."""
-    reason, response = str(error), client.response
+    reason, kind, response = str(error), type(error).__name__, client.response
     hints: list[str] = []
     if isinstance(error, Problem):
         hints = [*error.hints]
@@ -440,18 +441,18 @@ def explain(error: Exception, client: Client) -> list[str]:
         if client.status == 401 or (client.status in (200, 400) and error_text):
             date = response.headers.get("Date", "")  # shows if the clock is wrong
             hints = check.refusal_suspects(client.report, reason, date)
-    elif isinstance(error, OSError):  # includes the exceptions of `requests`
+    elif isinstance(error, OSError) or response is None:  # most exceptions of `requests`
         cause: BaseException = error
         while cause.__context__ is not None:  # the first exception of a chain says most
             cause = cause.__context__
-        host, kind = urlsplit(client.base_url).netloc, type(error).__name__
+        host = urlsplit(client.base_url).netloc
         reason = f"no answer from {host}: {kind}: {str(cause)[:200]}"
     else:  # such as a KeyError
-        quoted = "none" if response is None else server_words(response)
-        reason = f"an answer of an unexpected form ({type(error).__name__}: {error}): {quoted}"
+        reason = f"an answer of an unexpected form ({kind}: {error}): {server_words(response)}"
     message = f"{client.request_line}: {reason}"
     if not hints:
-        known = [hint for words, hint in HINTS.items() if re.search(words, message, re.IGNORECASE)]
+        text = f"{client.status} {message}"
+        known = [hint for words, hint in HINTS.items() if re.search(words, text, re.IGNORECASE)]
         hints = known[:1]
     return [message, *hints]
 
@@ -479,10 +480,9 @@ class Console:
         if self.stopped:
             return
         error = self.write(sys.stdout, *lines)
-        if error is not None:
-            self.stopped = True
-            if error.errno not in (errno.EPIPE, errno.EINVAL):  # of | head, on Unix and on Windows
-                self.complain("error", f"cannot write: {error.strerror}", "make room for it")
+        # These two come of | head, on Unix and on Windows
+        if error is not None and error.errno not in (errno.EPIPE, errno.EINVAL):
+            self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
     def complain(self, kind: str, message: str, *hints: str) -> None:
         """Print and count an error, or print a warning; then its hints."""
@@ -497,7 +497,7 @@ class Console:
             self.write(sys.stderr, *lines)
 
     def write(self, stream: Any, *lines: str) -> OSError | None:
-        """Print lines to a stream, without secrets. Return the error if that fails."""
+        """Print lines to a stream, without secrets. If that fails, stop, and return the error."""
         text = "\n".join(lines)
         for secret in self.secrets:
             if len(secret) >= 8:  # a shorter one, or "", is no secret
@@ -507,6 +507,7 @@ class Console:
         try:
             print(text, file=stream, flush=True)
         except OSError as error:
+            self.stopped = True
             return error
         return None
 
@@ -540,8 +541,9 @@ def cell(value: Any, min_decimals: int = 2) -> str:
     if type(value) not in (int, float):  # leaves out bool
         return "-"
     places = min_decimals
-    # To the precision of 32-bit floats: 187.19999695 is the price 187.20
-    while places < 15 and not isclose(round(value, places), value, rel_tol=2**-24):
+    # Prices have the precision of 32-bit floats: 187.19999695 is 187.20
+    tolerance = 2**-24 if min_decimals else 1e-12
+    while places < 15 and not isclose(round(value, places), value, rel_tol=tolerance):
         places += 1
     return f"{value or 0:,.{places}f}"  # `or 0` for -0.0
 

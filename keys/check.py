@@ -236,7 +236,7 @@ def check_access_token(value: object) -> Checked:
 
 
 def check_base_url(value: object) -> Checked:
-    host = r"https://[\w.-]+|http://(localhost|127(\.\d+){3}|\[::1\])"
+    host = r"https://[\w-]+(\.[\w-]+)*|http://(localhost|127(\.\d+){3}|\[::1\])"
     form = rf"(?a)({host})(:\d+)?(/[\w.~-]+)*/?"
     problem = "not in the right form: https, or http on this computer"
     text = plain_text(value, form, problem, f"leave it out for IBKR's own, {BASE_URL}")

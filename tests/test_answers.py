@@ -73,17 +73,17 @@ def test_a_session_that_is_held_in_spite_of_compete_is_an_error(server: Sandbox)
 ALL, MINE = {"id": "All", "accountId": "All"}, recorded(f"GET {at.ACCOUNTS}")[0]
 ITEM = {"amount": 5.0, "currency": "USD", "isNull": False}
 SMALL = [
-    {"contractDesc": "BTC", "position": 1.234e-05, "mktPrice": 98123.25, "mktValue": 1.21},
+    {"contractDesc": "BTC", "position": 1.234e-05, "mktPrice": 98123.25, "mktValue": 1.2100000381},
     {"contractDesc": "SUBPENNY", "position": 1000000, "mktPrice": 4e-05, "mktValue": 40.0},
     {"contractDesc": "JPY.USD", "position": -1000000, "mktPrice": 0.0066895, "mktValue": -6689.5},
-    {"contractDesc": "EUR.USD", "position": 20000, "mktPrice": 1.1287749, "mktValue": None},
+    {"contractDesc": "EUR.USD", "position": 0.99999999, "mktPrice": 1.1287749, "mktValue": None},
 ]
 SMALL_SHOWN = """
     contractDesc    position   mktPrice   mktValue  unrealizedPnl  currency
     BTC           0.00001234  98,123.25       1.21  -              -
     SUBPENNY       1,000,000    0.00004      40.00  -              -
     JPY.USD       -1,000,000  0.0066895  -6,689.50  -              -
-    EUR.USD           20,000  1.1287749          -  -              -
+    EUR.USD       0.99999999  1.1287749          -  -              -
 """
 
 

@@ -154,6 +154,7 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("error", "secret of another key", {"access_token_secret": "AAAA" + SECRET[4:]}, "access_token_secret", NOT_KEY, GENERATE),
     ("error", "URL with http", {"base_url": "http://api.ibkr.com/v1/api"}, "base_url", NOT_URL, IBKR),
     ("error", "URL like this computer's", {"base_url": "http://127.0.0.1.example"}, "base_url", NOT_URL, IBKR),
+    ("error", "URL with a dot too many", {"base_url": "https://api..ibkr.com"}, "base_url", NOT_URL, IBKR),
     ("error", "URL with a password", {"base_url": "https://user:word@api.ibkr.com"}, "base_url", NOT_URL, IBKR),
     ("warn", "realm of the test environment", {"realm": "test_realm"}, "realm", 'set it to "limited_poa"', ""),
     ("warn", "realm of the live one", {"consumer_key": "TESTCONS"}, "realm", 'set it to "test_realm"', ""),

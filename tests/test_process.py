@@ -206,13 +206,14 @@ def test_when_nobody_reads_on_it_logs_out() -> None:
         ("| head -n 13", ""),
         (">/dev/full", "error: cannot write: .+\nhint: .+\n"),
         ("--check >/dev/full", "error: cannot write: .+\nhint: .+\n"),
+        ("--account U1 2>/dev/full", ""),
     ):
         with Sandbox(answers=AT_ONCE) as sandbox:
             done = shell(f"python DEMO config.json {end}", cwd=sandbox.folder)
         assert done.returncode == 1, end
         assert re.fullmatch(error, done.stderr), end
         assert paths(sandbox)[-1:] in ([], [at.LOGOUT]), end
-        assert "head" not in end or at.HISTORY not in paths(sandbox)
+        assert at.HISTORY not in paths(sandbox), end
 
 
 def test_without_an_argument_it_takes_the_config_beside_it(tmp_path: Path) -> None:
