@@ -50,14 +50,20 @@ QUOTE_SECONDS = 8  # how long to ask, twice a second, for a complete quote
 # States of the brokerage session
 UP, SETTLING, REFUSED, HELD = "up", "settling", "refused", "held by another session"
 
-# Fields of a quote; "data" is a code like "RpB", whose first letter is in QUALITY or UNSUBSCRIBED
-QUOTE = {"31": "last", "84": "bid", "88": "bid size", "86": "ask", "85": "ask size", "6509": "data"}
+QUOTE = {  # the fields of a quote
+    "31": "last",
+    "84": "bid",
+    "88": "bid size",
+    "86": "ask",
+    "85": "ask size",
+    "6509": "data",  # a code like "RpB", whose first letter is in QUALITY or UNSUBSCRIBED
+}
 QUALITY = {"R": "real time", "D": "delayed", "Z": "frozen", "Y": "frozen, delayed"}
 UNSUBSCRIBED = {"N": "not subscribed", "O": "market-data agreement incomplete"}
 SUMMARY = ["netliquidation", "totalcashvalue", "grosspositionvalue", "availablefunds"]
 SUMMARY += ["excessliquidity", "buyingpower", "initmarginreq", "maintmarginreq"]
 BAR = {"o": "open", "h": "high", "l": "low", "c": "close", "v": "volume"}
-COUNTS = {"position", "volume"}  # columns with no need for decimals
+COUNTS = {"position", "volume"}  # columns with exact numbers, not amounts or prices
 # JSON names, in lower case, whose values -v shows as ***: of the account's holder or the session
 PRIVATE = {"accountvan", "accounttitle", "displayname", "accountalias", "aliases", "desc"}
 PRIVATE |= {"acctdesc", "username", "mac", "hardware_info", "session", "sessionid"}
@@ -70,7 +76,7 @@ NOT_IBKR = f"is base_url right? IBKR's is {check.BASE_URL}; or a proxy or a log-
 
 
 class Stop(BaseException):
-    """Ends the steps, so that the logout comes next. No Exception: `step` does not catch it."""
+    """Ends the steps, so that the logout comes next. `step` catches an Exception, not this."""
 
 
 class Demo:
@@ -130,7 +136,7 @@ class Demo:
             self.console.secrets.append(token.token.hex())
             self.console.secrets.append(base64.b64encode(token.token).decode())
         finally:
-            client.print_last()  # as `call` does for all other steps
+            client.print_answer()  # as `call` does for all other steps
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
     def open_brokerage_session(self) -> str:
@@ -168,14 +174,14 @@ class Demo:
         order of the questions matters."""
         connected = answer.get("authenticated") is True and answer.get("connected") is True
         fail = str(answer.get("fail") or "")
-        message = str(answer.get("message") or "ok")  # no message is as good as "ok"
+        message = str(answer.get("message") or "").lower()
         if connected and answer.get("established") is not False:
             return UP  # whatever the other fields say
         if fail:  # "Force compete capability must be used ...", "Timeout while contacting ..."
             return HELD if fail.startswith("Force compete capability") else REFUSED
         if answer.get("passed") is False or answer.get("competing") is True:
             return HELD  # {"passed": false, "authenticated": false, ...}
-        if connected or message.lower() == "ok":
+        if connected or message in ("", "ok"):
             return SETTLING  # {"wait": 1000}, or {"established": false, ...}
         return REFUSED  # {"message": "consumer key has not yet been authorized ..."}
 
@@ -256,13 +262,13 @@ class Demo:
         while monotonic() < began + QUOTE_SECONDS:
             for item in self.client.call("GET", "/iserver/marketdata/snapshot", params=params):
                 for field, name in QUOTE.items():
-                    text = cell(item.get(field), min_decimals=0)
+                    text = cell(item.get(field), exact=True)
                     if text not in ("-", "-1", "N/A"):  # IBKR sends "-1" or "N/A" for: none
                         quote[name] = text
             if "-" not in (quote["last"], quote["bid"], quote["ask"], quote["data"]):
                 break
             if quote["data"][0] in UNSUBSCRIBED and monotonic() > began + 2:
-                break  # before, delayed prices may still come
+                break  # until then, delayed prices may still come
             sleep(0.5)
         return quote
 
@@ -291,7 +297,7 @@ class Client(requests.Session):
         assert report.credentials is not None  # main checks that
         self.report = report
         self.credentials = report.credentials
-        self.base_url = report.good["base_url"]
+        self.base_url = report.good["base_url"]  # as all values of the config that are good
         self.console = console
         self.headers["User-Agent"] = "ibkr-oauth-demo"
         # No proxies from the environment for http, which is allowed for localhost only
@@ -302,7 +308,7 @@ class Client(requests.Session):
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer (requests.Response), once complete
         self.status = 0  # of its answer
-        # With -v, what oauth.py logs of it. Kept until print_last, since to print may block
+        # With -v, what oauth.py logs. Not printed at once: a pager could hold the request up
         self.signed = BufferingHandler(capacity=100)
         if console.options.verbose:
             oauth.log.setLevel(logging.DEBUG)
@@ -314,7 +320,7 @@ class Client(requests.Session):
         try:
             response = self.request(method, self.base_url + path, **content)
         finally:
-            self.print_last()
+            self.print_answer()
         return judged(response)
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
@@ -327,7 +333,7 @@ class Client(requests.Session):
         if self.console.stopped and not self.logging_out:
             raise Stop
         self.next_start = monotonic() + PACE
-        # These two replace what the session.post of oauth.py gives
+        # For oauth.py's session.post, too, which gives the first time-out
         kwargs["timeout"] = LOGOUT_TIMEOUT if self.logging_out else oauth.TIMEOUT
         kwargs["allow_redirects"] = False
         response = super().request(method, url, *args, **kwargs)
@@ -336,8 +342,8 @@ class Client(requests.Session):
             self.close()  # a 103, say: or the next request would get the answer still to come
         return response
 
-    def print_last(self) -> None:
-        """Print a line for the last answer, if one came; with -v all of it, and what was signed."""
+    def print_answer(self) -> None:
+        """Print a line for the answer, if one came; with -v all of it, and what was signed."""
         for record in self.signed.buffer:
             self.console.say(f"    > {record.getMessage()}")
         if self.response is not None:
@@ -367,7 +373,7 @@ def json_of(response: requests.Response, object_hook: Any = None) -> Any:
 
 
 def masked(values: dict[str, Any]) -> dict[str, Any]:
-    """Replace the private values of a JSON object."""
+    """Replace the private values of a JSON object: a hook for json.loads."""
     for name in values:
         if values[name] and name.lower() in PRIVATE:
             values[name] = "***"
@@ -396,8 +402,8 @@ def server_words(response: requests.Response) -> str:
     return " ".join(text.split())[:200] or "(empty)"
 
 
-# A message without a hint of its own gets that of the first pattern found in its status (0 without
-# an answer) and words, such as
+# A message without a hint of its own gets that of the first pattern found in status (0 without an
+# answer) and message, so they go from special to general. Such texts are
 #     404 POST /oauth/live_session_token: HTTP 404: Not Found
 #     401 GET /portfolio/x/ledger: HTTP 401: (empty)
 #     0 GET /portfolio/accounts: no answer from api.ibkr.com: ProxyError: Connection refused
@@ -441,7 +447,7 @@ def explain(error: Exception, client: Client) -> list[str]:
         if client.status == 401 or (client.status in (200, 400) and error_text):
             date = response.headers.get("Date", "")  # shows if the clock is wrong
             hints = check.refusal_suspects(client.report, reason, date)
-    elif isinstance(error, OSError) or response is None:  # most exceptions of `requests`
+    elif isinstance(error, OSError) or response is None:  # exceptions of `requests` or urllib3
         cause: BaseException = error
         while cause.__context__ is not None:  # the first exception of a chain says most
             cause = cause.__context__
@@ -452,8 +458,8 @@ def explain(error: Exception, client: Client) -> list[str]:
     message = f"{client.request_line}: {reason}"
     if not hints:
         text = f"{client.status} {message}"
-        known = [hint for words, hint in HINTS.items() if re.search(words, text, re.IGNORECASE)]
-        hints = known[:1]
+        fitting = [hint for words, hint in HINTS.items() if re.search(words, text, re.IGNORECASE)]
+        hints = fitting[:1]
     return [message, *hints]
 
 
@@ -469,20 +475,16 @@ class Console:
         self.interrupted = False  # by a signal: stderr gets no more errors, either
 
     def interrupt(self, number: int, _frame: object) -> None:
-        """Handle Ctrl-C, SIGTERM and SIGHUP: `run` sees the first one. After it, a Ctrl-C ends the
-        program at once."""
+        """Handle Ctrl-C, SIGTERM and SIGHUP by setting flags, which `run` and `request` look at.
+        After the first, a Ctrl-C ends the program at once."""
         if self.interrupted and number == signal.SIGINT:
             os._exit(130)
         self.interrupted = self.stopped = True
 
     def say(self, *lines: str) -> None:
         """Print lines to stdout, unless that is over."""
-        if self.stopped:
-            return
-        error = self.write(sys.stdout, *lines)
-        # These two come of | head, on Unix and on Windows
-        if error is not None and error.errno not in (errno.EPIPE, errno.EINVAL):
-            self.complain("error", f"cannot write: {error.strerror}", "make room for it")
+        if not self.stopped:
+            self.write(sys.stdout, *lines)
 
     def complain(self, kind: str, message: str, *hints: str) -> None:
         """Print and count an error, or print a warning; then its hints."""
@@ -490,26 +492,25 @@ class Console:
             return
         if kind == "error":
             self.errors += 1
-        lines = [f"{kind}: {message}", *[f"hint: {hint}" for hint in hints]]
-        if self.options.check and not self.stopped:
-            self.say(*lines)  # --check prints all to stdout
-        else:
-            self.write(sys.stderr, *lines)
+        to_stdout = self.options.check and not self.stopped  # --check prints all there
+        stream = sys.stdout if to_stdout else sys.stderr
+        self.write(stream, f"{kind}: {message}", *[f"hint: {hint}" for hint in hints])
 
-    def write(self, stream: Any, *lines: str) -> OSError | None:
-        """Print lines to a stream, without secrets. If that fails, stop, and return the error."""
+    def write(self, stream: Any, *lines: str) -> None:
+        """Print lines to a stream, without secrets. If that fails, the run stops."""
         text = "\n".join(lines)
         for secret in self.secrets:
             if len(secret) >= 8:  # a shorter one, or "", is no secret
                 text = text.replace(secret, "***")
-        # Escape all but printable ASCII, as \x1b: terminals obey it, or code pages lack it
+        # All but printable ASCII, such as an escape sequence or a letter with an accent, as \x..
         text = re.sub("[^ -~\n]", lambda match: ascii(match[0])[1:-1], text)
         try:
             print(text, file=stream, flush=True)
         except OSError as error:
             self.stopped = True
-            return error
-        return None
+            closed = error.errno in (errno.EPIPE, errno.EINVAL)  # by head, on Unix and on Windows
+            if stream is sys.stdout and not closed:
+                self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
     def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
         """Print the first ten items, a column a name: text to the left, numbers to the right."""
@@ -521,7 +522,7 @@ class Console:
             texts, justify = [name], str.ljust
             for item in items[:10]:
                 value = item.get(name)
-                texts.append(cell(value, 0 if name in COUNTS else 2))
+                texts.append(cell(value, exact=name in COUNTS))
                 if isinstance(value, (int, float)):
                     justify = str.rjust
             width = max(map(len, texts))
@@ -533,16 +534,15 @@ class Console:
             self.say(f"    first 10 of {len(items)}{more}")
 
 
-def cell(value: Any, min_decimals: int = 2) -> str:
-    """Format a JSON value for people. What is neither text nor a number is "-". A number has at
-    least `min_decimals`, and as many as it takes: 1,339,037.20, 0.0066895."""
+def cell(value: Any, exact: bool = False) -> str:
+    """Format a JSON value for people. What is neither text nor a number is "-". A number has two
+    decimals, or as many as it takes: 1,339,037.20, 0.0066895; an exact one only those it has."""
     if isinstance(value, str):
         return " ".join(value.split())[:40] or "-"
     if type(value) not in (int, float):  # leaves out bool
         return "-"
-    places = min_decimals
     # Prices have the precision of 32-bit floats: 187.19999695 is 187.20
-    tolerance = 2**-24 if min_decimals else 1e-12
+    places, tolerance = (0, 1e-12) if exact else (2, 2**-24)
     while places < 15 and not isclose(round(value, places), value, rel_tol=tolerance):
         places += 1
     return f"{value or 0:,.{places}f}"  # `or 0` for -0.0
@@ -551,8 +551,9 @@ def cell(value: Any, min_decimals: int = 2) -> str:
 def run(client: Client) -> int:
     """Take all steps, log out however they ended, and return the exit status.
 
-    The steps have a thread of their own. A signal does not end it, as it may be waiting for an
-    answer, or for a pager to read on: it is left behind, with its client.
+    The steps have a thread of their own, which a signal does not cut off, as it may be between the
+    token's arrival and its use. It may also be waiting for an answer, or for a pager to read on:
+    then it is left behind, and the logout has a client of its own.
     """
     console = client.console
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # no system has all
@@ -565,18 +566,17 @@ def run(client: Client) -> int:
     if console.interrupted:
         if client.auth is None:  # the log-in may be under way, and a token come
             wait([steps], LOGOUT_TIMEOUT)
-        fresh = Client(client.report, console)  # the steps' thread may still be using the old one
+        fresh = Client(client.report, console)
         fresh.auth, fresh.next_start = client.auth, client.next_start
         client = fresh
     outcome = log_out(client) if client.auth else "not logged in"
     if steps.done() and isinstance(steps.exception(), Exception):  # not Stop
         console.complain("error", repr(steps.exception()), FAULT)
-    failed = console.stopped or console.errors > 0
-    console.say("", f"errors: {console.errors}" if failed else "all well")
+    console.say("", f"errors: {console.errors}" if console.errors else "all well")
     if console.interrupted:  # perhaps only during the logout
         console.write(sys.stderr, f"interrupted: {outcome}")
-        os._exit(130)  # does not wait for the thread
-    return 1 if failed else 0
+        os._exit(130)  # not by a return, which may wait for a lock that the thread holds
+    return int(console.errors > 0 or console.stopped)
 
 
 def log_out(client: Client) -> str:
@@ -596,9 +596,9 @@ def log_out(client: Client) -> str:
         except Exception as error:
             failure = explain(error, client)[0]
             if client.status or isinstance(error, requests.Timeout):
-                break  # the connection was not lost
+                break  # answered or timed out, so not lost
     client.console.say("", "Logout")
-    client.print_last()
+    client.print_answer()
     if failure:
         # 200: IBKR declined; 401: the session was already over. Neither spoils the run
         kind = "warning" if client.status in (200, 401) else "error"
