@@ -225,7 +225,7 @@ class Demo:
         listings = []
         for company in answer.get(symbol) or []:
             for contract in company["contracts"]:
-                conid = str(contract["conid"])  # text, so that it is printed without commas
+                conid = str(contract["conid"])  # text, for `table`
                 listings.append({**company, **contract, "conid": conid})
         if not listings:
             hint = 'try another --symbol; a share class is written with a space: "BRK B"'
@@ -297,7 +297,7 @@ class Client(requests.Session):
         assert report.credentials is not None  # main checks that
         self.report = report
         self.credentials = report.credentials
-        self.base_url = report.good["base_url"]  # as all values of the config that are good
+        self.base_url = report.good["base_url"]  # `good`: the values that were checked
         self.console = console
         self.headers["User-Agent"] = "ibkr-oauth-demo"
         # No proxies from the environment for http, which is allowed for localhost only
@@ -308,7 +308,7 @@ class Client(requests.Session):
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer (requests.Response), once complete
         self.status = 0  # of its answer
-        # With -v, what oauth.py logs. Not printed at once: a pager could hold the request up
+        # With -v, what oauth.py logs. Not printed at once: a pager could hold the logout up
         self.signed = BufferingHandler(capacity=100)
         if console.options.verbose:
             oauth.log.setLevel(logging.DEBUG)
@@ -333,7 +333,7 @@ class Client(requests.Session):
         if self.console.stopped and not self.logging_out:
             raise Stop
         self.next_start = monotonic() + PACE
-        # For oauth.py's session.post, too, which gives the first time-out
+        # All requests get these, the one of oauth.py, too, whatever it gave
         kwargs["timeout"] = LOGOUT_TIMEOUT if self.logging_out else oauth.TIMEOUT
         kwargs["allow_redirects"] = False
         response = super().request(method, url, *args, **kwargs)
@@ -513,7 +513,8 @@ class Console:
                 self.complain("error", f"cannot write: {error.strerror}", "make room for it")
 
     def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
-        """Print the first ten items, a column a name: text to the left, numbers to the right."""
+        """Print the first ten items, a column a name: text to the left, numbers to the right. Give
+        ids as text: numbers get commas."""
         if items == []:  # None or {}, in place of a list, is an error: items[:10] raises
             self.say("    none")
             return

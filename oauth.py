@@ -11,8 +11,8 @@ session token, which both sides compute and neither sends. In the order of the p
  4. sign every other call with that token
 
 Both private keys are PEM files, PKCS#1 ("BEGIN RSA PRIVATE KEY") or PKCS#8 ("BEGIN PRIVATE KEY").
-Their public halves ("BEGIN PUBLIC KEY", SubjectPublicKeyInfo) and the Diffie-Hellman parameters
-were uploaded to IBKR's portal; the client needs no public half.
+Their public halves ("BEGIN PUBLIC KEY", SubjectPublicKeyInfo) and the Diffie-Hellman parameters, a
+prime and the generator 2, were uploaded to IBKR's portal; the client needs no public half.
 
 On the wire, where {base} is https://api.ibkr.com/v1/api, with no slash behind it, and a header is
 one line. The numbers are those of the functions' examples below, where real ones are longer:
@@ -58,22 +58,22 @@ secret in front:
 
 For every request:
 
-- A body is JSON and is not signed; there is neither a body hash nor an oauth_version.
+- A body is any form of JSON and is not signed; there is neither a body hash nor an oauth_version.
 - A POST without a body has `Content-Length: 0`, or IBKR answers 411, and no Content-Type. Some
   libraries add a form's: turn that off. A GET has neither a body nor these two headers.
 - A `User-Agent` must be there, any text, or IBKR's edge answers 403.
 - Nonce and timestamp are new each time, the timestamp in whole seconds. Let no library send a
   request again, or follow a redirect: the nonce was used, and the signature is for another URL.
 - Hex is in small letters, base64 has the standard alphabet and its padding.
-- One connection serves all calls; in Python, use one `requests.Session`. Cookies and `Accept` need
-  not be sent. An answer is gzip if the request accepts that.
+- One connection can serve all calls; in Python, use one `requests.Session`. Cookies and `Accept`
+  need not be sent. An answer is gzip if the request accepts that.
 
 A live session token lasts about 24 hours; then go on at 2. Calls under /iserver need a brokerage
 session besides: the POST to ssodh/init, above, comes before them, and is not enough while its
 answer has "established": false. Then ask POST {base}/iserver/auth/status, with no body, once a
-second until it has true; calls that come too early get 400 "no bridge". "compete": true would end
-another brokerage session of the username. Once there is a token, the last call is POST
-{base}/logout, with no body, also after an error; the answer is {"status": true}.
+second, up to ten times, until it has true; calls that come too early get 400 "no bridge".
+"compete": true would end another brokerage session of the username. Once there is a token, the last
+call is POST {base}/logout, with no body, also after an error; the answer is {"status": true}.
 
 Once a call with a token was accepted, a 401 to a later one does not mean that a key is wrong. Under
 /iserver, "not authenticated" means that there is no brokerage session, or that another program took
@@ -269,8 +269,8 @@ def signature_base_string(method: str, url: str, params: Params, prepend: str = 
     name, then value, joined with "&". Names and values go into it raw, and the whole list is
     percent-encoded once. RFC 5849 encodes names and values first, too, so its result differs:
 
-        in the query          IBKR, and here          RFC 5849
-        fields=31,84          fields%3D31%2C84        fields%3D31%252C84
+        in the query          IBKR, and here            RFC 5849
+        symbols=BRK%20B,IBM   symbols%3DBRK%20B%2CIBM  symbols%3DBRK%2520B%252CIBM
 
     `prepend` is IBKR's, for the token request alone: the decrypted access token secret in
     lower-case hex, directly before the method, not encoded. For all other requests it is empty.

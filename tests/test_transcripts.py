@@ -1,6 +1,6 @@
 """What a person sees, word for word, with its exit status: all of it where a run goes well; of a
 fault or an option the steps that print something else then.
-How they are renewed stands in README.md."""
+tests/README.md says how they are renewed."""
 
 from __future__ import annotations
 
@@ -56,4 +56,4 @@ def test_runs_print_what_their_transcripts_say() -> None:
             path.write_text(now, encoding="ascii")
         before = path.read_text(encoding="ascii").splitlines()
         changed += unified_diff(before, now.splitlines(), path.name, "now", lineterm="")
-    assert not changed, "\n".join(changed)
+    assert not changed, "\n".join([*changed, "if this is right, see tests/README.md: renew them"])
