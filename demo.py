@@ -161,17 +161,17 @@ class Demo:
         self.console.say(f"    {state}: {note}" if note else f"    {state}")
         if state == REFUSED:
             raise Problem(f"no brokerage session: {note}")
-        if state == HELD and self.options.compete:
-            raise Problem(f"{HELD}, in spite of --compete", CLOSE_OTHERS)
         if state == HELD:
+            if self.options.compete:
+                raise Problem(f"{HELD}, in spite of --compete", CLOSE_OTHERS)
             hint = "or run with --compete, which logs it out"
             self.console.complain("warning", f"no brokerage session: {HELD}", CLOSE_OTHERS, hint)
         return state
 
     @staticmethod
     def session_state(answer: dict[str, Any]) -> str:
-        """Return the state that an answer of init or status describes. None has all fields, and the
-        order of the questions matters."""
+        """Return the state that an answer of init or status describes. No answer has all fields,
+        and the order of the questions matters."""
         connected = answer.get("authenticated") is True and answer.get("connected") is True
         fail = str(answer.get("fail") or "")
         message = str(answer.get("message") or "").lower()
@@ -180,7 +180,7 @@ class Demo:
         if fail:  # "Force compete capability must be used ...", "Timeout while contacting ..."
             return HELD if fail.startswith("Force compete capability") else REFUSED
         if answer.get("passed") is False or answer.get("competing") is True:
-            return HELD  # {"passed": false, "authenticated": false, ...}
+            return HELD  # {"passed": false, "authenticated": false, ...} without a "fail"
         if connected or message in ("", "ok"):
             return SETTLING  # {"wait": 1000}, or {"established": false, ...}
         return REFUSED  # {"message": "consumer key has not yet been authorized ..."}
@@ -339,7 +339,7 @@ class Client(requests.Session):
         response = super().request(method, url, *args, **kwargs)
         self.response, self.status = response, response.status_code
         if self.status < 200:
-            self.close()  # a 103, say: or the next request would get the answer still to come
+            self.close()  # a 103, say: the real answer is to come, but not for the next request
         return response
 
     def print_answer(self) -> None:
@@ -437,17 +437,17 @@ def explain(error: Exception, client: Client) -> list[str]:
     hints: list[str] = []
     if isinstance(error, Problem):
         hints = [*error.hints]
-    elif isinstance(error, oauth.ExchangeError):  # log-in: the two sides hold different tokens
+    elif isinstance(error, oauth.ExchangeError):  # log-in: the two sides have different tokens
         hints = check.exchange_suspects(client.report)
     elif isinstance(error, oauth.AnswerError):  # log-in: the base class, for any other bad answer
         reason += f": {server_words(response)}"
         error_text = error_in(json_of(response))
-        # Keys or tokens are suspect after a 401 or an error in JSON, but not after a 503; without
-        # JSON, a 200 or 400 is not IBKR's
+        # Keys or tokens are suspect if IBKR has refused them: by a 401, or an error in JSON. A 503
+        # is no refusal, and a page in HTML is not IBKR's
         if client.status == 401 or (client.status in (200, 400) and error_text):
             date = response.headers.get("Date", "")  # shows if the clock is wrong
             hints = check.refusal_suspects(client.report, reason, date)
-    elif isinstance(error, OSError) or response is None:  # exceptions of `requests` or urllib3
+    elif response is None:  # `requests` or urllib3 has raised it
         cause: BaseException = error
         while cause.__context__ is not None:  # the first exception of a chain says most
             cause = cause.__context__
@@ -515,7 +515,9 @@ class Console:
     def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
         """Print the first ten items, a column a name: text to the left, numbers to the right. Give
         ids as text: numbers get commas."""
-        if items == []:  # None or {}, in place of a list, is an error: items[:10] raises
+        if not isinstance(items, list):
+            raise TypeError("not a list")
+        if not items:
             self.say("    none")
             return
         columns = []
@@ -552,9 +554,9 @@ def cell(value: Any, exact: bool = False) -> str:
 def run(client: Client) -> int:
     """Take all steps, log out however they ended, and return the exit status.
 
-    The steps have a thread of their own, which a signal does not cut off, as it may be between the
-    token's arrival and its use. It may also be waiting for an answer, or for a pager to read on:
-    then it is left behind, and the logout has a client of its own.
+    The steps have a thread of their own, because a signal that cut them off could lose a token that
+    has just arrived. After a signal they end before their next request. Nobody waits for that, as
+    they may hang on an answer, or on a pager: the logout has a client of its own.
     """
     console = client.console
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # no system has all
@@ -576,7 +578,7 @@ def run(client: Client) -> int:
     console.say("", f"errors: {console.errors}" if console.errors else "all well")
     if console.interrupted:  # perhaps only during the logout
         console.write(sys.stderr, f"interrupted: {outcome}")
-        os._exit(130)  # not by a return, which may wait for a lock that the thread holds
+        os._exit(130)  # a destructor might wait for a lock of the thread's
     return int(console.errors > 0 or console.stopped)
 
 
@@ -588,11 +590,10 @@ def log_out(client: Client) -> str:
         failure = ""
         try:
             response = client.request("POST", client.base_url + "/logout")
-            if client.status != 200 or response.content:  # an empty 200 is well
-                answer = judged(response)
-                # {"confirmed": true} means that the session is still open, {"status": false} too
-                if answer.get("confirmed") or answer.get("status") is False:
-                    raise Problem(f"not logged out: {server_words(response)}")
+            answer = judged(response) if client.status != 200 or response.content else {}
+            # {} or empty is well; {"confirmed": true} or {"status": false}: it is still open
+            if answer.get("confirmed") or answer.get("status") is False:
+                raise Problem(f"not logged out: {server_words(response)}")
             break
         except Exception as error:
             failure = explain(error, client)[0]
