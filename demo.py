@@ -3,7 +3,9 @@
 Reads a config, logs in, calls a handful of read-only endpoints, prints what they answer, and logs
 out. oauth.py shows how requests are signed, keys/check.py what is checked beforehand.
 
-In this order: the steps, the client, errors and hints, the console, the run, the command line.
+In this order: the steps, which have a thread of their own; the client, through whose `request` all
+requests go; errors and hints; the console, which prints all, and knows when to stop; the run, which
+ends with the logout whatever happens; the command line.
 """
 
 from __future__ import annotations
