@@ -28,7 +28,7 @@ from typing import Any, Callable
 from urllib.parse import urlsplit
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, HERE)  # python -P and -I leave it out
+sys.path.insert(0, HERE)  # where python -P and -I do not look
 
 try:
     import requests
@@ -227,8 +227,7 @@ class Demo:
         listings = []
         for company in answer.get(symbol) or []:
             for contract in company["contracts"]:
-                conid = str(contract["conid"])  # text, for `table`
-                listings.append({**company, **contract, "conid": conid})
+                listings.append({**company, **contract, "conid": str(contract["conid"])})
         if not listings:
             hint = 'try another --symbol; a share class is written with a space: "BRK B"'
             raise Problem(f"no stock has the symbol {symbol}", hint)
@@ -244,15 +243,14 @@ class Demo:
             raise Problem("no account in the answer", hint)
         quote = self.snapshot(conid)
         code = quote["data"][0]  # "-" if none came
-        unsubscribed = code in UNSUBSCRIBED
         no_price = {quote["last"], quote["bid"], quote["ask"]} == {"-"}
-        if no_price and not unsubscribed:
+        if no_price and code not in UNSUBSCRIBED:
             raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
         quote["last"] = quote["last"].replace("C", "previous close ")  # as in C187.20
         quote["last"] = quote["last"].replace("H", "halted ")
         quote["data"] = (QUALITY | UNSUBSCRIBED).get(code, quote["data"])
         self.console.table(list(quote), [quote])
-        if unsubscribed:
+        if code in UNSUBSCRIBED:
             self.console.complain("warning", f"{self.options.symbol}: {quote['data']}", SUBSCRIBE)
 
     def snapshot(self, conid: str) -> dict[str, str]:
@@ -264,7 +262,7 @@ class Demo:
         while monotonic() < began + QUOTE_SECONDS:
             for item in self.client.call("GET", "/iserver/marketdata/snapshot", params=params):
                 for field, name in QUOTE.items():
-                    text = cell(item.get(field), exact=True)
+                    text = cell(item.get(field), exact=True)  # a number as text, too
                     if text not in ("-", "-1", "N/A"):  # IBKR sends "-1" or "N/A" for: none
                         quote[name] = text
             if "-" not in (quote["last"], quote["bid"], quote["ask"], quote["data"]):
@@ -302,7 +300,7 @@ class Client(requests.Session):
         self.base_url = report.good["base_url"]  # `good`: the values that were checked
         self.console = console
         self.headers["User-Agent"] = "ibkr-oauth-demo"
-        # No proxies from the environment for http, which is allowed for localhost only
+        # http is for localhost only, which a proxy of the environment would not reach
         self.trust_env = self.base_url.startswith("https:")
         self.auth: Any = None  # once set, all requests are signed, and a logout must end the run
         self.logging_out = False  # the logout is sent even if the run was stopped
@@ -310,7 +308,7 @@ class Client(requests.Session):
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer (requests.Response), once complete
         self.status = 0  # of its answer
-        # With -v, what oauth.py logs. Not printed at once: a pager could hold the logout up
+        # With -v, what oauth.py logs, for print_answer: a pager that blocks must delay no request
         self.signed = BufferingHandler(capacity=100)
         if console.options.verbose:
             oauth.log.setLevel(logging.DEBUG)
@@ -341,7 +339,7 @@ class Client(requests.Session):
         response = super().request(method, url, *args, **kwargs)
         self.response, self.status = response, response.status_code
         if self.status < 200:
-            self.close()  # a 103, say: the real answer is to come, but not for the next request
+            self.close()  # a 103, say: the next request would read the real answer to this one
         return response
 
     def print_answer(self) -> None:
@@ -444,8 +442,8 @@ def explain(error: Exception, client: Client) -> list[str]:
     elif isinstance(error, oauth.AnswerError):  # log-in: the base class, for any other bad answer
         reason += f": {server_words(response)}"
         error_text = error_in(json_of(response))
-        # Keys or tokens are suspect if IBKR has refused them: by a 401, or an error in JSON. A 503
-        # is no refusal, and a page in HTML is not IBKR's
+        # Keys or tokens are suspect if IBKR has refused them: with 401, or with 200 or 400 and an
+        # error in JSON. A 503 is no refusal, and a page in HTML is not IBKR's
         if client.status == 401 or (client.status in (200, 400) and error_text):
             date = response.headers.get("Date", "")  # shows if the clock is wrong
             hints = check.refusal_suspects(client.report, reason, date)
@@ -557,8 +555,8 @@ def run(client: Client) -> int:
     """Take all steps, log out however they ended, and return the exit status.
 
     The steps have a thread of their own, because a signal that cut them off could lose a token that
-    has just arrived. After a signal they end before their next request. Nobody waits for that, as
-    they may hang on an answer, or on a pager: the logout has a client of its own.
+    has just arrived. After a signal they end before their next request. Only a log-in is waited
+    for: the rest may hang on an answer, or on a pager, and the logout has a client of its own.
     """
     console = client.console
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # no system has all
@@ -569,7 +567,7 @@ def run(client: Client) -> int:
     while not (steps.done() or console.interrupted):
         wait([steps], timeout=0.1)
     if console.interrupted:
-        if client.auth is None:  # the log-in may be under way, and a token come
+        if client.auth is None:
             wait([steps], LOGOUT_TIMEOUT)
         fresh = Client(client.report, console)
         fresh.auth, fresh.next_start = client.auth, client.next_start
@@ -580,7 +578,7 @@ def run(client: Client) -> int:
     console.say("", f"errors: {console.errors}" if console.errors else "all well")
     if console.interrupted:  # perhaps only during the logout
         console.write(sys.stderr, f"interrupted: {outcome}")
-        os._exit(130)  # a destructor might wait for a lock of the thread's
+        os._exit(130)  # to drop the old client might wait for a lock that the thread holds
     return int(console.errors > 0 or console.stopped)
 
 
@@ -592,8 +590,9 @@ def log_out(client: Client) -> str:
         failure = ""
         try:
             response = client.request("POST", client.base_url + "/logout")
-            answer = judged(response) if client.status != 200 or response.content else {}
-            # {} or empty is well; {"confirmed": true} or {"status": false}: it is still open
+            empty = client.status == 200 and not response.content  # which is well
+            answer = {} if empty else judged(response)
+            # {"confirmed": true} or {"status": false} mean that it is still open
             if answer.get("confirmed") or answer.get("status") is False:
                 raise Problem(f"not logged out: {server_words(response)}")
             break
@@ -664,5 +663,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # sys.exit would flush stdout once more, which may be closed
+    # sys.exit would wait for the steps' thread, and flush stdout, which may be closed
     os._exit(main())
