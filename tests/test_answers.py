@@ -94,6 +94,7 @@ def test_the_portfolio_is_shown_as_it_is() -> None:
         (at.SUMMARY, summary, "    buyingpower    5.00  USD\n\n", 0, "netliquidation "),
         (at.POSITIONS, SMALL, SMALL_SHOWN, 0),
         (at.POSITIONS, SMALL * 4, "    first 10 of 16\n", 0),
+        (at.POSITIONS, {}, "an answer of an unexpected form (TypeError: not a list): {}\n", 1),
     ]
     check(rows)
 
