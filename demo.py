@@ -70,7 +70,6 @@ COUNTS = {"position", "volume"}  # columns with exact numbers, not amounts or pr
 PRIVATE = {"accountvan", "accounttitle", "displayname", "accountalias", "aliases", "desc"}
 PRIVATE |= {"acctdesc", "username", "mac", "hardware_info", "session", "sessionid"}
 
-MAINTENANCE = "midnight, Saturday evening, New York time"
 CLOSE_OTHERS = "close TWS, IBKR Mobile and Client Portal of this username, and run again"
 FAULT = "this is a fault of the demo: report it"
 SUBSCRIBE = "no market-data subscription for it: see Client Portal, Settings, or another --symbol"
@@ -425,7 +424,7 @@ HINTS = {
     "^403": "this address is blocked: try without a VPN, or from another network",
     "^410": "run the demo again, or set base_url to https://1.api.ibkr.com/v1/api",
     "^429": "too many requests: wait 15 minutes, each try before prolongs the ban",
-    "^503": f"IBKR is slow, or in maintenance ({MAINTENANCE}): try later",
+    "^503": "IBKR is slow or in maintenance (midnight, Saturday evening, New York time): try later",
     "^5": "try later",
     "": "with -v the demo shows the whole answer",
 }
