@@ -192,6 +192,7 @@ def test_it_says_why_it_does_not_start(sandbox: Sandbox) -> None:
     for command, status, error in (
         ("python -I DEMO config.json --check", 0, ""),  # without the script's folder on the path
         ("python -S DEMO config.json", 2, "error: No module .+: .+ -m pip install -r .+\n"),
+        ("cd ROOT && python -S -m tests.sandbox", 2, "error: No module .+ -m pip install -r .+\n"),
         ("python DEMO --unknown", 2, "usage: (?s:.+)error: .+\n"),
         ("python DEMO ROOT/config-test.json", 2, "error: .+\nhint: .+/test-config.json\\?\n"),
     ):

@@ -4,6 +4,7 @@ It checks a request as a server does, from the public keys, and on purpose share
 `oauth.py`: two programs that agree by sharing a function prove nothing. README.md has the rest.
 """
 
+import demo as demo  # first: if a package is missing, it says so in one line
 from tests.sandbox.answers import Answer as Answer
 from tests.sandbox.answers import error_answer as error_answer
 from tests.sandbox.answers import json_answer as json_answer
