@@ -3,9 +3,8 @@
 Reads a config, logs in, calls a handful of read-only endpoints, prints what they answer, and logs
 out. oauth.py shows how requests are signed, keys/check.py what is checked beforehand.
 
-In this order: the steps, which have a thread of their own; the client, through whose `request` all
-requests go; errors and hints; the console, which prints all, and knows when to stop; the run, which
-ends with the logout whatever happens; the command line.
+In this order: the steps; the client, which sends all requests; errors and hints; the console, which
+prints; the run, which ends with the logout whatever happens; the command line.
 """
 
 from __future__ import annotations
@@ -171,8 +170,7 @@ class Demo:
 
     @staticmethod
     def session_state(answer: dict[str, Any]) -> str:
-        """Return the state that an answer of init or status describes. No answer has all fields,
-        and the order of the questions matters."""
+        """Return the state in an answer of init or status. None has all fields; order matters."""
         connected = answer.get("authenticated") is True and answer.get("connected") is True
         fail = str(answer.get("fail") or "")
         message = str(answer.get("message") or "").lower()
@@ -253,8 +251,7 @@ class Demo:
             self.console.complain("warning", f"{self.options.symbol}: {quote['data']}", SUBSCRIBE)
 
     def snapshot(self, conid: str) -> dict[str, str]:
-        """Return the quote, with "-" for what did not come. The first call only subscribes, then it
-        fills up."""
+        """Ask until the quote is complete; the first call only subscribes. "-": what is missing."""
         params = {"conids": conid, "fields": ",".join(QUOTE)}
         began = monotonic()
         quote = dict.fromkeys(QUOTE.values(), "-")
@@ -623,14 +620,6 @@ def command_line(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def complain_of(report: check.Report, console: Console) -> None:
-    """Print the errors and warnings among what was found."""
-    for kind, name, message, hints in report.findings:
-        if kind in ("error", "warn"):  # others are "ok" and "-"
-            kind = kind.replace("warn", "warning")
-            console.complain(kind, f"{console.options.config}: {name}: {message}", *hints)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo with the command line's arguments; return its exit status."""
     options = command_line(arguments)
@@ -642,12 +631,13 @@ def main(arguments: list[str] | None = None) -> int:
         report = check.check_config(values, options.config)
         if options.check:
             console.say(*check.report_lines(report, options.config))
-        else:
-            complain_of(report, console)
+            return int(console.stopped) if report.credentials else 2  # 1: the report was cut off
+        for kind, name, message, hints in report.findings:
+            if kind in ("error", "warn"):  # others are "ok" and "-"
+                kind = kind.replace("warn", "warning")
+                console.complain(kind, f"{options.config}: {name}: {message}", *hints)
         if report.credentials is None:  # an error was found
             return 2
-        if options.check:
-            return int(console.stopped)  # 1 if the report was cut off
         console.secrets.append(report.credentials.access_token_secret.hex())
         return run(Client(report, console))
     except Problem as problem:
