@@ -135,9 +135,23 @@ class Demo:
             client.auth = oauth.HmacSha256Auth(credentials, token.token)
             self.console.secrets.append(token.token.hex())
             self.console.secrets.append(base64.b64encode(token.token).decode())
+        except oauth.ExchangeError as error:  # the two sides have different tokens
+            raise Problem(str(error), *check.exchange_suspects(client.report)) from None
+        except oauth.AnswerError as error:  # the base class: any other bad answer
+            raise self.refusal(error, client.response) from None
         finally:
             client.print_answer()  # as `call` does for all other steps
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
+
+    def refusal(self, error: oauth.AnswerError, response: requests.Response) -> Problem:
+        """Name the suspects if IBKR has refused keys or tokens: with 401, or with 200 or 400 and an
+        error in JSON. A 503 is no refusal, and a page in HTML is not IBKR's."""
+        words = f"{error}: {server_words(response)}"
+        status, error_text = response.status_code, error_in(json_of(response))
+        if status == 401 or (status in (200, 400) and error_text):
+            date = response.headers.get("Date", "")  # shows if the clock is wrong
+            return Problem(words, *check.refusal_suspects(self.client.report, words, date))
+        return Problem(words)
 
     def open_brokerage_session(self) -> str:
         """Ask for the brokerage session, which /iserver needs. It may take a moment to come up."""
@@ -170,18 +184,17 @@ class Demo:
 
     @staticmethod
     def session_state(answer: dict[str, Any]) -> str:
-        """Return the state in an answer of init or status. None has all fields; order matters."""
-        connected = answer.get("authenticated") is True and answer.get("connected") is True
-        fail = str(answer.get("fail") or "")
-        message = str(answer.get("message") or "").lower()
-        if connected and answer.get("established") is not False:
-            return UP  # whatever the other fields say
+        """Return the state in an answer of init or status, of which none has all fields."""
+        if answer.get("authenticated") is True and answer.get("connected") is True:
+            # Whatever the other fields say: of those, "competing" is not reliable
+            return SETTLING if answer.get("established") is False else UP
+        fail = answer.get("fail")
         if fail:  # "Force compete capability must be used ...", "Timeout while contacting ..."
-            return HELD if fail.startswith("Force compete capability") else REFUSED
+            return HELD if str(fail).startswith("Force compete capability") else REFUSED
         if answer.get("passed") is False or answer.get("competing") is True:
             return HELD  # {"passed": false, "authenticated": false, ...} without a "fail"
-        if connected or message in ("", "ok"):
-            return SETTLING  # {"wait": 1000}, or {"established": false, ...}
+        if answer.get("message") in (None, "", "ok"):
+            return SETTLING  # {"wait": 1000}
         return REFUSED  # {"message": "consumer key has not yet been authorized ..."}
 
     def accounts(self) -> str:
@@ -239,15 +252,15 @@ class Demo:
             hint = "the username has none, or its brokerage session is not up"
             raise Problem("no account in the answer", hint)
         quote = self.snapshot(conid)
-        code = quote["data"][0]  # "-" if none came
+        letter = quote["data"][0]  # "-" if none came
         no_price = {quote["last"], quote["bid"], quote["ask"]} == {"-"}
-        if no_price and code not in UNSUBSCRIBED:
+        if no_price and letter not in UNSUBSCRIBED:
             raise Problem(f"no price in {QUOTE_SECONDS} s", "try while the market is open")
         quote["last"] = quote["last"].replace("C", "previous close ")  # as in C187.20
         quote["last"] = quote["last"].replace("H", "halted ")
-        quote["data"] = (QUALITY | UNSUBSCRIBED).get(code, quote["data"])
+        quote["data"] = (QUALITY | UNSUBSCRIBED).get(letter, quote["data"])
         self.console.table(list(quote), [quote])
-        if code in UNSUBSCRIBED:
+        if letter in UNSUBSCRIBED:
             self.console.complain("warning", f"{self.options.symbol}: {quote['data']}", SUBSCRIBE)
 
     def snapshot(self, conid: str) -> dict[str, str]:
@@ -304,7 +317,8 @@ class Client(requests.Session):
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer (requests.Response), once complete
         self.status = 0  # of its answer
-        # With -v, what oauth.py logs, for print_answer: a pager that blocks must delay no request
+        # With -v: what oauth.py logs while it signs. print_answer prints it, since to print may
+        # block (a pager), and a request with an old timestamp would be refused
         self.signed = BufferingHandler(capacity=100)
         if console.options.verbose:
             oauth.log.setLevel(logging.DEBUG)
@@ -335,7 +349,7 @@ class Client(requests.Session):
         response = super().request(method, url, *args, **kwargs)
         self.response, self.status = response, response.status_code
         if self.status < 200:
-            self.close()  # a 103, say: the next request would read the real answer to this one
+            self.close()  # an interim answer, like 103: the next request would read the real one
         return response
 
     def print_answer(self) -> None:
@@ -410,7 +424,8 @@ HINTS = {
     "not yet been authorized": "ask IBKR's API support to enable this consumer key for trading",
     "sso dh token": "a fault of IBKR's, mostly with new paper users: ask its API support",
     "invalid signature": "run python -m tests.sandbox --serve: it names what a signature got wrong",
-    "^3|POST /oauth.*(HTTP 40[04]|not JSON)": NOT_IBKR,
+    "^3": NOT_IBKR,
+    "POST /oauth.*(HTTP 40[04]|not JSON)": NOT_IBKR,
     "certificate.*(expired|yet)": "set this computer's clock; or the certificate is out of date",
     "certificate": "your own proxy's certificate belongs, as PEM, into REQUESTS_CA_BUNDLE",
     "^0 .*(proxy|tunnel connection)": "check the proxy that HTTPS_PROXY names",
@@ -428,29 +443,20 @@ HINTS = {
 
 
 def explain(error: Exception, client: Client) -> list[str]:
-    """Return an error's message, and hints: its own, check.py's suspects, or one of HINTS."""
-    reason, kind, response = str(error), type(error).__name__, client.response
+    """Return an error's message, and hints: its own, or one of HINTS."""
+    reason, kind = str(error), type(error).__name__
     hints: list[str] = []
     if isinstance(error, Problem):
         hints = [*error.hints]
-    elif isinstance(error, oauth.ExchangeError):  # log-in: the two sides have different tokens
-        hints = check.exchange_suspects(client.report)
-    elif isinstance(error, oauth.AnswerError):  # log-in: the base class, for any other bad answer
-        reason += f": {server_words(response)}"
-        error_text = error_in(json_of(response))
-        # Keys or tokens are suspect if IBKR has refused them: with 401, or with 200 or 400 and an
-        # error in JSON. A 503 is no refusal, and a page in HTML is not IBKR's
-        if client.status == 401 or (client.status in (200, 400) and error_text):
-            date = response.headers.get("Date", "")  # shows if the clock is wrong
-            hints = check.refusal_suspects(client.report, reason, date)
-    elif response is None:  # `requests` or urllib3 has raised it
+    elif client.response is None:  # `requests` or urllib3 has raised it
         cause: BaseException = error
         while cause.__context__ is not None:  # the first exception of a chain says most
             cause = cause.__context__
         host = urlsplit(client.base_url).netloc
         reason = f"no answer from {host}: {kind}: {str(cause)[:200]}"
-    else:  # such as a KeyError
-        reason = f"an answer of an unexpected form ({kind}: {error}): {server_words(response)}"
+    else:  # a step has raised it, such as a KeyError
+        words = server_words(client.response)
+        reason = f"an answer of an unexpected form ({kind}: {error}): {words}"
     message = f"{client.request_line}: {reason}"
     if not hints:
         text = f"{client.status} {message}"
@@ -535,13 +541,14 @@ class Console:
 
 def cell(value: Any, exact: bool = False) -> str:
     """Format a JSON value for people. What is neither text nor a number is "-". A number has two
-    decimals, or as many as it takes: 1,339,037.20, 0.0066895; an exact one only those it has."""
+    decimals, or as many as it takes: 1,339,037.20, 0.0066895; an exact one those it has: 100."""
     if isinstance(value, str):
         return " ".join(value.split())[:40] or "-"
     if type(value) not in (int, float):  # leaves out bool
         return "-"
-    # Prices have the precision of 32-bit floats: 187.19999695 is 187.20
-    places, tolerance = (0, 1e-12) if exact else (2, 2**-24)
+    places, tolerance = 2, 2**-24  # prices are often 32-bit floats: 187.19999695 is 187.20
+    if exact:
+        places, tolerance = 0, 1e-12  # a sum of 64-bit floats: 0.30000000000000004 is 0.3
     while places < 15 and not isclose(round(value, places), value, rel_tol=tolerance):
         places += 1
     return f"{value or 0:,.{places}f}"  # `or 0` for -0.0
@@ -574,7 +581,7 @@ def run(client: Client) -> int:
     console.say("", f"errors: {console.errors}" if console.errors else "all well")
     if console.interrupted:  # perhaps only during the logout
         console.write(sys.stderr, f"interrupted: {outcome}")
-        os._exit(130)  # to drop the old client might wait for a lock that the thread holds
+        os._exit(130)  # to destroy the old client could wait for ever for its pool's lock
     return int(console.errors > 0 or console.stopped)
 
 
@@ -588,7 +595,7 @@ def log_out(client: Client) -> str:
             response = client.request("POST", client.base_url + "/logout")
             empty = client.status == 200 and not response.content  # which is well
             answer = {} if empty else judged(response)
-            # {"confirmed": true} or {"status": false} mean that it is still open
+            # Logged out is {"status": true}; {"confirmed": true} is said of a session that goes on
             if answer.get("confirmed") or answer.get("status") is False:
                 raise Problem(f"not logged out: {server_words(response)}")
             break
