@@ -99,13 +99,8 @@ def test_the_portfolio_is_shown_as_it_is() -> None:
     check(rows)
 
 
-FULL = {"31": "201.10", "84": "201.08", "88": "900", "86": "201.12", "85": "1,300", "6509": "RpB"}
+FULL = {"31": 201.1, "84": 201.08, "88": 900, "86": 201.12, "85": 1300, "6509": "DPB"}
 SHOWN = """
-    last    bid     bid size  ask     ask size  data
-    201.10  201.08  900       201.12  1,300     real time
-"""
-NUMBERS = {"31": 201.1, "84": 201.08, "88": 900, "86": 201.12, "85": 1300, "6509": "DPB"}
-NUMBERS_SHOWN = """
     last   bid     bid size  ask     ask size  data
     201.1  201.08  900       201.12  1,300     delayed
 """
@@ -119,8 +114,7 @@ def quotes(*answers: dict[str, Any]) -> tuple[Any, ...]:
 def test_a_quote_fills_up_and_is_shown_as_far_as_it_came() -> None:
     nothing = {"31": "-1", "84": "-", "86": "", "88": "N/A"}
     rows = [
-        (at.SNAPSHOT, quotes({}, {"31": "201.10"}, {**FULL, "31": ""}), SHOWN, 0),
-        (at.SNAPSHOT, quotes(N, N, NUMBERS), NUMBERS_SHOWN, 0, "hint: "),
+        (at.SNAPSHOT, quotes(N, {**N, "31": 201.1}, {**FULL, "31": ""}), SHOWN, 0, "hint: "),
         (at.SNAPSHOT, quotes({**FULL, "6509": "YpB"}), "  frozen, delayed\n", 0),
         (at.SNAPSHOT, quotes({**FULL, "6509": "O"}), "incomplete\nhint: no market-data sub", 0),
         (at.SNAPSHOT, quotes(nothing), "no price in 8 s\nhint: ", 1),
@@ -139,7 +133,6 @@ def test_bars_say_when_their_session_opened() -> None:
     rows = [
         (at.HISTORY, {"volumeFactor": 100, "data": [bar, hour_later]}, shown, 0),
         (at.HISTORY, {"points": 4}, "an answer of an unexpected form (KeyError: 'data')", 1),
-        (at.HISTORY, {"data": []}, "\n    none\n", 0),
         (at.HISTORY, {"data": [{"t": bar["t"], "c": 1.5, "v": None}]}, "     1.50  -\n", 0),
     ]
     check(rows)
@@ -157,19 +150,15 @@ def test_an_error_is_quoted_and_its_hint_helps_with_it() -> None:
     moved = Answer(302, headers={"Location": "/sso"})
     rows = [
         (at.SUMMARY, Answer(404), f"{where}HTTP 404: (empty)\nhint: ", 1, "base_url"),
-        (at.SUMMARY, Answer(503, PAGE), f"{where}HTTP 503: Log in here\nhint: ", 1),
         (at.SUMMARY, Answer(200, PAGE), f"{where}the answer is not JSON: Log in here\nhint: ", 1),
         (at.SUMMARY, [1], "an answer of an unexpected form (AttributeError: ", 1),
-        (at.POSITIONS, {"a": 1}, '): { "a": 1 }\nhint: ', 1),
         (at.LEDGER, FORBIDDEN, "HTTP 403: Forbidden not for this user\nhint: ", 1),
         (at.LEDGER, Answer(cut=0), "Positions of DU0001234\n", 1),
-        (at.LEDGER, ODD_TEXT, r"HTTP 500: \x1b[2J\xe9", 1, "\x1b", "\u00e9"),
-        (at.STOCKS, error_answer(500, "oops"), "HTTP 500: oops\nhint: try later", 1),
+        (at.LEDGER, ODD_TEXT, "HTTP 500: \\x1b[2J\\xe9\nhint: try later", 1, "\x1b", "\u00e9"),
         (at.SNAPSHOT, SIGNATURE, "hint: run python -m tests.sandbox", 1, "TWS", "later"),
         (at.HISTORY, NO_CHART, "hint: no market-data subscription", 1, "try later"),
         (at.TOKEN, Answer(400, PAGE), "\nhint: is base_url right?", 1, "Generate"),
         (at.TOKEN, moved, "a redirect to /sso\nhint: is base_url right?", 1),
-        (at.TOKEN, {"a": 1}, "error: POST /oauth/live_session_token: ", 1, "base_url"),
     ]
     check(rows)
 
