@@ -57,7 +57,6 @@ RIGHT: dict[str, Any] = {
     "prepend": lambda client: client.secret.hex() if client.for_token else "",
     "digest": "sha256",
     "rsa_key": lambda client: client.signature_key,
-    "padding": padding.PKCS1v15(),
     "key": bytes,
     "form": lambda raw: enc(b64(raw)),
     "header": str,
@@ -131,7 +130,7 @@ class Client:
         if not self.for_token:
             return how["hmac"](how["key"](self.token), message, how["digest"]).digest()
         digest = hashes.SHA1() if how["digest"] == "sha1" else hashes.SHA256()
-        signature: bytes = how["rsa_key"](self).sign(message, how["padding"], digest)
+        signature: bytes = how["rsa_key"](self).sign(message, padding.PKCS1v15(), digest)
         return signature
 
     def read(self) -> Any:

@@ -11,8 +11,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.client import (
     CHALLENGE,
@@ -39,7 +38,6 @@ BY_POST = {"method": "POST", "path": INIT}
 JSON_INIT = {**BY_POST, "body": b'{"compete":true}', "headers": JSON}
 FORM_INIT = {**BY_POST, "body": b"compete=true", "headers": FORM}
 ANOTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-PSS = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
 Row = dict[str, Any]
 
 
@@ -58,7 +56,6 @@ EITHER: dict[str, Row] = {
     "HTTP method in small letters": {"sign_method": str.lower},
     "in the URL (https://127": {"url": swap("http:", "https:")},
     "in the URL (http://localhost": {"url": swap("127.0.0.1", "localhost")},
-    "in the URL (http://127.0.0.1)": {"url": swap(":[0-9]+", "")},
     "in the URL (https://api.ibkr.com)": {"url": swap("http://[^/]+", "https://api.ibkr.com")},
     "without the base path": {"url": swap("/v1/api", "")},
     "two slashes": {"url": swap("/v1/api/", "/v1/api//")},
@@ -90,12 +87,10 @@ TOKEN_REQUEST: dict[str, Row] = {
     "encrypted secret instead": {"prepend": lambda client: client.encrypted.hex()},
     "prepend followed by &": {"prepend": lambda client: client.secret.hex() + "&"},
     "prepend of the secret's bytes": {"prepend": lambda client: client.secret.decode("latin-1")},
-    "challenge sent but not signed": {"pairs": omit(CHALLENGE)},
     "signed in capitals": {"pairs": resign(CHALLENGE, str.upper)},
     "another path": {"url": swap("live_session_token", "request_token")},
     "encryption key instead": {"rsa_key": lambda client: client.encryption_key},
     "another key, neither": {"rsa_key": lambda _: ANOTHER},
-    "made with another key": {"padding": PSS},
     "missing diffie_hellman_challenge": {"header": swap(CHALLENGE, "a_challenge")},
     "must be RSA-SHA256": {"params": {"oauth_signature_method": "HMAC-SHA256"}},
 }
@@ -117,14 +112,12 @@ CALL: dict[str, Row] = {
     "& after the token": {"key": lambda token: token + b"&"},
     "& before the token": {"key": lambda token: b"&" + token},
     ", not encoded": {**STOCKS, "encode": lambda m, u, t: f"{m}&{enc(u)}&{quote(t, safe=',')}"},
-    "must be HMAC-SHA256": {"params": {"oauth_signature_method": "RSA-SHA256"}},
 }
 DERIVATION: dict[str, Row] = {  # `fault`: the sandbox draws a K of that form
     "K as hex text": {"k": lambda k: f"{k:x}".encode()},
     "sign byte of K": {"fault": "k-top-bit", "k": lambda k: k.to_bytes(256, "big").lstrip(b"\0")},
     "last digit of K's hex": {"fault": "k-odd-digits", "k": lambda k: half_bytes(f"{k:x}")},
     "secret as hex": {"secret": lambda client: client.secret.hex().encode()},
-    "secret as base64": {"secret": lambda client: b64(client.secret).encode()},
     "secret not decrypted": {"secret": lambda client: client.encrypted},
     "key and message": {"derive": lambda k, secret: hmac_sha1(secret, k)},
     "proof used": {"derive": lambda k, secret: hmac_sha1(hmac_sha1(k, secret), b"SIMULATED")},
@@ -139,8 +132,6 @@ TWO = [
     ("encryption key instead", "prepend in capitals"),
     ("token as base64 text", "fields of a JSON body"),
     ("K as hex text", "secret as hex"),
-    ("secret not decrypted", "two slashes"),
-    ("signed as None", "parameters unsorted"),
 ]
 NOT_SIGNED = {**COMMA, "pairs": omit("symbols")}
 ODDITIES: list[tuple[str, Row]] = [  # a remark, and what is accepted with it
@@ -149,7 +140,6 @@ ODDITIES: list[tuple[str, Row]] = [  # a remark, and what is accepted with it
     ("the query not signed", NOT_SIGNED),
     ("recorded, in no document", {**NOT_SIGNED, "url": swap("$", "?symbols=AAPL%2CIBM")}),
     ("", {**FORM_INIT, "pairs": add("compete", "true")}),
-    ("", {**BY_POST, "query": "compete=True"}),
     ("documented as POST", {**BY_POST, "method": "GET"}),
     ("a slash at the end of the path", {"path": "/portfolio/accounts/"}),
     ("realm stands without quotes", {"header": swap('"limited_poa"', "limited_poa")}),
