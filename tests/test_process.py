@@ -315,3 +315,5 @@ def test_a_run_on_this_computer_uses_one_connection_and_no_proxy(sandbox: Sandbo
         assert finish(process, sandbox) == (0, "")
         assert proxy.seen == []
     assert len({request.connection for request in sandbox.requests}) == 1
+    agents = {request.headers["User-Agent"] for request in sandbox.requests}
+    assert agents == {"ibkr-oauth-demo"}
