@@ -19,7 +19,6 @@ from tests.sandbox import FAULTS
 from tests.sandbox.answers import ENTRIES
 
 ACCOUNT = "DU0001234"
-STATUS = "/iserver/auth/status"
 
 
 @pytest.fixture
@@ -28,8 +27,6 @@ def client() -> Iterator[Client]:
         client.log_in()
         yield client
 
-
-# The order of things
 
 ORDER: dict[str, tuple[list[str], str, int, str]] = {
     "portfolio before accounts": ([], f"GET /portfolio/{ACCOUNT}/ledger", 400, "query /accounts"),
@@ -72,11 +69,8 @@ def test_a_second_token_competes_only_when_it_says_so(client: Client) -> None:
     assert client.send("GET", "/iserver/accounts", **by_first)["accounts"]
     client.send("POST", INIT, "compete=true")
     assert client.send("GET", "/iserver/accounts", **by_first)["error"] == "not authenticated"
-    assert client.send("GET", STATUS, **by_first)["competing"] is True
+    assert client.send("GET", "/iserver/auth/status", **by_first)["competing"] is True
     assert client.send("GET", "/portfolio/accounts", **by_first)
-
-
-# The answers
 
 
 def test_every_endpoint_answers(client: Client) -> None:
