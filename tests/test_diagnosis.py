@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -42,8 +41,8 @@ FILE_ENCRYPTION = "public_encryption.pem: does not fit: SHA-256 "
 FILE_DH = "dhparam.pem: does not fit: SHA-256 "
 
 OTHER_KEY = RSA.import_key((ROOT / "tests/vectors/throwaway-key.pem").read_bytes())
-PARAMETERS = (Path(__file__).parent / "dh-parameters" / "generator-5.pem").read_text()
-SMALLER = read_dh_parameters(PARAMETERS)[0]  # than the sandbox's, which takes any challenge so
+# Smaller than the sandbox's, which takes any challenge so
+SMALLER = read_dh_parameters((ROOT / "tests/dh-parameters/generator-5.pem").read_text())[0]
 OLD_SIGNATURE = {"public_signature.pem": OTHER_KEY.public_key().export_key()}
 OLD_ENCRYPTION = {"public_encryption.pem": OTHER_KEY.public_key().export_key()}
 NO_FILES = {"public_signature.pem": b"", "public_encryption.pem": b"", "dhparam.pem": b""}
@@ -72,8 +71,6 @@ ROWS = [
     Row("invalid consumer, clock", [COMPARE_CONSUMER, CLOCK, WAIT], UNKNOWN, clock=600),
     Row("invalid consumer, old file", [COMPARE_CONSUMER, FILE_SIGNATURE, WAIT], UNKNOWN, files=OLD_SIGNATURE),
     Row("no secret found, old file", [COMPARE_TOKEN, FILE_ENCRYPTION], answer=NO_SECRET, files=OLD_ENCRYPTION),
-    Row("LST failed, in an answer 200", [SECRET, SIGNATURE, TOKEN], answer=LST_FAILED._replace(status=200)),
-    Row("secret replaced", [SECRET, SIGNATURE, TOKEN], OLD_SECRET),
     Row("signature key", [SECRET, SIGNATURE, TOKEN], files=NO_FILES, server={"signature_key": OTHER_KEY.public_key()}),
     Row("signature key, its file", [FILE_SIGNATURE, SECRET, TOKEN], OLD_SECRET, files=OLD_SIGNATURE),
     Row("one key for both", [FILE_SIGNATURE, SAME_KEY, SECRET], {"signature_key_fp": "private_encryption.pem"}),
@@ -81,7 +78,6 @@ ROWS = [
     Row("clock ahead, realm, old file", [CLOCK + "ahead of"], WRONG_REALM, clock=-600, files=OLD_SIGNATURE),
     Row("clock 40 s behind", [CLOCK.partition("600")[0]], answer=LST_FAILED, clock=40),
     Row("clock a little off", [SECRET, SIGNATURE, TOKEN], OLD_SECRET, clock=20),
-    Row("prime", [PRIME], OTHER_PRIME, files=NO_FILES),
     Row("prime, and an old file that is another's", [PRIME], OTHER_PRIME, files={**NO_FILES, **OLD_SIGNATURE}),
     Row("prime, clock a minute off", [PRIME], OTHER_PRIME, clock=60, files=NO_FILES),
     Row("generator", [GENERATOR, PRIME], {"dh_generator": 5}, files=NO_FILES),

@@ -11,14 +11,13 @@ import pytest
 
 from tests.client import Client, swap
 from tests.conftest import ROOT, assert_no_secret, start_sandbox, write_files
-from tests.sandbox import KEYS, Sandbox
+from tests.sandbox import Sandbox
 from tests.sandbox.rehearsal import read_rehearsal
 
 pytestmark = pytest.mark.usefixtures("all_well")
 
 OTHER_PRIME = json.loads((ROOT / "test-config.json").read_text("ascii"))["dh_prime"]
 PRIVATE = (ROOT / "tests/vectors/throwaway-key.pem").read_bytes()
-PUBLIC = (KEYS / "public_signature.pem").read_bytes()
 ALL_FITS = "rehearsal: all fits: "
 ONLY_IBKR = "rehearsal: only IBKR knows"
 NOT_FIT = "rehearsal: does not fit the config: "
@@ -40,7 +39,6 @@ SET_UPS: dict[str, tuple[dict[str, str], dict[str, bytes], bool, list[str]]] = {
     "public halves missing": ({}, dict.fromkeys(UPLOADED, b""), True, [MISSING, ONLY_IBKR]),
     "another signature key": ({}, {"private_signature.pem": PRIVATE}, False, [f"{NOT_FIT}public_signature.pem", OTHER_KEY_SIGNED]),
     "another dhparam.pem": ({"dh_prime": OTHER_PRIME}, {}, True, [f"{NOT_FIT}dhparam.pem"]),
-    "another encryption key uploaded": ({}, {"public_encryption.pem": PUBLIC}, True, [f"{NOT_FIT}public_encryption.pem"]),
     "the test realm": ({"consumer_key": "TESTCONS", "realm": "test_realm"}, {}, True, [ALL_FITS]),
     "no key in the file": ({}, {"public_signature.pem": b"?"}, True, [f"{NOT_FIT}public_signature.pem"]),
 }  # fmt: skip
