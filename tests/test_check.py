@@ -93,8 +93,6 @@ GOOD_KEYS = {
     "behind-a-public-half": (KEYS / "public_encryption.pem").read_bytes() + KEY.encode(),
     "crlf-and-bom": b"\xef\xbb\xbf" + KEY.replace("\n", "\r\n").encode(),
 }
-ANOTHER = (ROOT / "tests/vectors/throwaway-key.pem").read_bytes()
-COPY_OF_ONE = (KEYS / "private_encryption.pem").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +100,8 @@ def sandbox() -> Iterator[Sandbox]:
     """A set-up in which all is well, and beside its keys those of the tables above."""
     contents = {name: row[0] for name, row in BAD_KEYS.items()}
     contents.update(GOOD_KEYS)
-    contents["another"], contents["encryption-copy"] = ANOTHER, COPY_OF_ONE
+    contents["another"] = (ROOT / "tests/vectors/throwaway-key.pem").read_bytes()
+    contents["encryption-copy"] = (KEYS / "private_encryption.pem").read_bytes()
     contents["of-group"] = KEY.encode()
     with Sandbox() as sandbox:
         sandbox.config.update(access_token=TOKEN, access_token_secret=SECRET)
@@ -118,7 +117,6 @@ def sandbox() -> Iterator[Sandbox]:
 
 OLD = throwaway_identity().encrypted_secret  # of an earlier "Generate"
 GENERATE = "generate the token again, which ends the present secret"
-GENERATOR = "leave it out if openssl asn1parse prints 02"
 COPY_PRIME = "copy all that this prints: openssl asn1parse -in dhparam.pem"
 NEW_PRIME = "make new ones: openssl dhparam -out dhparam.pem 2048"
 COPY_SECRET, TO_QUOTE = "copy the whole secret again", "put it in double quotes"
@@ -137,14 +135,14 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("error", "key missing", {"signature_key_fp": "zzz"}, "signature_key_fp", "zzz: No such file", "begins at the config's own folder"),
     ("error", "key missing, its folder too", {"signature_key_fp": "no/zzz"}, "signature_key_fp", "no/zzz: No such file", "there is no folder /"),
     ("error", "key missing, test environment", {"consumer_key": "TESTCONS", "realm": "test_realm", "signature_key_fp": "keys/zzz"}, "signature_key_fp", "No such file", "copy private_signature.pem there, from the folder keys of IBKR's web demo"),
-    ("error", "key pasted in place of its path", {"signature_key_fp": KEY}, "signature_key_fp", "not a path", PATH),
+    ("error", "secret pasted in place of a path", {"signature_key_fp": SECRET}, "signature_key_fp", "not a path", PATH),
     ("error", "single backslashes that JSON reads", {"signature_key_fp": "C:\temp\new.pem"}, "signature_key_fp", "not a path", PATH),
     ("error", "prime of words", {"dh_prime": "my prime"}, "dh_prime", "not a hex number", COPY_PRIME),
     ("error", "prime with a wrong digit", {"dh_prime": f"{DH_PRIME ^ 2**400:x}"}, "dh_prime", "not a prime", COPY_PRIME),
     ("error", "prime of 1024 bits", {"dh_prime": pasted("1024")}, "dh_prime", "has 1024 bits", NEW_PRIME),
     ("error", "prime of 4423 bits", {"dh_prime": f"{2**4423 - 1:x}"}, "dh_prime", "has 4423 bits", NEW_PRIME),
     ("error", "prime without its sign byte", {"dh_prime": pasted("negative")}, "dh_prime", "a negative number", NEW_PRIME),
-    ("error", "generator 1", {"dh_generator": 1}, "dh_generator", "not a number from 2", GENERATOR),
+    ("error", "generator 1", {"dh_generator": 1}, "dh_generator", "not a number from 2", "leave it out if openssl asn1parse prints 02"),
     ("error", "generator against the pasted one", {"dh_prime": pasted("generator-5"), "dh_generator": 2}, "dh_generator", "another one stands in dh_prime", "leave dh_generator out"),
     ("error", "secret cut by one", {"access_token_secret": SECRET[:-1]}, "access_token_secret", "is not base64", COPY_SECRET),
     ("error", "secret cut in half", {"access_token_secret": SECRET[:172]}, "access_token_secret", "has 129 bytes, the key has 256", COPY_SECRET),
@@ -154,7 +152,6 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("error", "secret of another key", {"access_token_secret": "AAAA" + SECRET[4:]}, "access_token_secret", NOT_KEY, GENERATE),
     ("error", "URL with http", {"base_url": "http://api.ibkr.com/v1/api"}, "base_url", NOT_URL, IBKR),
     ("error", "URL like this computer's", {"base_url": "http://127.0.0.1.example"}, "base_url", NOT_URL, IBKR),
-    ("error", "URL with a dot too many", {"base_url": "https://api..ibkr.com"}, "base_url", NOT_URL, IBKR),
     ("error", "URL with a password", {"base_url": "https://user:word@api.ibkr.com"}, "base_url", NOT_URL, IBKR),
     ("warn", "realm of the test environment", {"realm": "test_realm"}, "realm", 'set it to "limited_poa"', ""),
     ("warn", "realm of the live one", {"consumer_key": "TESTCONS"}, "realm", 'set it to "test_realm"', ""),
@@ -210,7 +207,6 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "prime with colons and line breaks": {"dh_prime": "00:" + re.sub("(..)(?=.)", r"\1:\n    ", PRIME)},
     "prime as openssl prints it in a terminal": {"dh_prime": re.sub("(.{80})", r"\1\n", pasted("dhparam")), "dh_generator": 2},
     "generator a text": {"dh_generator": " 0x02\n", "base_url": None},
-    "secret with line breaks": {"access_token_secret": f"{SECRET[:64]}\r\n {SECRET[64:]}\n"},
     "blanks at the ends": {"access_token": f" {TOKEN}\n", "realm": " limited_poa "},
     "a path from the home folder": {"signature_key_fp": "~/private_signature.pem"},
     **{f"key {name}": {"signature_key_fp": f"{name}.pem"} for name in GOOD_KEYS},
@@ -223,19 +219,19 @@ def test_values_are_read_as_people_paste(sandbox: Sandbox, monkeypatch: pytest.M
     usual = run(sandbox, "--check", config=config)
     seen = {name: run(sandbox, "--check", config={**config, **ACCEPTED[name]}) for name in ACCEPTED}
     assert {name: result for name, result in seen.items() if result != usual} == {}
+    text = json.dumps(config, indent=2).replace(SECRET, f"{SECRET[:64]}\n {SECRET[64:]}")
+    windows = "\ufeff" + text.replace("\n", "\r\n")
+    assert run(sandbox, "--check", config=windows) == usual
 
 
 # Configs in other forms
 
 
-ENV = "\n".join(f"{name.upper()}={value}" for name, value in TEMPLATE.items())
 BEGIN = "begin with this project's template, config.json"
-LOOK = "look there, and at the line before"
 FORMS: dict[str, tuple[str | bytes, str, str]] = {  # words of the message, words of the hint
     "nothing": ("", "not a JSON object", BEGIN),
-    ".env": (ENV, "not a JSON object", BEGIN),
-    "a comma at the end": (TEXT.replace("\n}", ",\n}"), "not a JSON object: ", LOOK),
-    "single backslashes": (TEXT.replace("path-to", r"C:\keys"), "line 3", "write a backslash twice"),
+    ".env": ("REALM=limited_poa", "not a JSON object", BEGIN),
+    "single backslashes": (TEXT.replace("path-to", r"C:\keys"), "not a JSON object: ", "look there, and at the line before; in a path, write a backslash twice"),
     "UTF-16": (TEXT.encode("utf-16"), "not a UTF-8 text", "save it as UTF-8"),
     "a field twice": (TEXT.replace("{", '{"realm": "x",'), "realm is there twice", "leave one of them out"),
 }  # fmt: skip
@@ -251,18 +247,11 @@ def test_a_config_in_another_form_is_told_what_is_wrong(sandbox: Sandbox) -> Non
         assert hint in out
 
 
-def test_a_config_is_read_as_editors_leave_it(sandbox: Sandbox) -> None:
-    text = json.dumps(sandbox.config, indent=2).replace(SECRET, f"{SECRET[:64]}\n{SECRET[64:]}")
-    windows = "\ufeff" + text.replace("\n", "\r\n")
-    assert run(sandbox, "--check", config=windows).status == 0
-
-
 # The files beside the keys
 
 
 UPLOADED = [  # its name, what it is, its digest, that of the config
     ("public_signature.pem", KEYS / "public_encryption.pem", "1a7420d3", "6abf6084"),
-    ("public_encryption.pem", KEYS / "public_signature.pem", "6abf6084", "1a7420d3"),
     ("dhparam.pem", PARAMETERS / "dsaparam.pem", "02f514d8", "822efdfc"),
     ("dhparam.pem", PARAMETERS / "negative.pem", "a negative prime", "822efdfc"),
     ("dhparam.pem", ROOT / "config.json", "cannot be read", "822efdfc"),
