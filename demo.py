@@ -20,7 +20,6 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timezone
-from logging.handlers import BufferingHandler
 from math import isclose
 from time import monotonic, sleep
 from typing import Any, Callable
@@ -132,15 +131,13 @@ class Demo:
         client, credentials = self.client, self.client.credentials
         try:
             token = oauth.request_live_session_token(client, client.base_url, credentials)
-            client.auth = oauth.HmacSha256Auth(credentials, token.token)
-            self.console.secrets.append(token.token.hex())
-            self.console.secrets.append(base64.b64encode(token.token).decode())
         except oauth.ExchangeError as error:  # the two sides have different tokens
             raise Problem(str(error), *check.exchange_suspects(client.report)) from None
         except oauth.AnswerError as error:  # the base class: any other bad answer
             raise self.refusal(error, client.response) from None
-        finally:
-            client.print_answer()  # as `call` does for all other steps
+        client.auth = oauth.HmacSha256Auth(credentials, token.token)
+        self.console.secrets.append(token.token.hex())
+        self.console.secrets.append(base64.b64encode(token.token).decode())
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
     def refusal(self, error: oauth.AnswerError, response: requests.Response) -> Problem:
@@ -278,6 +275,7 @@ class Demo:
                 break
             if quote["data"][0] in UNSUBSCRIBED and monotonic() > began + 2:
                 break  # until then, delayed prices may still come
+            self.console.say()  # so far, without waiting for the end
             sleep(0.5)
         return quote
 
@@ -298,7 +296,7 @@ class Demo:
 
 
 class Client(requests.Session):
-    """Sends one request at a time, at IBKR's pace, and prints a line for each. All pass through
+    """Sends one request at a time, at IBKR's pace, and notes a line for each. All pass through
     `request`: those of `call`, and the one for the token, which oauth.py sends by session.post."""
 
     def __init__(self, report: check.Report, console: Console) -> None:
@@ -317,28 +315,25 @@ class Client(requests.Session):
         self.request_line = ""  # method and path of the last request
         self.response: Any = None  # its answer (requests.Response), once complete
         self.status = 0  # of its answer
-        # With -v: what oauth.py logs while it signs. print_answer prints it, since to print may
-        # block (a pager), and a request with an old timestamp would be refused
-        self.signed = BufferingHandler(capacity=100)
-        if console.options.verbose:
-            oauth.log.setLevel(logging.DEBUG)
-            oauth.log.addHandler(self.signed)
 
     def call(self, method: str, path: str, **content: Any) -> Any:
         """Send a request and return its answer's JSON. `content`: `params`, a dict of strings, or
         `json`, the body. Raises Problem for an error or no JSON, and what `requests` raises."""
-        try:
-            response = self.request(method, self.base_url + path, **content)
-        finally:
-            self.print_answer()
-        return judged(response)
+        response = self.request(method, self.base_url + path, **content)
+        answer = json_of(response)
+        if self.status // 100 != 2 or error_in(answer):
+            raise Problem(f"HTTP {self.status}: {server_words(response)}")
+        if self.logging_out and not response.content:
+            return {}  # which is well
+        if answer is None:
+            raise Problem(f"the answer is not JSON: {server_words(response)}")
+        return answer
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        """Wait for the request's turn, and send it. If the run was stopped, by a signal or because
-        stdout has failed, the steps end here."""
+        """Wait for the request's turn, send it, and note its answer. If the run was stopped, by a
+        signal or because stdout has failed, the steps end here."""
         self.request_line = f"{method} {url.removeprefix(self.base_url)}"
         self.response, self.status = None, 0
-        self.signed.buffer.clear()
         sleep(max(0.0, self.next_start - monotonic()))
         if self.console.stopped and not self.logging_out:
             raise Stop
@@ -348,30 +343,14 @@ class Client(requests.Session):
         kwargs["allow_redirects"] = False
         response = super().request(method, url, *args, **kwargs)
         self.response, self.status = response, response.status_code
+        milliseconds = response.elapsed.total_seconds() * 1000
+        self.console.note(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
+        if self.console.options.verbose:
+            for line in readable(response).splitlines():
+                self.console.note(f"    < {line}")
         if self.status < 200:
             self.close()  # an interim answer, like 103: the next request would read the real one
         return response
-
-    def print_answer(self) -> None:
-        """Print a line for the answer, if one came; with -v all of it, and what was signed."""
-        for record in self.signed.buffer:
-            self.console.say(f"    > {record.getMessage()}")
-        if self.response is not None:
-            milliseconds = self.response.elapsed.total_seconds() * 1000
-            self.console.say(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
-            if self.console.options.verbose:
-                for line in readable(self.response).splitlines():
-                    self.console.say(f"    < {line}")
-
-
-def judged(response: requests.Response) -> Any:
-    """Return the JSON of an answer. Raises Problem for an error, or if it is not JSON."""
-    answer = json_of(response)
-    if response.status_code // 100 != 2 or error_in(answer):
-        raise Problem(f"HTTP {response.status_code}: {server_words(response)}")
-    if answer is None:
-        raise Problem(f"the answer is not JSON: {server_words(response)}")
-    return answer
 
 
 def json_of(response: requests.Response, object_hook: Any = None) -> Any:
@@ -465,16 +444,21 @@ def explain(error: Exception, client: Client) -> list[str]:
     return [message, *hints]
 
 
-class Console:
+class Console(logging.Handler):
     """Prints results to stdout; errors, warnings and hints to stderr. Printing never raises: if it
     fails, the run stops."""
 
     def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__()
         self.options = options
+        self.noted: list[str] = []  # for the next `say` to print
         self.secrets: list[str] = []  # printed as ***, should an answer or an error have them
         self.errors = 0
         self.stopped = False  # by a signal, or a closed pipe or full disk: stdout gets no more
         self.interrupted = False  # by a signal: stderr gets no more errors, either
+        if options.verbose:
+            oauth.log.setLevel(logging.DEBUG)
+            oauth.log.addHandler(self)  # calls `emit`
 
     def interrupt(self, number: int, _frame: object) -> None:
         """Handle Ctrl-C, SIGTERM and SIGHUP by setting flags, which `run` and `request` look at.
@@ -483,15 +467,26 @@ class Console:
             os._exit(130)
         self.interrupted = self.stopped = True
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note what oauth.py logs of a request when it signs it."""
+        self.note(f"    > {record.getMessage()}")
+
+    def note(self, *lines: str) -> None:
+        """Keep lines for later: to print them may block, and would delay a request or a token."""
+        self.noted += lines
+
     def say(self, *lines: str) -> None:
-        """Print lines to stdout, unless that is over."""
-        if not self.stopped:
-            self.write(sys.stdout, *lines)
+        """Print what was noted, and lines, to stdout, unless that is over."""
+        self.noted += lines
+        if self.noted and not self.stopped:
+            self.write(sys.stdout, *self.noted)
+        self.noted.clear()
 
     def complain(self, kind: str, message: str, *hints: str) -> None:
         """Print and count an error, or print a warning; then its hints."""
         if self.interrupted:
             return
+        self.say()  # what was noted comes first
         if kind == "error":
             self.errors += 1
         to_stdout = self.options.check and not self.stopped  # --check prints all there
@@ -586,25 +581,21 @@ def run(client: Client) -> int:
 
 
 def log_out(client: Client) -> str:
-    """Send the logout; if the connection was lost, once more. Then print what came of it, not
-    before, because to print may block. Return that, too."""
+    """Send the logout; if the connection was lost, once more. Return what came of it."""
     client.logging_out = True
+    client.console.note("", "Logout")
     for _ in range(2):  # each time signed anew
         failure = ""
         try:
-            response = client.request("POST", client.base_url + "/logout")
-            empty = client.status == 200 and not response.content  # which is well
-            answer = {} if empty else judged(response)
+            answer = client.call("POST", "/logout")
             # Logged out is {"status": true}; {"confirmed": true} is said of a session that goes on
             if answer.get("confirmed") or answer.get("status") is False:
-                raise Problem(f"not logged out: {server_words(response)}")
+                raise Problem(f"not logged out: {server_words(client.response)}")
             break
         except Exception as error:
             failure = explain(error, client)[0]
             if client.status or isinstance(error, requests.Timeout):
                 break  # answered or timed out, so not lost
-    client.console.say("", "Logout")
-    client.print_answer()
     if failure:
         # 200: IBKR declined; 401: the session was already over. Neither spoils the run
         kind = "warning" if client.status in (200, 401) else "error"
