@@ -144,8 +144,8 @@ class Demo:
         """Name the suspects if IBKR has refused keys or tokens: with 401, or with 200 or 400 and an
         error in JSON. A 503 is no refusal, and a page in HTML is not IBKR's."""
         words = f"{error}: {server_words(response)}"
-        status, error_text = response.status_code, error_in(json_of(response))
-        if status == 401 or (status in (200, 400) and error_text):
+        status = response.status_code
+        if status == 401 or (status in (200, 400) and error_in(response)):
             date = response.headers.get("Date", "")  # shows if the clock is wrong
             return Problem(words, *check.refusal_suspects(self.client.report, words, date))
         return Problem(words)
@@ -320,11 +320,11 @@ class Client(requests.Session):
         """Send a request and return its answer's JSON. `content`: `params`, a dict of strings, or
         `json`, the body. Raises Problem for an error or no JSON, and what `requests` raises."""
         response = self.request(method, self.base_url + path, **content)
-        answer = json_of(response)
-        if self.status // 100 != 2 or error_in(answer):
+        if self.status // 100 != 2 or error_in(response):
             raise Problem(f"HTTP {self.status}: {server_words(response)}")
         if self.logging_out and not response.content:
             return {}  # which is well
+        answer = json_of(response)
         if answer is None:
             raise Problem(f"the answer is not JSON: {server_words(response)}")
         return answer
@@ -369,8 +369,9 @@ def masked(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def error_in(answer: Any) -> str:
+def error_in(response: requests.Response) -> str:
     """Return the error message in an answer's JSON, or ""."""
+    answer = json_of(response)
     if isinstance(answer, dict) and answer.get("error"):
         return f"{answer['error']} {answer.get('error_description', '')}"
     return ""
@@ -379,14 +380,14 @@ def error_in(answer: Any) -> str:
 def readable(response: requests.Response) -> str:
     """Return an answer's text. JSON is indented, with *** for private values."""
     answer = json_of(response, masked)
-    return str(response.text) if answer is None else json.dumps(answer, indent=2)
+    return response.text if answer is None else json.dumps(answer, indent=2)
 
 
 def server_words(response: requests.Response) -> str:
     """Sum an answer up in one line: its redirect, its error, or its text without HTML tags."""
     if "Location" in response.headers:
         return f"a redirect to {response.headers['Location'][:200]}"
-    text = error_in(json_of(response)) or readable(response)
+    text = error_in(response) or readable(response)
     text = re.sub(r"(?s)<(style|script).*?</\1>|<[^>]*>", " ", text)
     return " ".join(text.split())[:200] or "(empty)"
 
@@ -434,13 +435,12 @@ def explain(error: Exception, client: Client) -> list[str]:
         host = urlsplit(client.base_url).netloc
         reason = f"no answer from {host}: {kind}: {str(cause)[:200]}"
     else:  # a step has raised it, such as a KeyError
-        words = server_words(client.response)
-        reason = f"an answer of an unexpected form ({kind}: {error}): {words}"
+        said = server_words(client.response)
+        reason = f"an answer of an unexpected form ({kind}: {error}): {said}"
     message = f"{client.request_line}: {reason}"
-    if not hints:
-        text = f"{client.status} {message}"
-        fitting = [hint for words, hint in HINTS.items() if re.search(words, text, re.IGNORECASE)]
-        hints = fitting[:1]
+    for words, hint in HINTS.items():
+        if not hints and re.search(words, f"{client.status} {message}", re.IGNORECASE):
+            hints = [hint]
     return [message, *hints]
 
 
@@ -585,22 +585,20 @@ def log_out(client: Client) -> str:
     client.logging_out = True
     client.console.note("", "Logout")
     for _ in range(2):  # each time signed anew
-        failure = ""
         try:
             answer = client.call("POST", "/logout")
             # Logged out is {"status": true}; {"confirmed": true} is said of a session that goes on
             if answer.get("confirmed") or answer.get("status") is False:
                 raise Problem(f"not logged out: {server_words(client.response)}")
-            break
+            return "logged out"
         except Exception as error:
             failure = explain(error, client)[0]
             if client.status or isinstance(error, requests.Timeout):
                 break  # answered or timed out, so not lost
-    if failure:
-        # 200: IBKR declined; 401: the session was already over. Neither spoils the run
-        kind = "warning" if client.status in (200, 401) else "error"
-        client.console.complain(kind, failure, "the brokerage session ends by itself in minutes")
-    return failure or "logged out"
+    # 200: IBKR declined; 401: the session was already over. Neither spoils the run
+    kind = "warning" if client.status in (200, 401) else "error"
+    client.console.complain(kind, failure, "the brokerage session ends by itself in minutes")
+    return failure
 
 
 def command_line(arguments: list[str] | None) -> argparse.Namespace:
