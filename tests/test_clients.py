@@ -91,7 +91,7 @@ def test_ibkrs_python_demo_of_2023_gets_through_to_its_last_call() -> None:
         for method, path, query in IBKR_2023:
             assert client.send(method, path, query), path
         assert not [request for request in client.sandbox.requests if request.refused]
-        assert client.sandbox.sessions.ended
+        assert client.sandbox.sessions[0].ended
 
 
 @pytest.mark.parametrize(("name", "program"), [("pybkr", PYBKR), ("ibind", IBIND)])

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.sandbox import answers
 from tests.sandbox.answers import ENTRIES, RefusedError, error_answer, recorded
-from tests.sandbox.identity import Session, Sessions
+from tests.sandbox.identity import Session
 from tests.sandbox.server import Request
 
 SETTLING = 0.5  # seconds after init when /iserver opens to who never asks for the status
@@ -29,7 +29,7 @@ class Call:
 
     request: Request
     session: Session
-    sessions: Sessions
+    sessions: list[Session]  # all of them
     answer: Any = None  # as recorded, of the account in the path
 
 
@@ -97,11 +97,9 @@ def init(call: Call) -> Any:
     if session.brokerage in ("held", "taken") and not compete:
         session.brokerage = "held"
         return recorded("init refused")
-    if session in call.sessions.ended:  # used again after its logout
-        call.sessions.ended.remove(session)
-        call.sessions.live.insert(0, session)
+    session.ended = False  # if it is used again after its logout
     if compete:  # takes over at once
-        for other in call.sessions.live:
+        for other in call.sessions:
             if other.brokerage != "none":
                 other.brokerage = "taken"
         session.brokerage = "ready"
@@ -124,9 +122,7 @@ def status(call: Call) -> Any:
 
 def logout(call: Call) -> Any:
     call.session.brokerage = "none"
-    if call.session in call.sessions.live:
-        call.sessions.live.remove(call.session)
-        call.sessions.ended.insert(0, call.session)
+    call.session.ended = True
     return call.answer
 
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from Crypto.PublicKey.RSA import RsaKey
 
-from tests.sandbox.identity import Sessions
+from tests.sandbox.identity import Session
 from tests.sandbox.mistakes import Case, Start, guesses, starts_of
 
 SECONDS = 0.5  # of computing, to explain one signature
@@ -127,22 +127,24 @@ def look_into_hmac(case: Case, signature: bytes) -> Finding:
         return [f"signature of {len(signature)} bytes, where HMAC-SHA256 makes 32"], []
     starts: list[Start] = []
     for text in case.texts:
-        for session in case.sessions.live[:3]:
+        for session in case.sessions[:3]:
             if hmac.digest(text.base_string.encode(), session.token, digest) == signature:
                 return ["key and message of the HMAC swapped: the key is the token"], []
-            starts += starts_of(text, case, session)
-        for session in case.sessions.ended[:3]:
-            ended = text._replace(key=session.token)
-            starts.append(Start(["live session token that has ended, instead of a new one"], ended))
+            if session.ended:
+                signed = text._replace(key=session.token)
+                starts.append(Start(["token that has ended, instead of a new one"], signed))
+            else:
+                starts += starts_of(text, case, session)
     unknown = what_the_token_shows(case.sessions)
     found, lines = search(case, starts, digest, signature, unknown)
     return [SHA1, *found] if digest == "sha1" else found, lines
 
 
-def what_the_token_shows(sessions: Sessions) -> list[str]:
-    if not sessions.live:
+def what_the_token_shows(sessions: list[Session]) -> list[str]:
+    live = [session for session in sessions if not session.ended]
+    if not live:
         return ["there is no live session token, or none any more"]
-    newest = sessions.live[0]
+    newest = live[0]
     if newest.has_signed:
         return [
             f"{NOT_FOUND}, but this token has signed rightly before: look at the text",

@@ -12,7 +12,7 @@ from tests.sandbox import answers
 from tests.sandbox.answers import BASE_PATH, RefusedError, error_answer, html_answer
 from tests.sandbox.evidence import decode_base64, explain, open_signature
 from tests.sandbox.faults import INIT, TOKEN
-from tests.sandbox.identity import Identity, Session, Sessions
+from tests.sandbox.identity import Identity, Session
 from tests.sandbox.mistakes import Case, Text
 from tests.sandbox.server import Request
 
@@ -80,7 +80,7 @@ class Gate:
     """Knows the user and what was signed before: lets a request in, or raises RefusedError."""
 
     identity: Identity
-    sessions: Sessions
+    sessions: list[Session]  # the newest first
     origin: str  # not from the Host: some clients send api.ibkr.com, and mean us
     now: Callable[[], float]
     nonces: set[str] = field(default_factory=set)
@@ -103,7 +103,7 @@ class Gate:
         self.nonces.add(request.sent["oauth_nonce"])
         if request.path != request.plain_path:
             request.remarks.append("a slash at the end of the path")
-        if session in self.sessions.ended:
+        if session.ended:
             request.remarks.append("the live session token is used again after its logout")
         session.has_signed = True
         return session
@@ -132,12 +132,12 @@ class Gate:
     def check_signature(self, request: Request, text: Text) -> Session:
         texts = accepted_texts(text, request.signed_query)
         signed = decode_base64(request.sent["oauth_signature"])
-        signers = self.sessions.live
+        signers = self.sessions
         if text.prepend:
             signers = [Session()]
             _, signed = open_signature(self.identity.signature_key, signed)
-        elif request.plain_path in AFTER_LOGOUT:
-            signers = self.sessions.live + self.sessions.ended
+        elif request.plain_path not in AFTER_LOGOUT:
+            signers = [session for session in self.sessions if not session.ended]
         for remark, accepted in texts.items():
             for session in signers:
                 if accepted._replace(key=session.token).sealed("sha256") == signed:

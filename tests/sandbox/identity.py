@@ -74,19 +74,12 @@ class Session:
     k: bytes = b""  # as Java's toByteArray: a zero byte before a set top bit
     token: bytes = b""
     has_signed: bool = False  # rightly, some request
+    ended: bool = False  # by a logout
     called: set[str] = field(default_factory=set)  # endpoints that were answered with 200
     brokerage: str = "none"  # then "settling", "ready"; "held" or "taken" by another session
     brokerage_since: float = 0
     polls: int = 0
     snapshots: Counter[str] = field(default_factory=Counter)  # by conid
-
-
-@dataclass
-class Sessions:
-    """The live session tokens of one user, the newest first."""
-
-    live: list[Session] = field(default_factory=list)
-    ended: list[Session] = field(default_factory=list)
 
 
 def exchange(challenge: str, identity: Identity, fault: Fault) -> Session:

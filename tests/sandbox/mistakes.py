@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus
 
 from tests.sandbox.answers import BASE_PATH
-from tests.sandbox.identity import Identity, Session, Sessions
+from tests.sandbox.identity import Identity, Session
 from tests.sandbox.server import Request
 
 UNSORTED = "parameters unsorted, instead of sorted by name"
@@ -77,7 +77,7 @@ class Case(NamedTuple):
     texts: list[Text]  # in each form that is accepted
     keys: list[bytes]  # of an HMAC, that are accepted; as in a Text: of an RSA signature b""
     identity: Identity
-    sessions: Sessions
+    sessions: list[Session]  # the newest first
     earlier: list[Text]  # that were signed rightly
 
 
@@ -139,7 +139,7 @@ def added(case: Case) -> Variants:
     as_python = [(name, str(value)) for name, value in body]
     yield "fields of a JSON body signed, as Python writes them", as_python
     not_sent = [("oauth_version", "1.0"), ("oauth_callback", "oob"), ("oauth_signature", "")]
-    for session in case.sessions.live[:1]:
+    for session in case.sessions[:1]:
         not_sent.append(("diffie_hellman_challenge", session.challenge))
     not_sent += product(OFTEN_EMPTY, ["None", "null", "undefined", ""])
     for name, value in not_sent:

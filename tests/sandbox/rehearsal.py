@@ -86,8 +86,7 @@ class Rehearsal(NamedTuple):
     def verdict(self, sandbox: Sandbox) -> str:
         if self.stale:
             return f"rehearsal: does not fit the config: {', '.join(self.stale)}"
-        sessions = sandbox.sessions.live + sandbox.sessions.ended
-        if not any(session.has_signed for session in sessions):
+        if not any(session.has_signed for session in sandbox.sessions):
             return "rehearsal: nothing proved: no call was signed with a live session token"
         proved = "all fits: config, keys and the files beside them belong together"
         if self.missing:

@@ -14,7 +14,7 @@ from tests.sandbox.answers import BASE_PATH, Answer, RefusedError, json_answer
 from tests.sandbox.endpoints import Call, answer_of, find_route
 from tests.sandbox.faults import FAULTS, INIT, TOKEN, Fault
 from tests.sandbox.gate import CHALLENGE, Gate
-from tests.sandbox.identity import KEYS, Identity, Sessions, exchange, throwaway_identity
+from tests.sandbox.identity import KEYS, Identity, Session, exchange, throwaway_identity
 from tests.sandbox.mistakes import derivation_lines, hmac_sha1
 from tests.sandbox.server import Handler, Request, Server
 
@@ -40,7 +40,7 @@ class Sandbox:
         self.answers = dict(answers or {})
         self.log = log
         self.identity = identity or throwaway_identity()
-        self.sessions = Sessions()
+        self.sessions: list[Session] = []  # the newest first
         self.requests: list[Request] = []
         self._explained: dict[str, str] = {}  # reason and request, since the last token request
         self._server = Server(("127.0.0.1", port), Handler)
@@ -141,7 +141,7 @@ class Sandbox:
             request.remarks.append(f"{CHALLENGE} in capitals")
         if challenge.startswith("0"):
             request.remarks.append(f"{CHALLENGE} with zeros in front")
-        self.sessions.live.insert(0, session)
+        self.sessions.insert(0, session)
         if self.fault.held:
             session.brokerage = "held"
         self.secrets += [session.k, session.k.lstrip(b"\0"), session.token]
