@@ -106,9 +106,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if answer.cut is not None:
             self.close_connection = True
 
-    def log_message(self, *_: Any) -> None:
-        """The sandbox keeps its own log."""
-
 
 class Server(socketserver.ThreadingTCPServer):
     """Not HTTPServer, which looks up this machine's name when it starts: that can take seconds."""
