@@ -19,14 +19,14 @@ from cryptography.hazmat.primitives import serialization
 
 import demo
 from tests.conftest import ROOT, run
-from tests.sandbox import DH_PRIME, KEYS, Sandbox
+from tests.sandbox import KEYS, Sandbox
 from tests.sandbox.identity import throwaway_identity
 
 pytestmark = pytest.mark.usefixtures("all_well")
 
 IDENTITY = throwaway_identity()
 TOKEN, SECRET = IDENTITY.access_token, IDENTITY.encrypted_secret
-PRIME = f"{DH_PRIME:x}"
+PRIME = f"{IDENTITY.prime:x}"
 PARAMETERS = Path(__file__).parent / "dh-parameters"
 TEXT = (ROOT / "config.json").read_text()
 TEMPLATE = json.loads(TEXT)
@@ -138,7 +138,7 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("error", "secret pasted in place of a path", {"signature_key_fp": SECRET}, "signature_key_fp", "not a path", PATH),
     ("error", "single backslashes that JSON reads", {"signature_key_fp": "C:\temp\new.pem"}, "signature_key_fp", "not a path", PATH),
     ("error", "prime of words", {"dh_prime": "my prime"}, "dh_prime", "not a hex number", COPY_PRIME),
-    ("error", "prime with a wrong digit", {"dh_prime": f"{DH_PRIME ^ 2**400:x}"}, "dh_prime", "not a prime", COPY_PRIME),
+    ("error", "prime with a wrong digit", {"dh_prime": f"{IDENTITY.prime ^ 2**400:x}"}, "dh_prime", "not a prime", COPY_PRIME),
     ("error", "prime of 1024 bits", {"dh_prime": pasted("1024")}, "dh_prime", "has 1024 bits", NEW_PRIME),
     ("error", "prime of 4423 bits", {"dh_prime": f"{2**4423 - 1:x}"}, "dh_prime", "has 4423 bits", NEW_PRIME),
     ("error", "prime without its sign byte", {"dh_prime": pasted("negative")}, "dh_prime", "a negative number", NEW_PRIME),

@@ -113,8 +113,7 @@ def status(call: Call) -> Any:
         return recorded("status without a session")
     if session.brokerage in ("held", "taken"):
         return {**recorded("status refused"), "competing": session.brokerage == "taken"}
-    session.polls += 1
-    if session.polls >= 2:
+    if "/iserver/auth/status" in session.called:
         session.brokerage = "ready"
     ready = session.brokerage == "ready"
     return {**call.answer, "authenticated": ready, "established": ready}

@@ -44,11 +44,9 @@ def read_dh_parameters(pem: str) -> tuple[int, int]:
     return int(numbers[0]), int(numbers[1])
 
 
-DH_PRIME, DH_GENERATOR = read_dh_parameters((KEYS / "dhparam.pem").read_text("ascii"))
-
-
 def throwaway_identity() -> Identity:
     secret = secrets.token_bytes(32)
+    prime, generator = read_dh_parameters((KEYS / "dhparam.pem").read_text("ascii"))
     encryption_key = RSA.import_key((KEYS / "public_encryption.pem").read_bytes())
     encrypted = PKCS1_v1_5.new(encryption_key).encrypt(secret)
     return Identity(
@@ -58,8 +56,8 @@ def throwaway_identity() -> Identity:
         secret=secret,
         signature_key=RSA.import_key((KEYS / "public_signature.pem").read_bytes()),
         encryption_key=encryption_key,
-        prime=DH_PRIME,
-        generator=DH_GENERATOR,
+        prime=prime,
+        generator=generator,
         encrypted_secret=base64.b64encode(encrypted).decode(),
         throwaway=True,
     )
@@ -78,7 +76,6 @@ class Session:
     called: set[str] = field(default_factory=set)  # endpoints that were answered with 200
     brokerage: str = "none"  # then "settling", "ready"; "held" or "taken" by another session
     brokerage_since: float = 0
-    polls: int = 0
     snapshots: Counter[str] = field(default_factory=Counter)  # by conid
 
 
