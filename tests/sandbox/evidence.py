@@ -20,7 +20,6 @@ DIGEST_INFO = {  # RFC 8017, section 9.2, note 1
     "sha1": bytes.fromhex("3021300906052b0e03021a05000414"),
 }
 NOT_FOUND = "no known mistake found in half a second"
-SHA1 = "SHA1 instead of SHA-256"
 PROVED = {  # whether the text is right, and whether the key is
     (True, True): "proved: both the text and the key are right",
     (True, False): "proved: the text is right, the key is wrong",
@@ -33,13 +32,11 @@ Finding = tuple[list[str], list[str]]  # mistakes, or that none is known; and li
 def explain(case: Case) -> str:
     """The short reason on the first line, the evidence on those below it."""
     mistakes, signature = read_signature(case.request.sent["oauth_signature"])
-    found: Finding = (["signature is no base64: are there blanks or line breaks in it?"], [])
-    if signature and case.texts[0].prepend:
-        found = look_into_rsa(case, signature)
-    elif signature:
-        found = look_into_hmac(case, signature)
-    more, lines = found
-    return "\n".join(["; and ".join(mistakes + more), *lines])
+    if not signature:
+        return "signature is no base64: are there blanks or line breaks in it?"
+    look_into = look_into_rsa if case.texts[0].prepend else look_into_hmac
+    found, lines = look_into(case, signature)
+    return "\n".join(["; and ".join(mistakes + found), *lines])
 
 
 def search(
@@ -47,6 +44,7 @@ def search(
 ) -> Finding:
     """`unknown`: the reason, and what helps, when no known mistake leads to what was signed."""
     reason, *lines = unknown
+    certain = ["SHA1 instead of SHA-256"] if digest == "sha1" else []
     right_texts = [text.base_string for text in case.texts]
     ends = time.thread_time() + SECONDS
     for mistakes, text in guesses(starts):
@@ -54,13 +52,13 @@ def search(
             text_is_right = text.base_string in right_texts
             proved = [PROVED[text_is_right, text.key in case.keys]]
             if text_is_right:
-                return mistakes, proved
+                return certain + mistakes, proved
             if case.identity.throwaway:
                 proved.append(f"this was signed: {ascii(text.base_string)[1:-1]}")
-            return mistakes, proved + expected_text(case)
+            return certain + mistakes, proved + expected_text(case)
         if time.thread_time() > ends:
             break
-    return [reason], lines + expected_text(case)
+    return [*certain, reason], lines + expected_text(case)
 
 
 def decode_base64(text: str) -> bytes:
@@ -96,8 +94,6 @@ def look_into_rsa(case: Case, signature: bytes) -> Finding:
         reason = "made with another key, neither the signature key nor the encryption key"
         doubt = "is it the private half of the file uploaded, and is the padding PKCS#1 v1.5?"
         return [reason], [doubt, *expected_text(case)]
-    if digest == "sha1":
-        mistakes.append(SHA1)
     text = case.texts[0]
     unknown = [
         f"{NOT_FOUND}; {PROVED[False, bool(case.keys)]}",
@@ -136,8 +132,7 @@ def look_into_hmac(case: Case, signature: bytes) -> Finding:
             else:
                 starts += starts_of(text, case, session)
     unknown = what_the_token_shows(case.sessions)
-    found, lines = search(case, starts, digest, signature, unknown)
-    return [SHA1, *found] if digest == "sha1" else found, lines
+    return search(case, starts, digest, signature, unknown)
 
 
 def what_the_token_shows(sessions: list[Session]) -> list[str]:
