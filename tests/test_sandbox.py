@@ -15,8 +15,8 @@ import pytest
 
 from tests.client import INIT, TOKEN, Client, opened
 from tests.conftest import start_sandbox
-from tests.sandbox import FAULTS
 from tests.sandbox.answers import ENTRIES
+from tests.sandbox.faults import FAULTS
 
 ACCOUNT = "DU0001234"
 

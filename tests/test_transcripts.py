@@ -8,7 +8,7 @@ import os
 from difflib import unified_diff
 
 from tests.conftest import TRANSCRIPTS, seen
-from tests.sandbox import FAULTS
+from tests.sandbox.faults import FAULTS
 
 RUNS = {  # name of the transcript: the runs in it, each a fault and options
     "all-well": [("", "")],

@@ -9,6 +9,5 @@ from tests.sandbox.answers import Answer as Answer
 from tests.sandbox.answers import error_answer as error_answer
 from tests.sandbox.answers import json_answer as json_answer
 from tests.sandbox.answers import recorded as recorded
-from tests.sandbox.faults import FAULTS as FAULTS
 from tests.sandbox.identity import KEYS as KEYS
 from tests.sandbox.stand_in import Sandbox as Sandbox

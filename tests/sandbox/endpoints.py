@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -143,10 +142,10 @@ def snapshot(call: Call) -> Any:
         conid = text.partition("@")[0]  # behind it stands an exchange
         if not conid.isdecimal():
             raise RefusedError("conid is not a number", answers.BAD_REQUEST)
-        row = {"conid": int(conid), "conidEx": text, "_updated": int(time.time() * 1000)}
-        names = ["server_id", "31"][: asked_before[text] + 1]
-        if asked_before[text] > 1:  # two fields come unasked
-            names = [*call.request.asked("fields").split(","), "server_id", "6509"]
+        row = {"conid": int(conid), "conidEx": text}
+        names = ["_updated", "server_id", "31"][: asked_before[text] + 2]
+        if asked_before[text] > 1:  # three fields come unasked
+            names = ["_updated", *call.request.asked("fields").split(","), "server_id", "6509"]
         asked_before[text] += 1
         known = QUOTES.get(conid, {})
         for name in names:

@@ -16,7 +16,6 @@ ACCOUNTS = "/portfolio/accounts"
 SUMMARY = "/portfolio/{id}/summary"
 LEDGER = "/portfolio/{id}/ledger"
 POSITIONS = "/portfolio/{id}/positions/{page}"
-STOCKS = "/trsrv/stocks"
 SNAPSHOT = "/iserver/marketdata/snapshot"
 HISTORY = "/iserver/marketdata/history"
 LOGOUT = "/logout"
@@ -42,7 +41,7 @@ class Fault(NamedTuple):
     def changed(self, data: Any) -> Any:
         if self.rows:
             return (data * self.rows)[: self.rows]
-        return {**data, **self.fields} if self.fields else data
+        return {**data, **self.fields}
 
 
 def make_answer(entry: dict[str, Any]) -> Answer:

@@ -1,8 +1,4 @@
-"""The rehearsal: IBKR played with a person's own config, before IBKR has activated the key.
-
-The server's side uses what was uploaded, from the files beside the private key; where one is not
-there, the config. keys/check.py compares them. Only the config's own key can decrypt the secret.
-"""
+"""The rehearsal: IBKR played with a person's own config, before IBKR has activated the key."""
 
 from __future__ import annotations
 
