@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +15,11 @@ from tests.sandbox.identity import Session
 from tests.sandbox.server import Request
 
 SETTLING = 0.5  # seconds after init when /iserver opens to who never asks for the status
-MOST_BARS = 1000
 LENGTHS = {"min": 60, "h": 3600, "d": 86400, "w": 604800, "m": 2592000, "y": 31536000}
 OPEN_PORTFOLIO = {"/portfolio/accounts", "/portfolio/subaccounts", "/portfolio/subaccounts2"}
 FIRST = "DU0001234"  # of the two accounts in recorded.json
 SECOND = "DU0005678"
-QUOTES = {str(quote["conid"]): quote for quote in recorded("GET /iserver/marketdata/snapshot")}
+QUOTES = {quote["conidEx"]: quote for quote in recorded("GET /iserver/marketdata/snapshot")}
 
 
 @dataclass
@@ -156,8 +156,7 @@ def snapshot(call: Call) -> Any:
 
 
 def history(call: Call) -> Any:
-    """The recorded bars over and over, in proportion to the last price; the oldest first. The
-    market is open around the clock, but for weekends and the Christmas among the recorded ones."""
+    """The recorded bars over and over, in proportion to the last price, around the clock."""
     conid = call.request.asked("conid").partition("@")[0]
     contract = ENTRIES.get(f"GET /iserver/contract/{conid}/info")
     if contract is None:
@@ -171,14 +170,13 @@ def history(call: Call) -> Any:
     for row in rows:
         for name in "ochl":
             row[name] = round(row[name] * factor, 2)
-    bars: list[Any] = []
-    for begins in range(newest, newest - period, -bar):
+    older = itertools.cycle(reversed(rows))
+    bars = []
+    for begins in range(newest, newest - period, -bar)[:1000]:  # IBKR sends no more
         day = datetime.fromtimestamp(begins, timezone.utc)
-        if day.weekday() < 5 and str(day.date()) != "2025-12-25":
-            row = rows[-1 - len(bars) % len(rows)]
-            bars.append({**row, "t": begins * 1000})
-    bars = bars[:MOST_BARS][::-1]
-    return {**call.answer, "symbol": contract["answer"]["symbol"], "data": bars}
+        if day.weekday() < 5 and str(day.date()) != "2025-12-25":  # the market is open
+            bars.append({**next(older), "t": begins * 1000})
+    return {**call.answer, "symbol": contract["answer"]["symbol"], "data": bars[::-1]}
 
 
 def seconds(text: str) -> int:

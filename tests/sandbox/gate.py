@@ -65,13 +65,13 @@ def accepted_texts(text: Text, query: str) -> dict[str, Text]:
     decoded = parse_qsl(query, keep_blank_values=True)
     as_sent = parse_qsl(quote(query, safe="=&"), keep_blank_values=True)
     return {  # IBKR's documents disagree
-        "": text._replace(pairs=text.pairs + decoded),
+        "": text._replace(pairs=[*text.pairs, *decoded]),
         "the query not signed; IBKR-docs say so, IBKR-2018 and IBKR-guide sign it": text,
         "the query left in the signed URL: recorded, in no document": text._replace(
             path=f"{text.path}?{query}"
         ),
         "the query signed as on the wire, or its values encoded twice as in RFC 5849; "
-        "IBKR-guide says once": text._replace(pairs=text.pairs + as_sent),
+        "IBKR-guide says once": text._replace(pairs=[*text.pairs, *as_sent]),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from tests.sandbox.stand_in import Sandbox
 
 def read_rehearsal(path: str) -> Rehearsal | None:
     """The rehearsal of a config; None where `demo.py --check` has an error."""
-    path = os.path.expanduser(path)
+    path = str(Path(path).expanduser())
     try:
         values = check.load_config(path)
     except check.Problem:
