@@ -151,6 +151,7 @@ ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("error", "secret and token exchanged", {"access_token": SECRET, "access_token_secret": "abcd" * 5}, "access_token_secret", "it and access_token have changed places", "exchange them"),
     ("error", "secret of another key", {"access_token_secret": "AAAA" + SECRET[4:]}, "access_token_secret", NOT_KEY, GENERATE),
     ("error", "URL with http", {"base_url": "http://api.ibkr.com/v1/api"}, "base_url", NOT_URL, IBKR),
+    ("error", "URL with a dot too many", {"base_url": "https://api..ibkr.com"}, "base_url", NOT_URL, IBKR),
     ("error", "URL like this computer's", {"base_url": "http://127.0.0.1.example"}, "base_url", NOT_URL, IBKR),
     ("error", "URL with a password", {"base_url": "https://user:word@api.ibkr.com"}, "base_url", NOT_URL, IBKR),
     ("warn", "realm of the test environment", {"realm": "test_realm"}, "realm", 'set it to "limited_poa"', ""),

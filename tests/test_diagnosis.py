@@ -76,7 +76,7 @@ ROWS = [
     Row("one key for both", [FILE_SIGNATURE, SAME_KEY, SECRET], {"signature_key_fp": "private_encryption.pem"}),
     Row("realm, old file", [FILE_ENCRYPTION, REALM, SECRET], WRONG_REALM, files=OLD_ENCRYPTION),
     Row("clock ahead, realm, old file", [CLOCK + "ahead of"], WRONG_REALM, clock=-600, files=OLD_SIGNATURE),
-    Row("clock 40 s behind", [CLOCK.partition("600")[0]], answer=LST_FAILED, clock=40),
+    Row("clock 40 s behind, told by a 400", [CLOCK.partition("600")[0]], answer=LST_FAILED._replace(status=400), clock=40),
     Row("clock a little off", [SECRET, SIGNATURE, TOKEN], OLD_SECRET, clock=20),
     Row("prime, and an old file that is another's", [PRIME], OTHER_PRIME, files={**NO_FILES, **OLD_SIGNATURE}),
     Row("prime, clock a minute off", [PRIME], OTHER_PRIME, clock=60, files=NO_FILES),
