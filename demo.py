@@ -110,8 +110,7 @@ class Demo:
             brokerage = self.step("Wait for the brokerage session", self.await_brokerage_session)
         if brokerage != UP:
             self.console.say("", "Quote and daily bars: left out, without a brokerage session")
-            return
-        if conid:
+        elif conid:
             self.step(f"Quote of {symbol}, conid {conid}", self.quote, conid)
             self.step(f"Daily bars of {symbol}, conid {conid}", self.history, conid)
 
@@ -168,10 +167,10 @@ class Demo:
         """Print and return the state that init or status answered. Raises Problem if the session
         is refused, or held in spite of --compete; without --compete that is only a warning."""
         state = self.session_state(answer)
-        note = answer.get("fail") or answer.get("message") or ""
-        self.console.say(f"    {state}: {note}" if note else f"    {state}")
+        words = answer.get("fail") or answer.get("message") or ""
+        self.console.say(f"    {state}: {words}" if words else f"    {state}")
         if state == REFUSED:
-            raise Problem(f"no brokerage session: {note}")
+            raise Problem(f"no brokerage session: {words}")
         if state == HELD:
             if self.options.compete:
                 raise Problem(f"{HELD}, in spite of --compete", CLOSE_OTHERS)
@@ -275,7 +274,7 @@ class Demo:
                 break
             if quote["data"][0] in UNSUBSCRIBED and monotonic() > began + 2:
                 break  # until then, delayed prices may still come
-            self.console.say()  # so far, without waiting for the end
+            self.console.say()  # prints the requests so far
             sleep(0.5)
         return quote
 
@@ -323,7 +322,7 @@ class Client(requests.Session):
         if self.status // 100 != 2 or error_in(response):
             raise Problem(f"HTTP {self.status}: {server_words(response)}")
         if self.logging_out and not response.content:
-            return {}  # which is well
+            return {}  # an empty answer to the logout is well
         answer = json_of(response)
         if answer is None:
             raise Problem(f"the answer is not JSON: {server_words(response)}")
@@ -446,7 +445,7 @@ def explain(error: Exception, client: Client) -> list[str]:
 
 class Console(logging.Handler):
     """Prints results to stdout; errors, warnings and hints to stderr. Printing never raises: if it
-    fails, the run stops."""
+    fails, the run stops. With -v it is a handler of what oauth.py logs, too."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__()
@@ -563,7 +562,7 @@ def run(client: Client) -> int:
             signal.signal(known, console.interrupt)
     steps = ThreadPoolExecutor(1).submit(Demo(client).steps)  # a Future: keeps what ends them
     while not (steps.done() or console.interrupted):
-        wait([steps], timeout=0.1)
+        wait([steps], timeout=0.1)  # no longer, because a signal only sets flags
     if console.interrupted:
         if client.auth is None:
             wait([steps], LOGOUT_TIMEOUT)
@@ -648,5 +647,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # sys.exit would wait for the steps' thread, and flush stdout, which may be closed
+    # sys.exit would flush stdout once more, which may be closed
     os._exit(main())
