@@ -133,17 +133,17 @@ class Demo:
         except oauth.ExchangeError as error:  # the two sides have different tokens
             raise Problem(str(error), *check.exchange_suspects(client.report)) from None
         except oauth.AnswerError as error:  # the base class: any other bad answer
-            raise self.refusal(error, client.response) from None
+            raise self.refusal(error) from None
         client.auth = oauth.HmacSha256Auth(credentials, token.token)
         self.console.secrets.append(token.token.hex())
         self.console.secrets.append(base64.b64encode(token.token).decode())
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
-    def refusal(self, error: oauth.AnswerError, response: requests.Response) -> Problem:
+    def refusal(self, error: oauth.AnswerError) -> Problem:
         """Name the suspects if IBKR has refused keys or tokens: with 401, or with 200 or 400 and an
         error in JSON. A 503 is no refusal, and a page in HTML is not IBKR's."""
+        status, response = self.client.status, self.client.response
         words = f"{error}: {server_words(response)}"
-        status = response.status_code
         if status == 401 or (status in (200, 400) and error_in(response)):
             date = response.headers.get("Date", "")  # shows if the clock is wrong
             return Problem(words, *check.refusal_suspects(self.client.report, words, date))
@@ -182,7 +182,7 @@ class Demo:
     def session_state(answer: dict[str, Any]) -> str:
         """Return the state in an answer of init or status, of which none has all fields."""
         if answer.get("authenticated") is True and answer.get("connected") is True:
-            # Whatever the other fields say: of those, "competing" is not reliable
+            # Whatever the other fields say: "competing" means something only without these two
             return SETTLING if answer.get("established") is False else UP
         fail = answer.get("fail")
         if fail:  # "Force compete capability must be used ...", "Timeout while contacting ..."
@@ -348,7 +348,7 @@ class Client(requests.Session):
             for line in readable(response).splitlines():
                 self.console.note(f"    < {line}")
         if self.status < 200:
-            self.close()  # an interim answer, like 103: the next request would read the real one
+            self.close()  # http.client lets a 103 pass: the next request would read the real answer
         return response
 
 
@@ -437,9 +437,9 @@ def explain(error: Exception, client: Client) -> list[str]:
         said = server_words(client.response)
         reason = f"an answer of an unexpected form ({kind}: {error}): {said}"
     message = f"{client.request_line}: {reason}"
-    for words, hint in HINTS.items():
-        if not hints and re.search(words, f"{client.status} {message}", re.IGNORECASE):
-            hints = [hint]
+    if not hints:
+        text = f"{client.status} {message}"
+        hints = [next(hint for words, hint in HINTS.items() if re.search(words, text, re.I))]
     return [message, *hints]
 
 
@@ -471,7 +471,8 @@ class Console(logging.Handler):
         self.note(f"    > {record.getMessage()}")
 
     def note(self, *lines: str) -> None:
-        """Keep lines for later: to print them may block, and would delay a request or a token."""
+        """Keep lines for the next `say`: to print may block, with a request signed but not yet
+        sent, or a token received but not yet kept."""
         self.noted += lines
 
     def say(self, *lines: str) -> None:
@@ -488,8 +489,7 @@ class Console(logging.Handler):
         self.say()  # what was noted comes first
         if kind == "error":
             self.errors += 1
-        to_stdout = self.options.check and not self.stopped  # --check prints all there
-        stream = sys.stdout if to_stdout else sys.stderr
+        stream = sys.stdout if self.options.check else sys.stderr  # --check prints all there
         self.write(stream, f"{kind}: {message}", *[f"hint: {hint}" for hint in hints])
 
     def write(self, stream: Any, *lines: str) -> None:
@@ -506,7 +506,8 @@ class Console(logging.Handler):
             self.stopped = True
             closed = error.errno in (errno.EPIPE, errno.EINVAL)  # by head, on Unix and on Windows
             if stream is sys.stdout and not closed:
-                self.complain("error", f"cannot write: {error.strerror}", "make room for it")
+                message = f"error: cannot write: {error.strerror}"
+                self.write(sys.stderr, message, "hint: make room for it")
 
     def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
         """Print the first ten items, a column a name: text to the left, numbers to the right. Give
@@ -534,8 +535,8 @@ class Console(logging.Handler):
 
 
 def cell(value: Any, exact: bool = False) -> str:
-    """Format a JSON value for people. What is neither text nor a number is "-". A number has two
-    decimals, or as many as it takes: 1,339,037.20, 0.0066895; an exact one those it has: 100."""
+    """Format a JSON value for people: 1339037.2 as 1,339,037.20, 0.0066895 as it is, if exact 100.0
+    as 100 and 0.5 as it is; what is neither text nor a number as "-"."""
     if isinstance(value, str):
         return " ".join(value.split())[:40] or "-"
     if type(value) not in (int, float):  # leaves out bool
@@ -560,7 +561,8 @@ def run(client: Client) -> int:
         known = getattr(signal, name, None)
         if known and signal.getsignal(known) != signal.SIG_IGN:  # as nohup does
             signal.signal(known, console.interrupt)
-    steps = ThreadPoolExecutor(1).submit(Demo(client).steps)  # a Future: keeps what ends them
+    executor = ThreadPoolExecutor(1)
+    steps = executor.submit(Demo(client).steps)  # a Future, which keeps the exception, if any
     while not (steps.done() or console.interrupted):
         wait([steps], timeout=0.1)  # no longer, because a signal only sets flags
     if console.interrupted:
@@ -575,7 +577,7 @@ def run(client: Client) -> int:
     console.say("", f"errors: {console.errors}" if console.errors else "all well")
     if console.interrupted:  # perhaps only during the logout
         console.write(sys.stderr, f"interrupted: {outcome}")
-        os._exit(130)  # to destroy the old client could wait for ever for its pool's lock
+        os._exit(130)  # at once: the old client's destructor could wait for its connections' lock
     return int(console.errors > 0 or console.stopped)
 
 
@@ -592,8 +594,9 @@ def log_out(client: Client) -> str:
             return "logged out"
         except Exception as error:
             failure = explain(error, client)[0]
-            if client.status or isinstance(error, requests.Timeout):
-                break  # answered or timed out, so not lost
+            lost = client.status == 0 and not isinstance(error, requests.Timeout)
+            if not lost:
+                break
     # 200: IBKR declined; 401: the session was already over. Neither spoils the run
     kind = "warning" if client.status in (200, 401) else "error"
     client.console.complain(kind, failure, "the brokerage session ends by itself in minutes")
@@ -626,13 +629,14 @@ def main(arguments: list[str] | None = None) -> int:
         report = check.check_config(values, options.config)
         if options.check:
             console.say(*check.report_lines(report, options.config))
-            return int(console.stopped) if report.credentials else 2  # 1: the report was cut off
         for kind, name, message, hints in report.findings:
-            if kind in ("error", "warn"):  # others are "ok" and "-"
+            if kind in ("error", "warn") and not options.check:  # others are "ok" and "-"
                 kind = kind.replace("warn", "warning")
                 console.complain(kind, f"{options.config}: {name}: {message}", *hints)
         if report.credentials is None:  # an error was found
             return 2
+        if options.check:
+            return int(console.stopped)  # 1 if the report was cut off
         console.secrets.append(report.credentials.access_token_secret.hex())
         return run(Client(report, console))
     except Problem as problem:
