@@ -267,7 +267,7 @@ class Demo:
         while monotonic() < began + QUOTE_SECONDS:
             for item in self.client.call("GET", "/iserver/marketdata/snapshot", params=params):
                 for field, name in QUOTE.items():
-                    text = cell(item.get(field), exact=True)  # a number as text, too
+                    text = cell(item.get(field), exact=True)  # IBKR's text, or a number as it is
                     if text not in ("-", "-1", "N/A"):  # IBKR sends "-1" or "N/A" for: none
                         quote[name] = text
             if "-" not in (quote["last"], quote["bid"], quote["ask"], quote["data"]):
