@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.client import INIT, TOKEN, Client, opened
-from tests.conftest import start_sandbox
+from tests.conftest import start, start_sandbox
 from tests.sandbox.answers import ENTRIES
 from tests.sandbox.faults import FAULTS
 
@@ -129,14 +130,15 @@ def test_interrupted_it_waits_for_the_demos_logout(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == [], number
 
 
-def test_options(tmp_path: Path) -> None:
+def test_options() -> None:
     for options, status, said in (
         (["--fault", "invalid-consumer", "-v"], 1, "> signature base string: POST&"),
+        (["--fault", "invalid-consumer"], 1, " ms\nerror: POST /oauth/live_session_token: "),
         (["--fault", "dhone"], 2, "invalid choice: 'dhone'"),
         (["--serve", "--symbol", "IBM"], 2, "--serve runs no demo"),
         (["--help"], 0, f"  no-accounts: {FAULTS['no-accounts'].what}"),
     ):
-        with start_sandbox(tmp_path, *options) as process:
-            out, err = process.communicate(timeout=60)
-        assert said in out + err
+        with start("-m", "tests.sandbox", *options, stderr=subprocess.STDOUT) as process:
+            out, _ = process.communicate(timeout=60)
+        assert said in out
         assert process.returncode == status, options
