@@ -181,16 +181,17 @@ class Demo:
     @staticmethod
     def session_state(answer: dict[str, Any]) -> str:
         """Return the state in an answer of init or status, of which none has all fields."""
-        if answer.get("authenticated") is True and answer.get("connected") is True:
-            # Whatever the other fields say: "competing" means something only without these two
-            return SETTLING if answer.get("established") is False else UP
-        fail = answer.get("fail")
+        connected = answer.get("authenticated") is True and answer.get("connected") is True
+        fail = str(answer.get("fail") or "")
+        message = str(answer.get("message") or "").lower()
+        if connected and answer.get("established") is not False:
+            return UP  # whatever the other fields say
         if fail:  # "Force compete capability must be used ...", "Timeout while contacting ..."
-            return HELD if str(fail).startswith("Force compete capability") else REFUSED
+            return HELD if fail.startswith("Force compete capability") else REFUSED
         if answer.get("passed") is False or answer.get("competing") is True:
             return HELD  # {"passed": false, "authenticated": false, ...} without a "fail"
-        if answer.get("message") in (None, "", "ok"):
-            return SETTLING  # {"wait": 1000}
+        if connected or message in ("", "ok"):
+            return SETTLING  # {"wait": 1000}, or {"established": false, ...}
         return REFUSED  # {"message": "consumer key has not yet been authorized ..."}
 
     def accounts(self) -> str:
@@ -274,7 +275,6 @@ class Demo:
                 break
             if quote["data"][0] in UNSUBSCRIBED and monotonic() > began + 2:
                 break  # until then, delayed prices may still come
-            self.console.say()  # prints the requests so far
             sleep(0.5)
         return quote
 
@@ -319,6 +319,8 @@ class Client(requests.Session):
         """Send a request and return its answer's JSON. `content`: `params`, a dict of strings, or
         `json`, the body. Raises Problem for an error or no JSON, and what `requests` raises."""
         response = self.request(method, self.base_url + path, **content)
+        if not self.logging_out:  # of which nothing is printed until it is done
+            self.console.say()
         if self.status // 100 != 2 or error_in(response):
             raise Problem(f"HTTP {self.status}: {server_words(response)}")
         if self.logging_out and not response.content:
@@ -505,7 +507,7 @@ class Console(logging.Handler):
         except OSError as error:
             self.stopped = True
             closed = error.errno in (errno.EPIPE, errno.EINVAL)  # by head, on Unix and on Windows
-            if stream is sys.stdout and not closed:
+            if stream is sys.stdout and not (closed or self.interrupted):
                 message = f"error: cannot write: {error.strerror}"
                 self.write(sys.stderr, message, "hint: make room for it")
 

@@ -123,7 +123,7 @@ def look_into_hmac(case: Case, signature: bytes) -> Finding:
         return [f"signature of {len(signature)} bytes, where HMAC-SHA256 makes 32"], []
     starts: list[Start] = []
     for text in case.texts:
-        for session in case.sessions[:3]:
+        for session in sorted(case.sessions, key=lambda session: session.ended)[:6]:
             if hmac.digest(text.base_string.encode(), session.token, digest) == signature:
                 return ["key and message of the HMAC swapped: the key is the token"], []
             if session.ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.sandbox.stand_in import Sandbox
 
 def read_rehearsal(path: str) -> Rehearsal | None:
     """The rehearsal of a config; None where `demo.py --check` has an error."""
-    path = str(Path(path).expanduser())
+    path = os.path.expanduser(path)
     try:
         values = check.load_config(path)
     except check.Problem:
