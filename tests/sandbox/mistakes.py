@@ -101,9 +101,10 @@ def encodings(text: Text) -> Variants:
 def prepends(identity: Identity) -> Variants:
     right = identity.secret.hex()
     raw = identity.secret.decode("latin-1")
-    for mistake, prepend in (("bytes", raw), ("bytes in UTF-8", raw.encode().decode("latin-1"))):
-        yield f"prepend of the secret's {mistake} instead of its {len(right)} hex digits", prepend
+    utf_8 = raw.encode().decode("latin-1")
     undecrypted = base64.b64decode(identity.encrypted_secret).hex()
+    yield "prepend of the secret's bytes instead of its hex digits", raw
+    yield "prepend of the secret's bytes in UTF-8 instead of its hex digits", utf_8
     yield "prepend missing: the decrypted secret in hex, before the method", ""
     yield "prepend in a call that has none: only the token request has one", right
     yield "prepend in capitals instead of small letters", right.upper()
@@ -196,6 +197,8 @@ def keys(session: Session, identity: Identity) -> Variants:
         yield f"key of the HMAC: {mistake}; and & before it", b"&" + key
     yield "key of the HMAC: & after the token, which stands alone", session.token + b"&"
     yield "key of the HMAC: & before the token, which stands alone", b"&" + session.token
+    proof = hmac_sha1(session.token, identity.consumer_key.encode())
+    yield "proof used instead of the token", proof
 
 
 def derivation_lines(session: Session, consumer_key: str, identity: Identity) -> list[str]:
@@ -251,8 +254,7 @@ def starts_of(text: Text, case: Case, session: Session | None = None) -> Iterato
     }
     if session:
         text = text._replace(key=session.token)
-        proof = hmac_sha1(session.token, case.identity.consumer_key.encode())
-        parts["key"] = [("proof used instead of the token", proof), *keys(session, case.identity)]
+        parts["key"] = list(keys(session, case.identity))
     yield Start([], text, parts)
     for earlier in case.earlier:
         whole = earlier._replace(prepend=text.prepend, key=text.key)
