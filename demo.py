@@ -186,10 +186,10 @@ class Demo:
         message = str(answer.get("message") or "").lower()
         if connected and answer.get("established") is not False:
             return UP  # whatever the other fields say
-        if fail:  # "Force compete capability must be used ...", "Timeout while contacting ..."
-            return HELD if fail.startswith("Force compete capability") else REFUSED
-        if answer.get("passed") is False or answer.get("competing") is True:
-            return HELD  # {"passed": false, "authenticated": false, ...} without a "fail"
+        if fail and not fail.startswith("Force compete capability"):
+            return REFUSED  # {"fail": "Timeout while contacting ..."}
+        if fail or answer.get("passed") is False or answer.get("competing") is True:
+            return HELD  # {"passed": false, "authenticated": false, "connected": true, ...}
         if connected or message in ("", "ok"):
             return SETTLING  # {"wait": 1000}, or {"established": false, ...}
         return REFUSED  # {"message": "consumer key has not yet been authorized ..."}
@@ -295,8 +295,9 @@ class Demo:
 
 
 class Client(requests.Session):
-    """Sends one request at a time, at IBKR's pace, and notes a line for each. All pass through
-    `request`: those of `call`, and the one for the token, which oauth.py sends by session.post."""
+    """Sends one request at a time, at IBKR's pace, and notes a line for each, which the next `say`
+    prints. All pass through `request`: those of `call`, and oauth.py's one for the token, which it
+    sends by session.post."""
 
     def __init__(self, report: check.Report, console: Console) -> None:
         super().__init__()
@@ -555,8 +556,7 @@ def run(client: Client) -> int:
     """Take all steps, log out however they ended, and return the exit status.
 
     The steps have a thread of their own, because a signal that cut them off could lose a token that
-    has just arrived. After a signal they end before their next request. Only a log-in is waited
-    for: the rest may hang on an answer, or on a pager, and the logout has a client of its own.
+    has just arrived. After a signal they end before their next request.
     """
     console = client.console
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # no system has all
@@ -568,8 +568,9 @@ def run(client: Client) -> int:
     while not (steps.done() or console.interrupted):
         wait([steps], timeout=0.1)  # no longer, because a signal only sets flags
     if console.interrupted:
-        if client.auth is None:
+        if client.auth is None:  # the token may be on its way
             wait([steps], LOGOUT_TIMEOUT)
+        # The steps may still wait for an answer, or for a pager. So log out by another client
         fresh = Client(client.report, console)
         fresh.auth, fresh.next_start = client.auth, client.next_start
         client = fresh
@@ -631,14 +632,15 @@ def main(arguments: list[str] | None = None) -> int:
         report = check.check_config(values, options.config)
         if options.check:
             console.say(*check.report_lines(report, options.config))
+            if report.credentials is None:  # an error was found
+                return 2
+            return int(console.stopped)  # 1 if the report was cut off
         for kind, name, message, hints in report.findings:
-            if kind in ("error", "warn") and not options.check:  # others are "ok" and "-"
+            if kind in ("error", "warn"):  # others are "ok" and "-"
                 kind = kind.replace("warn", "warning")
                 console.complain(kind, f"{options.config}: {name}: {message}", *hints)
-        if report.credentials is None:  # an error was found
+        if report.credentials is None:
             return 2
-        if options.check:
-            return int(console.stopped)  # 1 if the report was cut off
         console.secrets.append(report.credentials.access_token_secret.hex())
         return run(Client(report, console))
     except Problem as problem:
