@@ -91,7 +91,7 @@ class Demo:
         credentials, symbol = self.client.credentials, self.options.symbol
         self.console.say(
             f"config    {self.options.config}",
-            # A value of the wrong form may be a secret: `shown` gives only its length
+            # In a wrong form, of which the check only warns, it may be a secret: `shown` hides that
             f"realm     {check.shown(credentials.realm, check.REALM_FORM)}",
             f"consumer  {check.shown(credentials.consumer_key, check.CONSUMER_FORM)}",
             f"host      {urlsplit(self.client.base_url).netloc}",
@@ -126,11 +126,12 @@ class Demo:
             return None
 
     def log_in(self) -> None:
-        """Request the live session token, with which the client signs all other requests."""
+        """Request the live session token; the client, a requests.Session, then signs with it."""
         client, credentials = self.client, self.client.credentials
         try:
             token = oauth.request_live_session_token(client, client.base_url, credentials)
         except oauth.ExchangeError as error:  # the two sides have different tokens
+            # The suspects are hints, from what check_config has reported
             raise Problem(str(error), *check.exchange_suspects(client.report)) from None
         except oauth.AnswerError as error:  # the base class: any other bad answer
             raise self.refusal(error) from None
@@ -180,19 +181,27 @@ class Demo:
 
     @staticmethod
     def session_state(answer: dict[str, Any]) -> str:
-        """Return the state in an answer of init or status, of which none has all fields."""
+        """Return the state in an answer of init or status, of which none has all fields:
+
+        UP        {"authenticated": true, "connected": true, "established": true, "message": ""}
+        SETTLING  {"authenticated": true, "connected": true, "established": false}, {"wait": 1000}
+        HELD      {"fail": "Force compete capability must be used together with compete flag"}
+                  {"passed": false, "authenticated": false, "connected": true}
+        REFUSED   {"fail": "Timeout while contacting the server"}
+                  {"message": "consumer key has not yet been authorized for trading"}
+        """
         connected = answer.get("authenticated") is True and answer.get("connected") is True
         fail = str(answer.get("fail") or "")
         message = str(answer.get("message") or "").lower()
         if connected and answer.get("established") is not False:
             return UP  # whatever the other fields say
-        if fail and not fail.startswith("Force compete capability"):
-            return REFUSED  # {"fail": "Timeout while contacting ..."}
-        if fail or answer.get("passed") is False or answer.get("competing") is True:
-            return HELD  # {"passed": false, "authenticated": false, "connected": true, ...}
+        if fail:
+            return HELD if fail.startswith("Force compete capability") else REFUSED
+        if answer.get("passed") is False or answer.get("competing") is True:
+            return HELD
         if connected or message in ("", "ok"):
-            return SETTLING  # {"wait": 1000}, or {"established": false, ...}
-        return REFUSED  # {"message": "consumer key has not yet been authorized ..."}
+            return SETTLING
+        return REFUSED
 
     def accounts(self) -> str:
         """Return the account to show: the one asked for, or the first that is not the group All."""
@@ -269,7 +278,7 @@ class Demo:
             for item in self.client.call("GET", "/iserver/marketdata/snapshot", params=params):
                 for field, name in QUOTE.items():
                     text = cell(item.get(field), exact=True)  # IBKR's text, or a number as it is
-                    if text not in ("-", "-1", "N/A"):  # IBKR sends "-1" or "N/A" for: none
+                    if text not in ("-", "-1", "N/A"):  # IBKR's "-1" and "N/A" mean none, too
                         quote[name] = text
             if "-" not in (quote["last"], quote["bid"], quote["ask"], quote["data"]):
                 break
@@ -307,7 +316,7 @@ class Client(requests.Session):
         self.base_url = report.good["base_url"]  # `good`: the values that were checked
         self.console = console
         self.headers["User-Agent"] = "ibkr-oauth-demo"
-        # http is for localhost only, which a proxy of the environment would not reach
+        # The check allows http for localhost only, which the environment's proxy would not reach
         self.trust_env = self.base_url.startswith("https:")
         self.auth: Any = None  # once set, all requests are signed, and a logout must end the run
         self.logging_out = False  # the logout is sent even if the run was stopped
@@ -320,7 +329,7 @@ class Client(requests.Session):
         """Send a request and return its answer's JSON. `content`: `params`, a dict of strings, or
         `json`, the body. Raises Problem for an error or no JSON, and what `requests` raises."""
         response = self.request(method, self.base_url + path, **content)
-        if not self.logging_out:  # of which nothing is printed until it is done
+        if not self.logging_out:  # to print may block, which must not delay the logout
             self.console.say()
         if self.status // 100 != 2 or error_in(response):
             raise Problem(f"HTTP {self.status}: {server_words(response)}")
@@ -346,12 +355,12 @@ class Client(requests.Session):
         response = super().request(method, url, *args, **kwargs)
         self.response, self.status = response, response.status_code
         milliseconds = response.elapsed.total_seconds() * 1000
-        self.console.note(f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms")
+        lines = [f"  {self.request_line:<50} {self.status} {milliseconds:>7,.0f} ms"]
         if self.console.options.verbose:
-            for line in readable(response).splitlines():
-                self.console.note(f"    < {line}")
+            lines += [f"    < {line}" for line in readable(response).splitlines()]
+        self.console.noted += lines
         if self.status < 200:
-            self.close()  # http.client lets a 103 pass: the next request would read the real answer
+            self.close()  # a 103 is no final answer: the next request would read that on this line
         return response
 
 
@@ -453,11 +462,13 @@ class Console(logging.Handler):
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__()
         self.options = options
-        self.noted: list[str] = []  # for the next `say` to print
-        self.secrets: list[str] = []  # printed as ***, should an answer or an error have them
+        # Lines for the next `say`: to print them at once may block, with a request signed but not
+        # yet sent, or a token received but not yet kept
+        self.noted: list[str] = []
+        self.secrets: list[str] = []  # printed as ***, should an answer or an error hold one
         self.errors = 0
-        self.stopped = False  # by a signal, or a closed pipe or full disk: stdout gets no more
-        self.interrupted = False  # by a signal: stderr gets no more errors, either
+        self.stopped = False  # by a closed pipe, a full disk or a signal: stdout gets no more
+        self.interrupted = False  # by a signal, and so stopped, too: stderr gets no more errors
         if options.verbose:
             oauth.log.setLevel(logging.DEBUG)
             oauth.log.addHandler(self)  # calls `emit`
@@ -471,12 +482,7 @@ class Console(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note what oauth.py logs of a request when it signs it."""
-        self.note(f"    > {record.getMessage()}")
-
-    def note(self, *lines: str) -> None:
-        """Keep lines for the next `say`: to print may block, with a request signed but not yet
-        sent, or a token received but not yet kept."""
-        self.noted += lines
+        self.noted.append(f"    > {record.getMessage()}")
 
     def say(self, *lines: str) -> None:
         """Print what was noted, and lines, to stdout, unless that is over."""
@@ -508,9 +514,9 @@ class Console(logging.Handler):
         except OSError as error:
             self.stopped = True
             closed = error.errno in (errno.EPIPE, errno.EINVAL)  # by head, on Unix and on Windows
-            if stream is sys.stdout and not (closed or self.interrupted):
+            if stream is sys.stdout and not (closed or self.interrupted):  # so at most once
                 message = f"error: cannot write: {error.strerror}"
-                self.write(sys.stderr, message, "hint: make room for it")
+                self.write(sys.stderr, message, "hint: make room on the disk")
 
     def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
         """Print the first ten items, a column a name: text to the left, numbers to the right. Give
@@ -538,8 +544,10 @@ class Console(logging.Handler):
 
 
 def cell(value: Any, exact: bool = False) -> str:
-    """Format a JSON value for people: 1339037.2 as 1,339,037.20, 0.0066895 as it is, if exact 100.0
-    as 100 and 0.5 as it is; what is neither text nor a number as "-"."""
+    """Format a JSON value for people; what is neither text nor a number as "-". For example
+
+    1339037.2 is 1,339,037.20, 0.0066895 is 0.0066895; exact: 100.0 is 100, 0.5 is 0.5
+    """
     if isinstance(value, str):
         return " ".join(value.split())[:40] or "-"
     if type(value) not in (int, float):  # leaves out bool
@@ -547,6 +555,7 @@ def cell(value: Any, exact: bool = False) -> str:
     places, tolerance = 2, 2**-24  # prices are often 32-bit floats: 187.19999695 is 187.20
     if exact:
         places, tolerance = 0, 1e-12  # a sum of 64-bit floats: 0.30000000000000004 is 0.3
+    # The fewest places, from there on, that keep the value
     while places < 15 and not isclose(round(value, places), value, rel_tol=tolerance):
         places += 1
     return f"{value or 0:,.{places}f}"  # `or 0` for -0.0
@@ -566,11 +575,11 @@ def run(client: Client) -> int:
     executor = ThreadPoolExecutor(1)
     steps = executor.submit(Demo(client).steps)  # a Future, which keeps the exception, if any
     while not (steps.done() or console.interrupted):
-        wait([steps], timeout=0.1)  # no longer, because a signal only sets flags
+        wait([steps], timeout=0.1)  # then look again, because a signal only sets flags
     if console.interrupted:
         if client.auth is None:  # the token may be on its way
             wait([steps], LOGOUT_TIMEOUT)
-        # The steps may still wait for an answer, or for a pager. So log out by another client
+        # The steps may still use this client, waiting for an answer or for `| less`
         fresh = Client(client.report, console)
         fresh.auth, fresh.next_start = client.auth, client.next_start
         client = fresh
@@ -580,14 +589,14 @@ def run(client: Client) -> int:
     console.say("", f"errors: {console.errors}" if console.errors else "all well")
     if console.interrupted:  # perhaps only during the logout
         console.write(sys.stderr, f"interrupted: {outcome}")
-        os._exit(130)  # at once: the old client's destructor could wait for its connections' lock
+        os._exit(130)  # at once: deleting the old client could wait for a lock that the steps hold
     return int(console.errors > 0 or console.stopped)
 
 
 def log_out(client: Client) -> str:
     """Send the logout; if the connection was lost, once more. Return what came of it."""
     client.logging_out = True
-    client.console.note("", "Logout")
+    client.console.noted += ["", "Logout"]
     for _ in range(2):  # each time signed anew
         try:
             answer = client.call("POST", "/logout")
@@ -632,9 +641,8 @@ def main(arguments: list[str] | None = None) -> int:
         report = check.check_config(values, options.config)
         if options.check:
             console.say(*check.report_lines(report, options.config))
-            if report.credentials is None:  # an error was found
-                return 2
-            return int(console.stopped)  # 1 if the report was cut off
+            # 2 if an error was found, 1 if the report was cut off
+            return 2 if report.credentials is None else int(console.stopped)
         for kind, name, message, hints in report.findings:
             if kind in ("error", "warn"):  # others are "ok" and "-"
                 kind = kind.replace("warn", "warning")
