@@ -110,7 +110,8 @@ class Demo:
             brokerage = self.step("Wait for the brokerage session", self.await_brokerage_session)
         if brokerage != UP:
             self.console.say("", "Quote and daily bars: left out, without a brokerage session")
-        elif conid:
+            return
+        if conid:
             self.step(f"Quote of {symbol}, conid {conid}", self.quote, conid)
             self.step(f"Daily bars of {symbol}, conid {conid}", self.history, conid)
 

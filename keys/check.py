@@ -6,8 +6,8 @@ Nothing here prints, and no message holds a secret: a value is shown only where 
 form, or is a path.
 
 To add a field: a function that returns what `Checked` says, or raises Problem; a line in
-`read_fields`; and if it is optional, a default in `Report.values`, which the function gets, too.
-Then the checked value is in `Report.good`.
+`read_fields`; and if it is optional, a default in `Report.values`, which is checked like any other
+value. Then the checked value is in `Report.good`, from which demo.Client takes it.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 import pytest
 from Crypto.PublicKey import RSA
+from requests.adapters import HTTPAdapter
 
 import demo
 import oauth
@@ -122,6 +123,19 @@ def run(sandbox: Sandbox, *options: str, config: Any = None) -> Result:
     assert_no_secret(result.out + result.err, sandbox.secrets)
     assert "Traceback" not in result.err
     return result
+
+
+@contextlib.contextmanager
+def in_haste() -> Iterator[None]:
+    """A twentieth of each time-out that a request is sent with."""
+    genuine = HTTPAdapter.send
+
+    def send(adapter: Any, request: Any, timeout: Any = None, **options: Any) -> Any:
+        parts = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+        return genuine(adapter, request, timeout=tuple(part / 20 for part in parts), **options)
+
+    with mock.patch.object(HTTPAdapter, "send", send):
+        yield
 
 
 def seen(fault: str = "", options: str = "") -> Result:

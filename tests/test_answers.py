@@ -12,8 +12,7 @@ import pytest
 from requests.adapters import HTTPAdapter
 
 import demo
-import oauth
-from tests.conftest import Result, run
+from tests.conftest import Result, in_haste, run
 from tests.sandbox import Answer, Sandbox, endpoints, error_answer, json_answer, recorded
 from tests.sandbox import faults as at
 
@@ -169,16 +168,16 @@ def test_a_logout_that_did_not_happen_is_a_warning() -> None:
         (at.LOGOUT, Answer(200), "all well", 0, "warning"),
         (at.LOGOUT, (lost, {"status": True}), "all well", 0, "warning"),
         (at.LOGOUT, lost, "error: POST /logout: ", 1),
-        (at.LOGOUT, (Answer(delay=2), {"status": True}), "error: POST /logout: ", 1),
+        (at.LOGOUT, (Answer(delay=1), {"status": True}), "error: POST /logout: ", 1),
         (at.LOGOUT, {"status": True, "confirmed": True}, "warning: POST /logout: ", 0),
     ]
-    with mock.patch.object(demo, "LOGOUT_TIMEOUT", demo.LOGOUT_TIMEOUT / 10):  # a tenth of 5 s
+    with in_haste():
         check(rows)
 
 
 def test_after_a_time_out_or_429_nothing_but_the_logout_is_sent() -> None:
     for answer in (Answer(delay=30), Answer(429)):
-        with mock.patch.object(oauth, "TIMEOUT", (5, 0.5)):
+        with in_haste():
             result, sandbox = seen(at.ACCOUNTS, answer)
         assert result.err.count("error: ") == 1
         paths = [request.path for request in sandbox.requests]

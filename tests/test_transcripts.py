@@ -48,6 +48,7 @@ def runs_of(transcript: str, usual_out: str) -> str:
 
 def test_runs_print_what_their_transcripts_say() -> None:
     usual = seen()
+    assert usual.status == 0, usual.err
     changed: list[str] = []
     for transcript in RUNS:
         now = runs_of(transcript, usual.out)

@@ -46,7 +46,8 @@ def find_route(request: Request) -> str:
     if known:
         reason = f"wrong HTTP method: this path is known for {' and '.join(known)} only"
         raise RefusedError(reason, error_answer(405, "Method Not Allowed"))
-    raise RefusedError("signature right; the sandbox has no such endpoint", answers.NOT_FOUND)
+    reason = "signature right; the sandbox has no such endpoint: recorded.json has all"
+    raise RefusedError(reason, answers.NOT_FOUND)
 
 
 def answer_of(route: str, call: Call) -> Any:
