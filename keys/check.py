@@ -1,9 +1,7 @@
 """The ingredients of a log-in: is each in order, and which is suspect after a refusal?
 
-`load_config` and `check_config` read a config forgivingly and judge it strictly, without the
-network; `refusal_suspects` and `exchange_suspects` rank what may be wrong once IBKR has refused.
-Nothing here prints, and no message holds a secret: a value is shown only where it is in its right
-form, or is a path.
+A config is read forgivingly and judged strictly, without the network. Nothing here prints, and no
+message holds a secret: a value is shown only where it is in its right form, or is a path.
 
 To add a field: a function that returns what `Checked` says, or raises Problem; a line in
 `read_fields`; and if it is optional, a default in `Report.values`, which is checked like any other
