@@ -4,7 +4,8 @@ Reads a config, logs in, calls a handful of read-only endpoints, prints what the
 out. oauth.py shows how requests are signed, keys/check.py what is checked beforehand.
 
 In this order: the steps; the client, which sends all requests; errors and hints; the console, which
-prints; the run, which ends with the logout whatever happens; the command line.
+prints; the run, which ends with the logout whatever happens; the command line. To learn the API
+only, read the classes Demo and Client, and log_out.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class Demo:
         credentials, symbol = self.client.credentials, self.options.symbol
         self.console.say(
             f"config    {self.options.config}",
-            # In a wrong form, of which the check only warns, it may be a secret: `shown` hides that
+            # The check only warns of a wrong form. It may be a secret in the wrong field: not shown
             f"realm     {check.shown(credentials.realm, check.REALM_FORM)}",
             f"consumer  {check.shown(credentials.consumer_key, check.CONSUMER_FORM)}",
             f"host      {urlsplit(self.client.base_url).netloc}",
@@ -130,9 +131,10 @@ class Demo:
         """Request the live session token; the client, a requests.Session, then signs with it."""
         client, credentials = self.client, self.client.credentials
         try:
+            # POST /oauth/live_session_token, which oauth.py signs with the RSA key
             token = oauth.request_live_session_token(client, client.base_url, credentials)
-        except oauth.ExchangeError as error:  # the two sides have different tokens
-            # The suspects are hints, from what check_config has reported
+        except oauth.ExchangeError as error:  # IBKR's live session token differs from ours
+            # Suspects: hints at the likely causes, from the offline check of the config
             raise Problem(str(error), *check.exchange_suspects(client.report)) from None
         except oauth.AnswerError as error:  # the base class: any other bad answer
             raise self.refusal(error) from None
@@ -185,9 +187,10 @@ class Demo:
         """Return the state in an answer of init or status, of which none has all fields:
 
         UP        {"authenticated": true, "connected": true, "established": true, "message": ""}
-        SETTLING  {"authenticated": true, "connected": true, "established": false}, {"wait": 1000}
         HELD      {"fail": "Force compete capability must be used together with compete flag"}
-                  {"passed": false, "authenticated": false, "connected": true}
+                  {"passed": false, "authenticated": false, "connected": true}, {"competing": true}
+        SETTLING  {"authenticated": true, "connected": true, "established": false}
+                  {"wait": 1000}
         REFUSED   {"fail": "Timeout while contacting the server"}
                   {"message": "consumer key has not yet been authorized for trading"}
         """
@@ -201,7 +204,7 @@ class Demo:
         if answer.get("passed") is False or answer.get("competing") is True:
             return HELD
         if connected or message in ("", "ok"):
-            return SETTLING
+            return SETTLING  # nothing speaks against it
         return REFUSED
 
     def accounts(self) -> str:
@@ -244,7 +247,8 @@ class Demo:
         listings = []
         for company in answer.get(symbol) or []:
             for contract in company["contracts"]:
-                listings.append({**company, **contract, "conid": str(contract["conid"])})
+                conid = str(contract["conid"])  # as text: `table` gives numbers commas
+                listings.append({**company, **contract, "conid": conid})
         if not listings:
             hint = 'try another --symbol; a share class is written with a space: "BRK B"'
             raise Problem(f"no stock has the symbol {symbol}", hint)
@@ -306,8 +310,8 @@ class Demo:
 
 class Client(requests.Session):
     """Sends one request at a time, at IBKR's pace, and notes a line for each, which the next `say`
-    prints. All pass through `request`: those of `call`, and oauth.py's one for the token, which it
-    sends by session.post."""
+    prints (Console says why). All pass through `request`: those of `call`, and the one for the
+    token, which oauth.py sends by session.post."""
 
     def __init__(self, report: check.Report, console: Console) -> None:
         super().__init__()
@@ -361,7 +365,7 @@ class Client(requests.Session):
             lines += [f"    < {line}" for line in readable(response).splitlines()]
         self.console.noted += lines
         if self.status < 200:
-            self.close()  # a 103 is no final answer: the next request would read that on this line
+            self.close()  # the real answer follows a 103: the next request must not read it
         return response
 
 
@@ -404,8 +408,8 @@ def server_words(response: requests.Response) -> str:
     return " ".join(text.split())[:200] or "(empty)"
 
 
-# A message without a hint of its own gets that of the first pattern found in status (0 without an
-# answer) and message, so they go from special to general. Such texts are
+# Hints for messages that have none. The first pattern found in "STATUS MESSAGE" counts, so special
+# ones come first. STATUS is 0 without an answer:
 #     404 POST /oauth/live_session_token: HTTP 404: Not Found
 #     401 GET /portfolio/x/ledger: HTTP 401: (empty)
 #     0 GET /portfolio/accounts: no answer from api.ibkr.com: ProxyError: Connection refused
@@ -463,7 +467,7 @@ class Console(logging.Handler):
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__()
         self.options = options
-        # Lines for the next `say`: to print them at once may block, with a request signed but not
+        # Lines for the next `say`. To print them at once may block, with a request signed but not
         # yet sent, or a token received but not yet kept
         self.noted: list[str] = []
         self.secrets: list[str] = []  # printed as ***, should an answer or an error hold one
@@ -508,16 +512,16 @@ class Console(logging.Handler):
         for secret in self.secrets:
             if len(secret) >= 8:  # a shorter one, or "", is no secret
                 text = text.replace(secret, "***")
-        # All but printable ASCII, such as an escape sequence or a letter with an accent, as \x..
+        # Shows all but printable ASCII, such as escape sequences or accents, as \x..
         text = re.sub("[^ -~\n]", lambda match: ascii(match[0])[1:-1], text)
         try:
             print(text, file=stream, flush=True)
         except OSError as error:
             self.stopped = True
             closed = error.errno in (errno.EPIPE, errno.EINVAL)  # by head, on Unix and on Windows
-            if stream is sys.stdout and not (closed or self.interrupted):  # so at most once
+            if stream is sys.stdout and not (closed or self.interrupted):
                 message = f"error: cannot write: {error.strerror}"
-                self.write(sys.stderr, message, "hint: make room on the disk")
+                self.write(sys.stderr, message, "hint: make room on the disk")  # tried once
 
     def table(self, names: list[str], items: list[dict[str, Any]]) -> None:
         """Print the first ten items, a column a name: text to the left, numbers to the right. Give
@@ -556,7 +560,7 @@ def cell(value: Any, exact: bool = False) -> str:
     places, tolerance = 2, 2**-24  # prices are often 32-bit floats: 187.19999695 is 187.20
     if exact:
         places, tolerance = 0, 1e-12  # a sum of 64-bit floats: 0.30000000000000004 is 0.3
-    # The fewest places, from there on, that keep the value
+    # The fewest places, these or more, that keep the value
     while places < 15 and not isclose(round(value, places), value, rel_tol=tolerance):
         places += 1
     return f"{value or 0:,.{places}f}"  # `or 0` for -0.0
@@ -566,7 +570,7 @@ def run(client: Client) -> int:
     """Take all steps, log out however they ended, and return the exit status.
 
     The steps have a thread of their own, because a signal that cut them off could lose a token that
-    has just arrived. After a signal they end before their next request.
+    has just arrived, and with it the logout. After a signal they end before their next request.
     """
     console = client.console
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # no system has all
@@ -580,7 +584,7 @@ def run(client: Client) -> int:
     if console.interrupted:
         if client.auth is None:  # the token may be on its way
             wait([steps], LOGOUT_TIMEOUT)
-        # The steps may still use this client, waiting for an answer or for `| less`
+        # The steps may still use their client, to wait for an answer or for `| less`: take another
         fresh = Client(client.report, console)
         fresh.auth, fresh.next_start = client.auth, client.next_start
         client = fresh
@@ -588,7 +592,7 @@ def run(client: Client) -> int:
     if steps.done() and isinstance(steps.exception(), Exception):  # not Stop
         console.complain("error", repr(steps.exception()), FAULT)
     console.say("", f"errors: {console.errors}" if console.errors else "all well")
-    if console.interrupted:  # perhaps only during the logout
+    if console.interrupted:  # and so nothing more was said; perhaps only during the logout
         console.write(sys.stderr, f"interrupted: {outcome}")
         os._exit(130)  # at once: deleting the old client could wait for a lock that the steps hold
     return int(console.errors > 0 or console.stopped)
@@ -601,14 +605,14 @@ def log_out(client: Client) -> str:
     for _ in range(2):  # each time signed anew
         try:
             answer = client.call("POST", "/logout")
-            # Logged out is {"status": true}; {"confirmed": true} is said of a session that goes on
+            # Logged out is {"status": true}; {"confirmed": true} means that it is still logged in
             if answer.get("confirmed") or answer.get("status") is False:
                 raise Problem(f"not logged out: {server_words(client.response)}")
             return "logged out"
         except Exception as error:
             failure = explain(error, client)[0]
             lost = client.status == 0 and not isinstance(error, requests.Timeout)
-            if not lost:
+            if not lost:  # but answered, or late
                 break
     # 200: IBKR declined; 401: the session was already over. Neither spoils the run
     kind = "warning" if client.status in (200, 401) else "error"
