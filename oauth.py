@@ -438,14 +438,6 @@ def expect_token(live_session_token: bytes) -> None:
         raise ValueError("a live session token is 20 bytes; decode its base64 form")
 
 
-def read_json(response: Response) -> Any:
-    """Return the answer's body, decoded. Raises AnswerError if it is not JSON."""
-    try:
-        return json.loads(response.content)
-    except (ValueError, RecursionError):
-        raise AnswerError("the answer is not JSON", response=response) from None
-
-
 def accept_answer(answer: Any, credentials: Credentials, exponent: int) -> LiveSessionToken:
     """Return the token that the server's JSON answer leads to (IBKR-2018). `exponent` is that of
     the challenge. Raises AnswerError if a part is missing or of another form, ExchangeError if the
@@ -491,7 +483,10 @@ def request_live_session_token(
     )
     if response.status_code != 200:
         raise AnswerError(f"HTTP {response.status_code}", response=response)
-    answer = read_json(response)
+    try:
+        answer = json.loads(response.content)
+    except (ValueError, RecursionError):
+        raise AnswerError("the answer is not JSON", response=response) from None
     if isinstance(answer, dict) and answer.get("error"):
         raise AnswerError("HTTP 200 with an error", response=response)
     return accept_answer(answer, credentials, a)
