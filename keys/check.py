@@ -189,8 +189,6 @@ def report_lines(report: Report, path: str) -> list[str]:
 
 # Texts
 
-WORD = "[!-~]+", "not one word of plain letters"  # a form, and the problem of a text without it
-
 
 def plain_text(value: object, form: str = "(?s).*", *problem: str) -> str:
     """Return a text without the blanks at its ends. Raises the problem if it has another form."""
@@ -210,8 +208,7 @@ def shown(text: str, form: str) -> str:
 
 
 def check_realm(value: object, report: Report) -> Checked:
-    hint = f'give "{REALM}", or "{TEST_REALM}" for the consumer {TEST_CONSUMER}'
-    realm = plain_text(value, *WORD, hint)
+    realm = plain_text(value)
     fitting = TEST_REALM if report.test_environment else REALM
     if realm != fitting and "consumer_key" in report.values:
         return realm, "warn", f'does not fit the consumer key: set it to "{fitting}"'
@@ -220,7 +217,7 @@ def check_realm(value: object, report: Report) -> Checked:
 
 def check_consumer_key(value: object) -> Checked:
     hint = "copy its nine characters from the portal, where it is in capitals; its case matters"
-    key = plain_text(value, *WORD, hint)
+    key = plain_text(value)
     if not re.fullmatch(CONSUMER_FORM, key):
         return key, "warn", "not nine capitals or digits", hint
     return key, "ok", key
@@ -228,7 +225,7 @@ def check_consumer_key(value: object) -> Checked:
 
 def check_access_token(value: object) -> Checked:
     hint = "compare it with the portal: 20 digits, from 0 to 9 and from a to f"
-    token = plain_text(value, *WORD, hint)
+    token = plain_text(value)
     if not re.fullmatch("[0-9a-fA-F]+", token):
         return token, "warn", "has letters that are no hex digits", hint
     return token, "ok", f"{len(token)} characters"

@@ -128,7 +128,6 @@ IBKR = "https://api.ibkr.com/v1/api"
 # kind of the line, name of the case, what is changed, field, words of the message, words of the hint
 ROWS: list[tuple[str, str, dict[str, Any], str, str, str]] = [
     ("error", "consumer key a number", {"consumer_key": 123456789}, "consumer_key", "not a text in quotes", TO_QUOTE),
-    ("error", "consumer key with a blank", {"consumer_key": "SIMUL ATED"}, "consumer_key", "not one word", "nine characters"),
     ("error", "token in quotes of its own", {"access_token": f'"{TOKEN}"'}, "access_token", "in quotes of its own", "leave the inner quotes out"),
     *(("error", name, {"signature_key_fp": f"{name}.pem"}, "signature_key_fp", f"{name}.pem {row[1]}", row[2]) for name, row in BAD_KEYS.items()),
     ("error", "key missing, a close name", {"signature_key_fp": "private_signatur.pem"}, "signature_key_fp", "private_signatur.pem: No such file", "/private_signature.pem?"),
