@@ -6,7 +6,7 @@ session token, which both sides compute and neither sends. In the order of the p
 
  1. decrypt the access token secret, which IBKR encrypted with the public encryption key
  2. request the live session token: send a challenge, the client's half of a Diffie-Hellman
-    exchange, and sign the request, with the secret in front, with the private signature key
+    exchange; put the secret before what is signed, and sign with the private signature key
  3. derive the token from the server's half and the secret, and compare the server's proof
  4. sign every other call with that token
 
@@ -15,7 +15,7 @@ Their public halves ("BEGIN PUBLIC KEY", SubjectPublicKeyInfo) and the Diffie-He
 prime and the generator 2, were uploaded to IBKR's portal; the client needs no public half.
 
 On the wire, where {base} is https://api.ibkr.com/v1/api, with no slash behind it, and a header is
-one line. The numbers are those of the functions' examples below, where real ones are longer:
+one line. The numbers are from the functions' examples, below; real ones are longer:
 
     POST {base}/oauth/live_session_token
     User-Agent: your-program
@@ -43,8 +43,8 @@ one line. The numbers are those of the functions' examples below, where real one
 
     {"publish": true, "compete": false}
 
-The text that is signed, the signature base string, of the first two; each is one line, *** is the
-secret in front:
+The text that is signed, the signature base string, of the token request and of the GET; each is one
+line, *** is the secret in front:
 
     ***POST&https%3A%2F%2Fapi.ibkr.com%2Fv1%2Fapi%2Foauth%2Flive_session_token
     &diffie_hellman_challenge%3D3a%26oauth_consumer_key%3DABCDEFGHI%26oauth_nonce%3Dcafe
@@ -58,7 +58,8 @@ secret in front:
 
 For every request:
 
-- A body is any form of JSON and is not signed; there is neither a body hash nor an oauth_version.
+- A body is JSON, with or without blanks, and is not signed: there is no body hash. There is no
+  oauth_version, either.
 - A POST without a body has `Content-Length: 0`, or IBKR answers 411, and no Content-Type. Some
   libraries add a form's: turn that off. A GET has neither a body nor these two headers.
 - A `User-Agent` must be there, any text, or IBKR's edge answers 403.
@@ -73,7 +74,8 @@ session besides: the POST to ssodh/init, above, comes before them, and is not en
 answer has "established": false. Then ask POST {base}/iserver/auth/status, with no body, once a
 second, up to ten times, until it has true; calls that come too early get 400 "no bridge".
 "compete": true would end another brokerage session of the username. Once there is a token, the last
-call is POST {base}/logout, with no body, also after an error; the answer is {"status": true}.
+call is POST {base}/logout, with no body, also after an error; the answer is {"status": true}. An
+answer with an "error" is one, even if its status is 200.
 
 Once a call with a token was accepted, a 401 to a later one does not mean that a key is wrong. Under
 /iserver, "not authenticated" means that there is no brokerage session, or that another program took
@@ -319,8 +321,8 @@ def oauth_params(
 
 def split_query(url: str) -> tuple[str, list[tuple[str, str]]]:
     """Return the URL as it is signed, and the query's parameters, decoded: %2C is a comma, %20 and
-    + are a space. The host is in small letters already: `requests` sees to that. Raises ValueError
-    for a query that is not UTF-8."""
+    + are a space. The host must be in small letters: `requests` sees to that. Raises ValueError for
+    a query that is not UTF-8."""
     scheme, host, path, query, _ = urlsplit(url)
     own_port = ":443" if scheme == "https" else ":80"
     signed_url = urlunsplit((scheme, host.removesuffix(own_port), path, "", ""))
