@@ -168,11 +168,9 @@ def test_a_logout_that_did_not_happen_is_a_warning() -> None:
         (at.LOGOUT, Answer(200), "all well", 0, "warning"),
         (at.LOGOUT, (lost, {"status": True}), "all well", 0, "warning"),
         (at.LOGOUT, lost, "error: POST /logout: ", 1),
-        (at.LOGOUT, (Answer(delay=2), {"status": True}), "error: POST /logout: ", 1),
         (at.LOGOUT, {"status": True, "confirmed": True}, "warning: POST /logout: ", 0),
     ]
-    with in_haste():
-        check(rows)
+    check(rows)
 
 
 def test_after_a_time_out_or_429_nothing_but_the_logout_is_sent() -> None:

@@ -53,7 +53,7 @@ def make_answer(entry: dict[str, Any]) -> Answer:
     body = entry.get("text", "").encode()
     if "json" in entry:
         body = json.dumps(entry["json"]).encode()
-    return Answer(status, body, entry.get("headers", {}), entry.get("cut"))
+    return Answer(status, body, entry.get("headers", {}), entry.get("cut"), entry.get("delay", 0))
 
 
 def read_faults() -> dict[str, Fault]:
