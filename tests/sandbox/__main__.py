@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import signal
 import subprocess
 import sys
@@ -92,4 +93,9 @@ def run_demo(sandbox: Sandbox, demo_options: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as error:  # stdout is full; or closed, as by head
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: cannot write: {error.strerror}", file=sys.stderr)
+        os._exit(1)  # sys.exit would try to write once more

@@ -84,9 +84,9 @@ class Rehearsal(NamedTuple):
             return f"rehearsal: does not fit the config: {', '.join(self.stale)}"
         if not any(session.has_signed for session in sandbox.sessions):
             return "rehearsal: nothing proved: no call was signed with a live session token"
-        proved = "all fits: config, keys and the files beside them belong together"
+        proved = "all fits: keys, secret, prime and the files beside them belong together"
         if self.missing:
             names = ", ".join(self.missing)
             proved = f"it fits, but without {names} this proves no more than --check"
-        unknown = "whether it has these same files, and whether it has activated the consumer key"
-        return f"rehearsal: {proved}\nrehearsal: only IBKR knows {unknown}"
+        unknown = "it has these same files, if realm, consumer key and token are right and active"
+        return f"rehearsal: {proved}\nrehearsal: only IBKR knows if {unknown}"
