@@ -144,8 +144,7 @@ class Demo:
         self.console.say(f"    valid until  {token.expires:%Y-%m-%d %H:%M:%S} UTC")
 
     def refusal(self, error: oauth.AnswerError) -> Problem:
-        """Name the suspects if IBKR has refused keys or tokens: with 401, or with 200 or 400 and an
-        error in JSON. A 503 is no refusal, and a page in HTML is not IBKR's."""
+        """Name the suspects if IBKR has refused keys or tokens, which a 503 or a page does not."""
         status, response = self.client.status, self.client.response
         words = f"{error}: {server_words(response)}"
         if status == 401 or (status in (200, 400) and error_in(response)):
@@ -309,9 +308,8 @@ class Demo:
 
 
 class Client(requests.Session):
-    """Sends one request at a time, at IBKR's pace, and notes a line for each, which the next `say`
-    prints (Console says why). All pass through `request`: those of `call`, and the one for the
-    token, which oauth.py sends by session.post."""
+    """Sends one request at a time, at IBKR's pace, and notes a line for each, for the next `say`. All
+    pass through `request`, the one for the token, too, which oauth.py sends by session.post."""
 
     def __init__(self, report: check.Report, console: Console) -> None:
         super().__init__()

@@ -75,7 +75,7 @@ answer has "established": false. Then ask POST {base}/iserver/auth/status, with 
 second, up to ten times, until it has true; calls that come too early get 400 "no bridge".
 "compete": true would end another brokerage session of the username. Once there is a token, the last
 call is POST {base}/logout, with no body, also after an error; the answer is {"status": true}. An
-answer with an "error" is one, even if its status is 200.
+answer whose JSON has an "error" is a refusal, even if its status is 200.
 
 Once a call with a token was accepted, a 401 to a later one does not mean that a key is wrong. Under
 /iserver, "not authenticated" means that there is no brokerage session, or that another program took

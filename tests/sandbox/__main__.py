@@ -97,5 +97,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except OSError as error:  # stdout is full; or closed, as by head
         if not isinstance(error, BrokenPipeError):
-            print(f"error: cannot write: {error.strerror}", file=sys.stderr)
+            print(f"error: {error}", file=sys.stderr)
         os._exit(1)  # sys.exit would try to write once more
