@@ -308,8 +308,8 @@ class Demo:
 
 
 class Client(requests.Session):
-    """Sends one request at a time, at IBKR's pace, and notes a line for each, for the next `say`. All
-    pass through `request`, the one for the token, too, which oauth.py sends by session.post."""
+    """Sends one request at a time, at IBKR's pace, and notes a line for each, for the next `say`.
+    All pass through `request`, the one for the token, too, which oauth.py sends by session.post."""
 
     def __init__(self, report: check.Report, console: Console) -> None:
         super().__init__()
